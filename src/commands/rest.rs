@@ -1,0 +1,286 @@
+//! The words behind the verb: a cursor that ends with everything used, or a 501 with the usage.
+
+use crate::reply::Reply;
+use crate::text;
+use crate::users::Password;
+
+use super::words::Word;
+
+/// A name and a password.
+pub type Credentials = (Vec<u8>, Password);
+
+/// What follows the verb on its line.
+#[derive(Debug, Clone, Copy)]
+pub struct Rest<'l> {
+    bytes: &'l [u8],
+    word: &'static Word,
+}
+
+impl<'l> Rest<'l> {
+    /// What follows `word`; `bytes` begins behind the one space or tab after it.
+    pub fn new(bytes: &'l [u8], word: &'static Word) -> Rest<'l> {
+        Rest { bytes, word }
+    }
+
+    /// The bytes as they came.
+    pub fn raw(&self) -> &'l [u8] {
+        self.bytes
+    }
+
+    /// The 501 that shows how it is done.
+    pub fn usage(&self) -> Reply {
+        Reply::new(501, format!("Usage: {}", self.word.usage))
+    }
+
+    /// All of it as one argument, spaces included, as FTP verbs take theirs.
+    pub fn whole(&self) -> Result<Vec<u8>, Reply> {
+        match self.bytes {
+            b"" => Err(self.usage()),
+            bytes if text::has_control(bytes) => Err(control_character()),
+            bytes => Ok(bytes.to_vec()),
+        }
+    }
+
+    /// Nothing but blanks.
+    pub fn finish(&self) -> Result<(), Reply> {
+        if text::trim(self.bytes).is_empty() { Ok(()) } else { Err(self.usage()) }
+    }
+
+    /// The words, split as a shell splits them.
+    pub fn words(&self) -> Result<Vec<Vec<u8>>, Reply> {
+        let words: Vec<_> = split(self.bytes).into_iter().map(|word| word.bytes).collect();
+        if words.iter().any(|word| text::has_control(word)) {
+            return Err(control_character());
+        }
+        if is_balanced(self.bytes) { Ok(words) } else { Err(self.unbalanced()) }
+    }
+
+    fn unbalanced(&self) -> Reply {
+        Reply::new(501, format!("A quote is not closed. Usage: {}", self.word.usage))
+    }
+
+    fn exactly<const N: usize>(&self) -> Result<[Vec<u8>; N], Reply> {
+        self.words()?.try_into().map_err(|_| self.usage())
+    }
+
+    /// One word.
+    pub fn one(&self) -> Result<Vec<u8>, Reply> {
+        let [word] = self.exactly()?;
+        if word.is_empty() { Err(self.usage()) } else { Ok(word) }
+    }
+
+    /// One word or none.
+    pub fn at_most_one(&self) -> Result<Option<Vec<u8>>, Reply> {
+        let mut words = self.words()?;
+        match words.len() {
+            0 => Ok(None),
+            1 => Ok(words.pop()),
+            _ => Err(self.usage()),
+        }
+    }
+
+    /// Words of which the first ones may be flags such as `-la`; returns the flags' letters and
+    /// the other words.
+    pub fn flags(&self) -> Result<(Vec<u8>, Vec<Vec<u8>>), Reply> {
+        let mut words = self.words()?;
+        let is_flag = |word: &Vec<u8>| word.len() > 1 && word.starts_with(b"-");
+        let count = words.iter().take_while(|word| is_flag(word)).count();
+        let others = words.split_off(count);
+        let letters = words.iter().flat_map(|word| word.iter().skip(1).copied()).collect();
+        Ok((letters, others))
+    }
+
+    /// A path and a path, behind an optional `-f`: true where it is there.
+    pub fn two_paths(&self) -> Result<(bool, Vec<u8>, Vec<u8>), Reply> {
+        let (flags, paths) = self.flags()?;
+        let [from, to] = <[Vec<u8>; 2]>::try_from(paths).map_err(|_| self.usage())?;
+        if from.is_empty() || to.is_empty() || flags.iter().any(|flag| !b"frR".contains(flag)) {
+            return Err(self.usage());
+        }
+        Ok((flags.contains(&b'f'), from, to))
+    }
+
+    /// One password.
+    pub fn password(&self) -> Result<Password, Reply> {
+        self.one().map(Password)
+    }
+
+    /// Two passwords.
+    pub fn two_passwords(&self) -> Result<(Password, Password), Reply> {
+        let [old, new] = self.exactly()?;
+        Ok((Password(old), Password(new)))
+    }
+
+    /// A name and a password.
+    pub fn credentials(&self) -> Result<Credentials, Reply> {
+        let [name, password] = self.exactly()?;
+        Ok((name, Password(password)))
+    }
+
+    /// A name, a password and perhaps a code.
+    pub fn credentials_and_code(&self) -> Result<(Credentials, Option<Vec<u8>>), Reply> {
+        let mut words = self.words()?.into_iter();
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(name), Some(password), code, None) => Ok(((name, Password(password)), code)),
+            _ => Err(self.usage()),
+        }
+    }
+
+    /// A path and the bytes behind it, for `write FILE TEXT`. The text is what follows the blanks
+    /// after the path, as it was typed.
+    pub fn path_and_text(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Reply> {
+        let mut words = split(self.bytes).into_iter();
+        let path = words.next().filter(|path| !path.bytes.is_empty()).ok_or_else(|| self.usage())?;
+        if text::has_control(&path.bytes) {
+            return Err(control_character());
+        }
+        let behind = self.bytes.get(path.end..).unwrap_or_default();
+        if !is_balanced(self.bytes.get(..path.end).unwrap_or_default()) {
+            return Err(self.unbalanced());
+        }
+        let text = Some(behind.trim_ascii_start()).filter(|text| !text.is_empty());
+        let is_control = |text: &[u8]| {
+            text.split(|byte| *byte == b'\t').any(text::has_control) // a tab is fine in a text
+        };
+        match text {
+            Some(text) if is_control(text) => Err(control_character()),
+            text => Ok((path.bytes, text.map(<[u8]>::to_vec))),
+        }
+    }
+}
+
+fn control_character() -> Reply {
+    Reply::new(501, "A control character cannot be part of that. Nothing was done.")
+}
+
+/// A word and where it ends in what it was split from.
+struct Split {
+    bytes: Vec<u8>,
+    end: usize,
+}
+
+/// Splits at spaces and tabs; quotes and backslashes keep them, as in a POSIX shell (XCU §2.2).
+fn split(bytes: &[u8]) -> Vec<Split> {
+    let mut words = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut state = Quote::None;
+    for (index, byte) in bytes.iter().copied().enumerate() {
+        let (next, kept, begins) = state.step(byte);
+        state = next;
+        if begins {
+            word.get_or_insert_default().extend(kept);
+        } else if let Some(bytes) = word.take() {
+            words.push(Split { bytes, end: index });
+        }
+    }
+    if let Some(word) = word {
+        words.push(Split { bytes: word, end: bytes.len() });
+    }
+    words
+}
+
+/// Whether every quote is closed and every backslash has its character.
+fn is_balanced(bytes: &[u8]) -> bool {
+    bytes.iter().fold(Quote::None, |state, byte| state.step(*byte).0) == Quote::None
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quote {
+    None,
+    Single,
+    Double,
+    Escape,
+    EscapeInDouble,
+}
+
+impl Quote {
+    /// The state behind `byte`, the bytes it adds to the word, and whether there is a word at all.
+    fn step(self, byte: u8) -> (Quote, Kept, bool) {
+        let (next, kept) = match (self, byte) {
+            (Quote::None, b' ' | b'\t') => return (Quote::None, Kept::default(), false),
+            (Quote::None, b'\'') => (Quote::Single, None),
+            (Quote::None, b'"') => (Quote::Double, None),
+            (Quote::None, b'\\') => (Quote::Escape, None),
+            (Quote::Single, b'\'') | (Quote::Double, b'"') => (Quote::None, None),
+            (Quote::Double, b'\\') => (Quote::EscapeInDouble, None),
+            (Quote::Escape, byte) => (Quote::None, Some(byte)),
+            // In double quotes a backslash speaks for itself before most characters.
+            (Quote::EscapeInDouble, b'"' | b'\\') => (Quote::Double, Some(byte)),
+            (Quote::EscapeInDouble, byte) => return (Quote::Double, Kept::of(b'\\', byte), true),
+            (state, byte) => (state, Some(byte)),
+        };
+        (next, Kept([None, kept]), true)
+    }
+}
+
+/// Up to two bytes.
+#[derive(Debug, Default)]
+struct Kept([Option<u8>; 2]);
+
+impl Kept {
+    fn of(first: u8, second: u8) -> Kept {
+        Kept([Some(first), Some(second)])
+    }
+}
+
+impl IntoIterator for Kept {
+    type Item = u8;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<u8>, 2>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words;
+    use super::*;
+
+    fn rest<'l>(verb: &str, line: &'l str) -> Rest<'l> {
+        Rest::new(line.as_bytes(), words::find(verb.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn words_split_as_in_a_shell() {
+        for (line, expected) in [
+            ("", &[][..]),
+            (" \t ", &[]),
+            ("a  b\tc ", &["a", "b", "c"]),
+            (r#""my file.txt" 'copy of it'"#, &["my file.txt", "copy of it"]),
+            (r"my\ file a\\b \'", &["my file", r"a\b", "'"]),
+            (r#"a"b c"d'e f'"#, &["ab cde f"]),
+            (r#""" ''"#, &["", ""]),
+            (r#""a\"b\\c\d" 'e\f'"#, &[r#"a"b\c\d"#, r"e\f"]),
+        ] {
+            let words = rest("cp", line).words().unwrap();
+            let words: Vec<_> = words.iter().map(|word| str::from_utf8(word).unwrap()).collect();
+            assert_eq!(words, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn open_quotes_and_control_characters_are_refused() {
+        let reply = |line| rest("mkdir", line).one().unwrap_err().encode();
+        assert_eq!(reply("\"a b"), b"501 A quote is not closed. Usage: mkdir DIR\r\n");
+        assert_eq!(reply("a\\"), b"501 A quote is not closed. Usage: mkdir DIR\r\n");
+        assert_eq!(reply("a\x01b"), b"501 A control character cannot be part of that. Nothing was done.\r\n");
+    }
+
+    #[test]
+    fn the_text_of_write_is_kept_as_it_was_typed() {
+        for (line, path, text) in [
+            ("a.txt", "a.txt", None),
+            ("a.txt  ", "a.txt", None),
+            ("a.txt it's  \"mine\" ", "a.txt", Some("it's  \"mine\" ")),
+            ("\"my file\"  x\ty", "my file", Some("x\ty")),
+        ] {
+            let (found, rest) = rest("write", line).path_and_text().unwrap();
+            assert_eq!(found, path.as_bytes(), "{line}");
+            assert_eq!(rest.as_deref(), text.map(str::as_bytes), "{line}");
+        }
+        assert!(rest("write", "\"a").path_and_text().is_err());
+        assert!(rest("write", "  ").path_and_text().is_err());
+        assert!(rest("write", "a\x01 text").path_and_text().is_err());
+    }
+}

@@ -1,0 +1,131 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn refused(line: &str) -> String {
+    String::from_utf8(parse(line.as_bytes()).unwrap_err().encode()).unwrap()
+}
+
+fn parsed(line: &str) -> Command {
+    parse(line.as_bytes()).unwrap()
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
+
+#[test]
+fn every_spelling_of_the_table_is_parsed() {
+    for word in words::WORDS {
+        for spelling in std::iter::once(word.name).chain(word.aliases.iter().copied()) {
+            // With the example's arguments; the usage reply or the hint would be a 50x.
+            let arguments = word.example.split_once(' ').map_or("", |(_, arguments)| arguments);
+            for spelling in [spelling.to_ascii_uppercase(), spelling.to_ascii_lowercase()] {
+                let command = parsed(&format!("{spelling} {arguments}"));
+                assert!(!matches!(command, Command::Discard(..)), "{spelling} {arguments}");
+            }
+        }
+    }
+}
+
+#[test]
+fn hand_words_split_and_ftp_verbs_take_the_rest() {
+    assert_eq!(parsed("mkdir 'my docs'"), Command::MakeFolder(bytes("my docs")));
+    assert_eq!(parsed("MKD my docs"), Command::MakeFolder(bytes("my docs")));
+    assert_eq!(parsed("MKD 'my docs'"), Command::MakeFolder(bytes("'my docs'")));
+    assert_eq!(parsed("MKD  two"), Command::MakeFolder(bytes(" two")));
+    assert_eq!(parsed("  \tcd\tdocs"), Command::ChangeFolder(bytes("docs")));
+    assert_eq!(parsed("cd"), Command::ChangeFolder(bytes("/")));
+    assert_eq!(parsed("PASS  a b "), Command::Pass(Password(bytes(" a b "))));
+    assert_eq!(parsed("ls -la docs"), Command::List(bytes("docs")));
+    assert_eq!(parsed("rm -rf docs"), Command::RemoveTree(bytes("docs")));
+    assert_eq!(parsed("rm docs"), Command::RemoveFile(bytes("docs")));
+}
+
+#[test]
+fn too_many_or_too_few_words_are_answered_with_the_usage() {
+    for (line, reply) in [
+        ("mkdir", "501 Usage: mkdir DIR\r\n"),
+        ("mkdir a b", "501 Usage: mkdir DIR\r\n"),
+        ("mkdir \"\"", "501 Usage: mkdir DIR\r\n"),
+        ("MKD", "501 Usage: MKD DIR\r\n"),
+        ("cp a", "501 Usage: cp [-f] FROM TO\r\n"),
+        ("mv a b c", "501 Usage: mv [-f] FROM TO\r\n"),
+        ("rm -x a", "501 Usage: rm [-r] PATH\r\n"),
+        ("register a", "501 Usage: register NAME PASSWORD [CODE]\r\n"),
+        ("login a b c", "501 Usage: login NAME PASSWORD\r\n"),
+        ("quit now", "501 Usage: quit\r\n"),
+        ("DELE a\x01b", "501 A control character cannot be part of that. Nothing was done.\r\n"),
+        ("DELE a\0b", "501 A control character cannot be part of that. Nothing was done.\r\n"),
+    ] {
+        assert_eq!(refused(line), reply, "{line}");
+    }
+}
+
+#[test]
+fn content_follows_a_malformed_line_too() {
+    for (line, body) in [
+        ("put a b 12", Body::Counted(12)),
+        ("put \"a 12", Body::Counted(12)),
+        ("put a\x01 12", Body::Counted(12)),
+        ("put a b 99999999999999999999999", Body::Counted(u64::MAX)),
+        ("put", Body::Lines),
+        ("put \"a", Body::Lines),
+        ("put a 12x", Body::Unknown),
+        ("put a -1", Body::Unknown),
+        ("put a b", Body::Unknown),
+        ("write", Body::Lines),
+        ("append \"a", Body::Lines),
+        ("write a\x01 text", Body::Line(Vec::new())),
+    ] {
+        assert!(matches!(parsed(line), Command::Discard(_, found) if found == body), "{line}");
+    }
+    assert_eq!(parsed("put a 12"), Command::Store(bytes("a"), Body::Counted(12)));
+    assert_eq!(parsed("put a"), Command::Store(bytes("a"), Body::Lines));
+    assert_eq!(parsed("write a"), Command::Store(bytes("a"), Body::Lines));
+    assert_eq!(parsed("append a b c"), Command::Append(bytes("a"), Body::Line(bytes("b c"))));
+}
+
+#[test]
+fn a_long_line_of_a_content_word_does_not_let_its_content_be_run() {
+    let long = "x".repeat(9000);
+    let body = |line: &str| match too_long(line.as_bytes()) {
+        Ok(Command::Discard(_, body)) => Some(body),
+        _ => None,
+    };
+    assert_eq!(body(&format!("put {long}")), Some(Body::Unknown));
+    assert_eq!(body(&format!("write {long}")), Some(Body::Lines));
+    assert_eq!(body(&format!("write a {long}")), None);
+    assert_eq!(body(&format!("mkdir {long}")), None);
+}
+
+#[test]
+fn web_requests_are_told_from_commands() {
+    for line in ["GET / HTTP/1.1", "post /x http/2.0 ", "put x HTTP/0.9"] {
+        assert!(is_http(line.as_bytes()), "{line}");
+    }
+    for line in ["", "get HTTP", "get HTTP/1", "HTTP/1.1 x", "get HTTP/x.y"] {
+        assert!(!is_http(line.as_bytes()), "{line}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_parse_panic(line in prop::collection::vec(any::<u8>(), 0..80)) {
+        let _ = parse(&line);
+        let _ = too_long(&line);
+        let _ = is_http(&line);
+    }
+
+    #[test]
+    fn no_arguments_make_a_known_word_panic(
+        index in 0..words::WORDS.len(),
+        arguments in "[ \\t\"'\\\\a-c0-9./\\-\\x00\\x01é]{0,24}",
+    ) {
+        let line = format!("{} {arguments}", words::WORDS[index].name);
+        if let Err(reply) = parse(line.as_bytes()) {
+            prop_assert!(matches!(reply.code, 500 | 501));
+        }
+        let _ = too_long(line.as_bytes());
+    }
+}

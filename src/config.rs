@@ -1,0 +1,381 @@
+//! Flags and the configuration file become one [`Config`].
+//!
+//! Every default and every limit of the server stands here, with its reason. The names in the file
+//! (`name = value`, `#` begins a comment line) are those of the flags; a flag wins over the file.
+
+use std::fmt;
+use std::fs;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longest command line in bytes, its end not counted. RFC 959 sets no limit; a path of Linux
+/// (PATH_MAX) is 4,096 bytes, and two of them must fit on the line of `mv`.
+pub const LINE_LIMIT: usize = 8 * 1024;
+/// Refused counted content up to this many bytes is read and thrown away, so that the session can
+/// go on; beyond it the connection is closed instead.
+pub const DISCARD_LIMIT: u64 = 1024 * 1024;
+/// So many lines in a row that were no commands (or not allowed before signing in) end a session.
+pub const BAD_LINES: u32 = 10;
+/// How long a client may leave our replies or its download unread, without taking a single byte.
+pub const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// Stack of a client's thread in bytes. Buffers live on the heap and all walks are iterative; 128
+/// KiB is ample, and a thread costs only the pages that it touches.
+pub const STACK_SIZE: usize = 128 * 1024;
+/// Chunk of a transfer in bytes.
+pub const CHUNK: usize = 256 * 1024;
+/// Longest virtual path in bytes: bounds a session's memory, and lets a tree be 5,000 folders deep.
+pub const PATH_LIMIT: usize = 64 * 1024;
+
+/// Who may create an account from the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registration {
+    /// Anybody who can connect.
+    Open,
+    /// Nobody; the owner writes the `users` file.
+    Closed,
+    /// Whoever knows this code.
+    Code(String),
+}
+
+/// What the server was told, or the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; never empty.
+    pub listen: Vec<SocketAddr>,
+    /// The folder that holds `users`, `log.txt` and `workdir/`.
+    pub dir: PathBuf,
+    /// Who may register.
+    pub registration: Registration,
+    /// PBKDF2 iterations of new password hashes. 600,000 is OWASP's figure for HMAC-SHA256
+    /// (Password Storage Cheat Sheet, 2023).
+    pub hash_iterations: u32,
+    /// Fewest characters of a new password.
+    pub min_password: usize,
+    /// Most clients at once. A thread each costs about 26 KiB, so this is no burden for a small box.
+    pub max_clients: usize,
+    /// How long a client may be silent between two commands. RFC 1123 §4.1.3.2 asks for at least
+    /// five minutes.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 2121))],
+            dir: PathBuf::from("."),
+            registration: Registration::Open,
+            hash_iterations: 600_000,
+            min_password: 4,
+            max_clients: 256,
+            idle_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Start the server.
+    Serve(Box<Config>),
+    /// Read a password from standard input and print its hash for the `users` file.
+    HashPassword(Box<Config>),
+    /// Print the flags.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// A flag or line of the file that cannot be obeyed; its text is one line for the owner.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistake(String);
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One setting: a flag with a value, and a name in the file.
+struct Setting {
+    name: &'static str,
+    value: &'static str,
+    help: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen",
+        value: "ADDR",
+        help: "address and port to listen on, such as 0.0.0.0:2121 or [::]:2121; may be repeated (127.0.0.1:2121)",
+        set: |config, value| {
+            let addresses = value
+                .to_socket_addrs()
+                .map_err(|_| "an address with a port, such as 0.0.0.0:2121 or [::1]:2121".to_string())?;
+            config.listen.extend(addresses);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "dir",
+        value: "DIR",
+        help: "folder that holds users, log.txt and workdir/ (the current folder)",
+        set: |config, value| {
+            if value.is_empty() {
+                return Err("a folder".to_string());
+            }
+            config.dir = PathBuf::from(value);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "registration",
+        value: "open|closed|code:SECRET",
+        help: "who may create an account: anybody, nobody, or who knows SECRET (open)",
+        set: |config, value| {
+            config.registration = match (value, value.strip_prefix("code:")) {
+                ("open", _) => Registration::Open,
+                ("closed", _) => Registration::Closed,
+                (_, Some(code)) if !code.is_empty() => Registration::Code(code.to_string()),
+                _ => return Err("open, closed or code:SECRET".to_string()),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "hash-iterations",
+        value: "N",
+        help: "PBKDF2 iterations of new password hashes, 1 to 100000000 (600000)",
+        set: |config, value| {
+            config.hash_iterations = number(value, 1, 100_000_000)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "min-password",
+        value: "N",
+        help: "fewest characters of a new password, 1 to 1000 (4)",
+        set: |config, value| {
+            config.min_password = number(value, 1, 1000)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "max-clients",
+        value: "N",
+        help: "most clients at once, 1 to 15000 (256)",
+        set: |config, value| {
+            config.max_clients = number(value, 1, 15_000)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "idle-timeout",
+        value: "SECONDS",
+        help: "how long a client may be silent, 1 to 86400 (300)",
+        set: |config, value| {
+            config.idle_timeout = Duration::from_secs(number(value, 1, 86_400)?);
+            Ok(())
+        },
+    },
+];
+
+fn number<T>(value: &str, least: T, most: T) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + fmt::Display,
+{
+    match value.parse::<T>() {
+        Ok(n) if n >= least && n <= most => Ok(n),
+        _ => Err(format!("a number from {least} to {most}")),
+    }
+}
+
+/// Reads the arguments that follow the program's name.
+pub fn from_args(args: impl Iterator<Item = String>) -> Result<Request, Mistake> {
+    let mut args = args;
+    let (mut given, mut file, mut hash_password) = (Vec::new(), None, false);
+    while let Some(arg) = args.next() {
+        let Some(flag) = arg.strip_prefix("--") else {
+            return Err(Mistake(format!("unknown argument \"{arg}\"; see --help")));
+        };
+        let (name, attached) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_string())),
+            None => (flag, None),
+        };
+        match (name, attached.is_some()) {
+            ("help", false) => return Ok(Request::Help),
+            ("version", false) => return Ok(Request::Version),
+            ("hash-password", false) => {
+                hash_password = true;
+                continue;
+            }
+            _ => {}
+        }
+        if name != "config" && setting(name).is_none() {
+            return Err(Mistake(format!("unknown flag --{name}; see --help")));
+        }
+        let Some(value) = attached.or_else(|| args.next()) else {
+            return Err(Mistake(format!("--{name} needs a value; see --help")));
+        };
+        if name == "config" { file = Some(value) } else { given.push((name.to_string(), value)) }
+    }
+
+    let mut config = Config::default();
+    if let Some(path) = file {
+        let lines = read_file(&path)?;
+        apply(&mut config, &lines, |line| format!("{path}:{line}: "), "")?;
+    }
+    let given: Vec<_> = given.into_iter().map(|(name, value)| (0, name, value)).collect();
+    apply(&mut config, &given, |_| String::new(), "--")?;
+    let config = Box::new(config);
+    Ok(if hash_password { Request::HashPassword(config) } else { Request::Serve(config) })
+}
+
+fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The `name = value` lines of the file, with their line numbers.
+fn read_file(path: &str) -> Result<Vec<(usize, String, String)>, Mistake> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Mistake(format!("cannot read the configuration file {path}: {error}")))?;
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=') else {
+            return Err(Mistake(format!("{path}:{}: not of the form name = value", index + 1)));
+        };
+        lines.push((index + 1, name.trim().to_string(), value.trim().to_string()));
+    }
+    Ok(lines)
+}
+
+/// Applies one source of settings over what the sources before it said. `listen` may be repeated
+/// within a source, and replaces what came before it.
+fn apply(
+    config: &mut Config,
+    pairs: &[(usize, String, String)],
+    place: impl Fn(usize) -> String,
+    dashes: &str,
+) -> Result<(), Mistake> {
+    if pairs.iter().any(|(_, name, _)| name == "listen") {
+        config.listen.clear();
+    }
+    for (line, name, value) in pairs {
+        let place = place(*line);
+        let Some(setting) = setting(name) else {
+            return Err(Mistake(format!("{place}unknown setting {name}; see --help")));
+        };
+        (setting.set)(config, value)
+            .map_err(|wanted| Mistake(format!("{place}{dashes}{name} needs {wanted}, not \"{value}\"")))?;
+    }
+    Ok(())
+}
+
+/// The text of `--help`.
+pub fn help() -> String {
+    let mut text = String::from(
+        "plainftpd: a file server for telnet, netcat and every FTP client\n\n\
+         Usage: plainftpd [FLAG]...\n\nFlags, with their defaults in brackets:\n",
+    );
+    for setting in SETTINGS {
+        text.push_str(&format!("  --{} {}\n        {}\n", setting.name, setting.value, setting.help));
+    }
+    text.push_str(
+        "  --config FILE\n        read the same names from FILE, a line each: name = value; a flag wins\n\
+         \x20 --hash-password\n        read a password from standard input, print its hash for the users file\n\
+         \x20 --help, --version\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(args: &[&str]) -> Result<Request, String> {
+        from_args(args.iter().map(ToString::to_string)).map_err(|mistake| mistake.to_string())
+    }
+
+    fn config(args: &[&str]) -> Config {
+        match request(args) {
+            Ok(Request::Serve(config)) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_flags_the_defaults_hold() {
+        let config = config(&[]);
+        assert_eq!(config, Config::default());
+        assert_eq!(config.listen, ["127.0.0.1:2121".parse().unwrap()]);
+    }
+
+    #[test]
+    fn flags_are_read_in_both_spellings_and_listen_repeats() {
+        let config = config(&["--listen", "[::1]:0", "--listen=127.0.0.1:7", "--idle-timeout=5"]);
+        assert_eq!(config.listen, ["[::1]:0".parse().unwrap(), "127.0.0.1:7".parse().unwrap()]);
+        assert_eq!(config.idle_timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(
+            file.path(),
+            "# comment\n\nlisten = 127.0.0.1:1\n max-clients=9 \nregistration = code:a b=c\n",
+        )
+        .unwrap();
+        let path = file.path().to_str().unwrap();
+        let config = config(&["--max-clients", "3", "--config", path]);
+        assert_eq!(config.max_clients, 3);
+        assert_eq!(config.listen, ["127.0.0.1:1".parse().unwrap()]);
+        assert_eq!(config.registration, Registration::Code("a b=c".to_string()));
+    }
+
+    #[test]
+    fn mistakes_are_named_in_one_line() {
+        for (args, text) in [
+            (&["--nonsense"][..], "unknown flag --nonsense; see --help"),
+            (&["2121"], "unknown argument \"2121\"; see --help"),
+            (&["--dir"], "--dir needs a value; see --help"),
+            (&["--max-clients", "0"], "--max-clients needs a number from 1 to 15000, not \"0\""),
+            (&["--max-clients", "many"], "--max-clients needs a number from 1 to 15000, not \"many\""),
+            (&["--registration", "code:"], "--registration needs open, closed or code:SECRET, not \"code:\""),
+            (
+                &["--listen", "2121"],
+                "--listen needs an address with a port, such as 0.0.0.0:2121 or [::1]:2121, not \"2121\"",
+            ),
+        ] {
+            assert_eq!(request(args), Err(text.to_string()));
+        }
+    }
+
+    #[test]
+    fn mistakes_in_the_file_name_the_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        for (text, mistake) in [
+            ("\nwhat", "2: not of the form name = value"),
+            ("what = 1", "1: unknown setting what; see --help"),
+            ("config = x", "1: unknown setting config; see --help"),
+            ("min-password = x", "1: min-password needs a number from 1 to 1000, not \"x\""),
+        ] {
+            fs::write(file.path(), text).unwrap();
+            assert_eq!(request(&["--config", path]), Err(format!("{path}:{mistake}")));
+        }
+    }
+
+    #[test]
+    fn help_names_every_flag() {
+        assert_eq!(request(&["--max-clients", "--help"]).unwrap_err().lines().count(), 1);
+        assert_eq!(request(&["--help"]), Ok(Request::Help));
+        for setting in SETTINGS {
+            assert!(help().contains(&format!("  --{} {}\n", setting.name, setting.value)));
+        }
+    }
+}

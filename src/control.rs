@@ -1,0 +1,366 @@
+//! The control connection: lines in, replies out.
+//!
+//! Hides how a line is told from the next (LF, CRLF, CR), Telnet commands (RFC 854, as RFC 959
+//! §2.3 and RFC 1123 §4.1.2.12 have them in FTP), erased characters, the line limit, and when
+//! replies really travel: they gather until input runs out, so pipelined commands are answered in
+//! few segments.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::config::{LINE_LIMIT, STALL_LIMIT};
+
+const INBOX: usize = 4096;
+const OUTBOX: usize = 16 * 1024;
+/// How long a connection that we close may take to end, while its client still sends: closing a
+/// socket with unread input would reset it, and the last reply could be lost on the way.
+const LINGER: Duration = Duration::from_secs(2);
+
+const IAC: u8 = 0xff;
+const SB: u8 = 0xfa;
+const SE: u8 = 0xf0;
+
+/// What came next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A line, without its end.
+    Line(Vec<u8>),
+    /// The first bytes of a line over the limit, whose rest was thrown away.
+    TooLong(Vec<u8>),
+    /// The client has sent all that it will send. A last line without an end is not a command: it
+    /// may be the half of one.
+    End,
+}
+
+/// How inline content is delimited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// It stood on the command line: this text and a line end.
+    Line(Vec<u8>),
+    /// So many raw bytes follow.
+    Counted(u64),
+    /// Lines follow, up to one that holds only `.`.
+    Lines,
+    /// Something follows, and nobody can say where it ends.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telnet {
+    Data,
+    Command,
+    Option,
+    Subnegotiation,
+    SubnegotiationCommand,
+}
+
+/// One client's control connection.
+#[derive(Debug)]
+pub struct Control {
+    stream: TcpStream,
+    idle: Duration,
+    inbox: Box<[u8]>,
+    /// What of the inbox is not used yet.
+    unused: std::ops::Range<usize>,
+    line: Vec<u8>,
+    too_long: bool,
+    telnet: Telnet,
+    /// A CR ended the last line, so that a LF straight after it belongs to the same end.
+    after_cr: bool,
+    outbox: Vec<u8>,
+}
+
+impl Control {
+    /// Takes a connection over; `idle` is the longest that the client may be silent.
+    pub fn new(stream: TcpStream, idle: Duration) -> io::Result<Control> {
+        // Without this a reply may wait 40 ms for the acknowledgement of the one before.
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(idle))?;
+        stream.set_write_timeout(Some(STALL_LIMIT))?;
+        Ok(Control {
+            stream,
+            idle,
+            inbox: vec![0; INBOX].into_boxed_slice(),
+            unused: 0..0,
+            line: Vec::new(),
+            too_long: false,
+            telnet: Telnet::Data,
+            after_cr: false,
+            outbox: Vec::new(),
+        })
+    }
+
+    /// The next line. [`ErrorKind::TimedOut`] where it was not complete in time, however slowly
+    /// its bytes drip in.
+    pub fn read_line(&mut self) -> io::Result<Input> {
+        let mut since = None;
+        loop {
+            while let Some(byte) = self.next_byte() {
+                if self.ends_line(byte) {
+                    let line = std::mem::take(&mut self.line);
+                    let too_long = std::mem::take(&mut self.too_long);
+                    return Ok(if too_long { Input::TooLong(line) } else { Input::Line(line) });
+                }
+            }
+            let since = *since.get_or_insert_with(Instant::now);
+            if !self.fill()? {
+                return Ok(Input::End);
+            }
+            if since.elapsed() >= self.idle {
+                return Err(ErrorKind::TimedOut.into());
+            }
+        }
+    }
+
+    fn next_byte(&mut self) -> Option<u8> {
+        let index = self.unused.next()?;
+        self.inbox.get(index).copied()
+    }
+
+    /// Reads more input, after the replies so far are on their way. False at its end.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.flush()?;
+        let read = read_patiently(&mut self.stream, &mut self.inbox)?;
+        self.unused = 0..read;
+        Ok(read > 0)
+    }
+
+    /// Takes one byte; true where it ends a line.
+    fn ends_line(&mut self, byte: u8) -> bool {
+        match self.telnet {
+            Telnet::Data => return self.data(byte),
+            Telnet::Command => {
+                self.telnet = match byte {
+                    SB => Telnet::Subnegotiation,
+                    0xfb..=0xfe => Telnet::Option,
+                    _ => Telnet::Data,
+                };
+                match byte {
+                    IAC => self.push(IAC),
+                    // No command: the IAC before it stood alone, because the urgent DATA MARK that
+                    // should follow travels out of band.
+                    0x00..SE => return self.data(byte),
+                    _ => {}
+                }
+            }
+            Telnet::Option => self.telnet = Telnet::Data,
+            Telnet::Subnegotiation if byte == IAC => self.telnet = Telnet::SubnegotiationCommand,
+            Telnet::Subnegotiation => {}
+            Telnet::SubnegotiationCommand if byte == SE => self.telnet = Telnet::Data,
+            Telnet::SubnegotiationCommand => self.telnet = Telnet::Subnegotiation,
+        }
+        false
+    }
+
+    fn data(&mut self, byte: u8) -> bool {
+        if byte == IAC {
+            self.telnet = Telnet::Command;
+            return false;
+        }
+        // Telnet's bare CR is CR NUL (RFC 854).
+        let completes_end = std::mem::take(&mut self.after_cr) && matches!(byte, b'\n' | 0);
+        match byte {
+            _ if completes_end => {}
+            b'\n' => return true,
+            b'\r' => {
+                self.after_cr = true;
+                return true;
+            }
+            0x08 | 0x7f => self.erase(),
+            _ => self.push(byte),
+        }
+        false
+    }
+
+    fn push(&mut self, byte: u8) {
+        if self.line.len() < LINE_LIMIT {
+            self.line.push(byte);
+        } else {
+            self.too_long = true;
+        }
+    }
+
+    /// Takes the last character back, a whole one in UTF-8.
+    fn erase(&mut self) {
+        while self.line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+    }
+
+    /// The `length` raw bytes that follow, in which nothing is interpreted.
+    pub fn content(&mut self, length: u64) -> Content<'_> {
+        Content { control: self, left: length }
+    }
+
+    /// The lines that follow, up to one that holds only `.`.
+    pub fn text(&mut self) -> Text<'_> {
+        Text { control: self, line: Vec::new(), used: 0, ended: false }
+    }
+
+    /// Throws away the content that follows.
+    pub fn discard(&mut self, body: &Body) -> io::Result<()> {
+        match body {
+            Body::Counted(length) => self.content(*length).discard(),
+            Body::Lines => self.text().discard(),
+            Body::Line(_) | Body::Unknown => Ok(()),
+        }
+    }
+
+    /// Sends what is still to be sent, and ends the connection so that the client can read it.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.stream.shutdown(Shutdown::Write)?;
+        let since = Instant::now();
+        while let Some(left) = LINGER.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+            self.stream.set_read_timeout(Some(left))?;
+            if read_patiently(&mut self.stream, &mut self.inbox)? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A read that a signal does not end, and whose time-out bears its proper name.
+fn read_patiently(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            read => return read,
+        }
+    }
+}
+
+impl Write for Control {
+    /// Gathers small pieces; sends a large one straight on.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.outbox.len() + bytes.len() > OUTBOX {
+            self.flush()?;
+        }
+        if bytes.len() >= OUTBOX {
+            return self.stream.write(bytes);
+        }
+        self.outbox.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.outbox.is_empty() {
+            self.stream.write_all(&self.outbox)?;
+            self.outbox.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Counted content; [`Read`] ends early only where the connection does.
+#[derive(Debug)]
+pub struct Content<'c> {
+    control: &'c mut Control,
+    left: u64,
+}
+
+impl Content<'_> {
+    /// How many bytes are still to come.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Reads the rest and forgets it.
+    pub fn discard(&mut self) -> io::Result<()> {
+        io::copy(self, &mut io::sink()).map(drop)
+    }
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(buffer) = buffer.get_mut(..most).filter(|buffer| !buffer.is_empty()) else {
+            return Ok(0);
+        };
+        let control = &mut *self.control;
+        if control.after_cr {
+            if control.unused.is_empty() && !control.fill()? {
+                return Ok(0);
+            }
+            control.after_cr = false;
+            if control.inbox.get(control.unused.start) == Some(&b'\n') {
+                control.unused.start += 1;
+            }
+        }
+        let read = if control.unused.is_empty() {
+            control.flush()?;
+            read_patiently(&mut control.stream, buffer)?
+        } else {
+            let mut unused = control.inbox.get(control.unused.clone()).unwrap_or_default();
+            let read = unused.read(buffer)?;
+            control.unused.start += read;
+            read
+        };
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// Content in lines, with LF ends and the doubled dots undone (RFC 5321 §4.5.2). [`Read`] fails
+/// with [`ErrorKind::UnexpectedEof`] where the connection ends before the text does, and with
+/// [`ErrorKind::InvalidData`] for a line over the limit, after which one may read on.
+#[derive(Debug)]
+pub struct Text<'c> {
+    control: &'c mut Control,
+    line: Vec<u8>,
+    used: usize,
+    ended: bool,
+}
+
+impl Text<'_> {
+    /// Reads up to the end of the text and forgets it.
+    pub fn discard(&mut self) -> io::Result<()> {
+        loop {
+            match io::copy(self, &mut io::sink()) {
+                Err(error) if error.kind() == ErrorKind::InvalidData => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+                copied => return copied.map(drop),
+            }
+        }
+    }
+}
+
+impl Read for Text<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.line.len() {
+            if self.ended {
+                return Ok(0);
+            }
+            match self.control.read_line()? {
+                Input::Line(line) if line == b"." => {
+                    self.ended = true;
+                    return Ok(0);
+                }
+                Input::Line(line) => {
+                    self.used = usize::from(line.starts_with(b"."));
+                    self.line = line;
+                    self.line.push(b'\n');
+                }
+                Input::TooLong(_) => {
+                    return Err(io::Error::new(
+                        ErrorKind::InvalidData,
+                        "a line is longer than 8 KiB; put with a size takes any content",
+                    ));
+                }
+                Input::End => {
+                    self.ended = true;
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+            }
+        }
+        let read = self.line.get(self.used..).unwrap_or_default().read(buffer)?;
+        self.used += read;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! `plainftpd`: a file server that anyone can use by hand with `telnet` or `nc`, and that FTP
+//! clients can use too, on one port.
+//!
+//! # Layout
+//!
+//! In one sentence: a line becomes a `Command` with typed arguments, one `match` runs it against a
+//! `Session`, every transfer goes through one copy loop, and every answer is a `Reply`.
+//!
+//! The modules below stand in the order of who may use whom: each uses only those above it, and
+//! `tests/layers.rs` holds them to it. DESIGN.md says what each of them hides.
+
+mod text;
+mod time;
+mod config;
+mod log;
+mod users;
+mod vfs;
+mod glob;
+mod listing;
+mod reply;
+mod control;
+mod transfer;
+mod server;
+mod session;
+mod commands;
+
+use std::io::{self, BufRead, Write};
+use std::net::{TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use config::{Config, Request, STACK_SIZE};
+use log::Line;
+use reply::Reply;
+use server::{CannotStart, Place, Server};
+use session::Session;
+
+/// How long to wait after `accept` failed, as it does while descriptors have run out.
+const BREATH: Duration = Duration::from_millis(100);
+
+fn main() -> ExitCode {
+    let (code, message) = match config::from_args(std::env::args().skip(1)) {
+        Ok(Request::Help) => (ExitCode::SUCCESS, Ok(config::help())),
+        Ok(Request::Version) => {
+            (ExitCode::SUCCESS, Ok(concat!("plainftpd ", env!("CARGO_PKG_VERSION"), "\n").to_string()))
+        }
+        Ok(Request::HashPassword(config)) => (ExitCode::from(1), hash_password(&config)),
+        Ok(Request::Serve(config)) => (ExitCode::from(1), run(*config).map(|()| String::new())),
+        Err(mistake) => (ExitCode::from(2), Err(mistake.to_string())),
+    };
+    match message {
+        Ok(text) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            let _ = writeln!(io::stderr(), "plainftpd: {text}");
+            code
+        }
+    }
+}
+
+/// `print!` panics where nobody reads standard output any more.
+fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// `--hash-password`: a line of standard input becomes a hash.
+fn hash_password(config: &Config) -> Result<String, String> {
+    let mut line = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
+    let password = line.strip_suffix(b"\n").unwrap_or(&line);
+    let password = users::Password(password.strip_suffix(b"\r").unwrap_or(password).to_vec());
+    if password.characters() < config.min_password {
+        return Err(format!("a password has at least {} characters", config.min_password));
+    }
+    let hash = users::PasswordHash::new(&password, config.hash_iterations);
+    hash.map(|hash| format!("{hash}\n")).map_err(|error| error.to_string())
+}
+
+/// Opens everything, then accepts clients for ever.
+fn run(config: Config) -> Result<(), String> {
+    let failed = |error: CannotStart| error.to_string();
+    let server = Arc::new(Server::open(config).map_err(failed)?);
+    let mut listeners = Vec::new();
+    for address in &server.config.listen {
+        let listener = TcpListener::bind(address)
+            .and_then(|listener| Ok((listener.local_addr()?, listener)))
+            .map_err(|error| failed(CannotStart::new(format!("cannot listen on {address}"), &error)))?;
+        listeners.push(listener);
+    }
+    let mut text = String::new();
+    for (address, _) in &listeners {
+        server.log.write(Line::new("start").with("listen", address.to_string()));
+        text.push_str(&format!("listening on {address}\n"));
+    }
+    print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
+    thread::scope(|scope| {
+        for (_, listener) in &listeners {
+            let builder = thread::Builder::new().name("accept".to_string());
+            if let Err(error) = builder.spawn_scoped(scope, || accept(&server, listener)) {
+                return Err(format!("cannot start a thread: {error}"));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn accept(server: &Arc<Server>, listener: &TcpListener) {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => admit(server, stream),
+            Err(error) => {
+                server.log.warn(&format!("cannot accept a client: {error}"));
+                thread::sleep(BREATH);
+            }
+        }
+    }
+}
+
+/// Gives a client a thread, or a 421.
+fn admit(server: &Arc<Server>, stream: TcpStream) {
+    let Some(place) = server.admit() else {
+        return turn_away(server, stream, "Too many clients; try again later.");
+    };
+    // The thread takes the socket with it, so a second handle is kept for the case of no thread.
+    let spare = stream.try_clone();
+    let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
+    if let Err(error) = builder.spawn(move || guarded(stream, place)) {
+        server.log.warn(&format!("cannot start a thread: {error}"));
+        if let Ok(stream) = spare {
+            turn_away(server, stream, "No room for one more client; try again later.");
+        }
+    }
+}
+
+fn turn_away(server: &Server, mut stream: TcpStream, why: &str) {
+    let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+    server.log.write(Line::new("refused").with("peer", peer).number("code", 421));
+    // A fresh socket's buffer takes the line at once; a client that is gone needs none.
+    let _ = stream.write_all(&Reply::new(421, why).encode());
+}
+
+/// Serves one client; a panic ends this session only.
+fn guarded(stream: TcpStream, place: Place) {
+    let (server, session) = (Arc::clone(&place.server), place.session);
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        let peer = stream.peer_addr()?;
+        commands::serve(Session::new(stream, peer, place)?)
+    }));
+    if served.is_err() {
+        server.log.write(Line::new("panic").number("session", session));
+    }
+}

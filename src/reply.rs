@@ -1,0 +1,144 @@
+//! Replies: three digits and text for a person (RFC 959 §4.2), and the one table that turns an
+//! [`io::Error`] into a reply.
+
+use std::io::{self, ErrorKind};
+
+use crate::text;
+
+/// An answer to one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The three digits.
+    pub code: u16,
+    text: Vec<u8>,
+    /// Where not empty: the lines between the first and the last of a multi-line reply.
+    lines: Vec<Vec<u8>>,
+    closing: Vec<u8>,
+}
+
+impl Reply {
+    /// A reply of one line. Control characters in `text` become `?`: no name can end it early.
+    pub fn new(code: u16, text: impl AsRef<[u8]>) -> Reply {
+        let text = text::shown(text.as_ref()).into_owned();
+        Reply { code, text, lines: Vec::new(), closing: Vec::new() }
+    }
+
+    /// A reply that speaks of a path: `before`, the path, `after`.
+    pub fn about(code: u16, before: &str, path: &[u8], after: &str) -> Reply {
+        Reply::new(code, [before.as_bytes(), path, after.as_bytes()].concat())
+    }
+
+    /// A reply of several lines, `text` the first and `closing` the last (RFC 959 §4.2: the lines
+    /// between begin with a space, so that none can be taken for the last).
+    pub fn multi(code: u16, text: impl AsRef<[u8]>, lines: Vec<Vec<u8>>, closing: impl AsRef<[u8]>) -> Reply {
+        let lines = lines.iter().map(|line| text::shown(line).into_owned()).collect();
+        Reply { lines, closing: closing.as_ref().to_vec(), ..Reply::new(code, text) }
+    }
+
+    /// The reply with another code.
+    pub fn with_code(self, code: u16) -> Reply {
+        Reply { code, ..self }
+    }
+
+    /// The reply with more to say on its first line.
+    pub fn and(mut self, more: &str) -> Reply {
+        self.text.extend_from_slice(more.as_bytes());
+        self
+    }
+
+    /// What the failure of an operation on `path` is answered with.
+    pub fn failure(path: &[u8], error: &io::Error) -> Reply {
+        let (code, cause) = cause_of(error);
+        Reply::about(code, "", path, &format!(": {cause}"))
+    }
+
+    /// What a failure that concerns no path is answered with.
+    pub fn trouble(error: &io::Error) -> Reply {
+        let (code, cause) = cause_of(error);
+        Reply::new(code, cause)
+    }
+
+    /// The bytes on the wire.
+    pub fn encode(&self) -> Vec<u8> {
+        let code = self.code.to_string().into_bytes();
+        if self.closing.is_empty() {
+            return [&code, &b" "[..], &self.text, b"\r\n"].concat();
+        }
+        let mut bytes = [&code, &b"-"[..], &self.text, b"\r\n"].concat();
+        for line in &self.lines {
+            bytes.extend_from_slice(&[b" ", line.as_slice(), b"\r\n"].concat());
+        }
+        bytes.extend_from_slice(&[&code, &b" "[..], &self.closing, b"\r\n"].concat());
+        bytes
+    }
+}
+
+/// The code and the cause in words. An error with a text of its own was made by us, in words that
+/// name nothing of the host; the texts of the system are not shown.
+fn cause_of(error: &io::Error) -> (u16, String) {
+    let (code, words) = match error.kind() {
+        ErrorKind::NotFound => (550, "no such file or folder"),
+        ErrorKind::PermissionDenied => (550, "not allowed"),
+        ErrorKind::AlreadyExists => (550, "exists already"),
+        ErrorKind::NotADirectory => (550, "not a folder"),
+        ErrorKind::IsADirectory => (550, "a folder, not a file"),
+        ErrorKind::DirectoryNotEmpty => (550, "the folder is not empty"),
+        ErrorKind::InvalidInput => (550, "not possible"),
+        ErrorKind::ReadOnlyFilesystem => (550, "the disk is read-only"),
+        ErrorKind::CrossesDevices => (550, "it is on another disk"),
+        ErrorKind::TooManyLinks => (550, "the folder holds too many folders"),
+        ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy => (450, "busy; try again"),
+        ErrorKind::StorageFull => (452, "the disk is full"),
+        ErrorKind::QuotaExceeded => (552, "the quota is used up"),
+        ErrorKind::FileTooLarge => (552, "too large for the disk"),
+        ErrorKind::InvalidFilename => (553, "the name is too long or not allowed"),
+        _ => (451, "trouble on the server's side"),
+    };
+    match (error.get_ref(), error.raw_os_error()) {
+        (Some(ours), _) => (code, ours.to_string()),
+        (None, Some(number)) if code == 451 => (code, format!("{words} (system error {number})")),
+        _ => (code, words.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_and_many_lines_are_framed_as_rfc_959_says() {
+        assert_eq!(Reply::new(200, "Fine.").encode(), b"200 Fine.\r\n");
+        let lines = vec![b"200 not the end".to_vec(), b"x".to_vec()];
+        assert_eq!(
+            Reply::multi(212, "/:", lines, "2 entries.").encode(),
+            b"212-/:\r\n 200 not the end\r\n x\r\n212 2 entries.\r\n"
+        );
+        assert_eq!(Reply::multi(212, "/:", vec![], "0.").encode(), b"212-/:\r\n212 0.\r\n");
+    }
+
+    #[test]
+    fn no_name_can_end_a_reply_early() {
+        let reply = Reply::about(550, "", b"/x\r\n226 done\x1b", ": no");
+        assert_eq!(reply.encode(), b"550 /x??226 done?: no\r\n");
+    }
+
+    #[test]
+    fn failures_become_the_codes_that_clients_act_on() {
+        for (kind, line) in [
+            (ErrorKind::NotFound, "550 /x: no such file or folder\r\n"),
+            (ErrorKind::StorageFull, "452 /x: the disk is full\r\n"),
+            (ErrorKind::QuotaExceeded, "552 /x: the quota is used up\r\n"),
+            (ErrorKind::InvalidFilename, "553 /x: the name is too long or not allowed\r\n"),
+            (ErrorKind::ResourceBusy, "450 /x: busy; try again\r\n"),
+        ] {
+            assert_eq!(Reply::failure(b"/x", &kind.into()).encode(), line.as_bytes());
+        }
+        let out_of_descriptors = io::Error::from_raw_os_error(24);
+        assert_eq!(
+            Reply::failure(b"/x", &out_of_descriptors).encode(),
+            b"451 /x: trouble on the server's side (system error 24)\r\n"
+        );
+        let ours = io::Error::new(ErrorKind::InvalidInput, "a folder cannot go into itself");
+        assert_eq!(Reply::failure(b"/x", &ours).encode(), b"550 /x: a folder cannot go into itself\r\n");
+    }
+}

@@ -1,0 +1,50 @@
+//! Which bytes a person's terminal may see.
+//!
+//! Names are bytes from the socket to the disk and back, UTF-8 by convention (RFC 2640 §2.2). A
+//! control character among them (C0, DEL, or C1 written in UTF-8) could end a reply early, forge a
+//! log line or drive a terminal, so arguments that hold one are refused and names on the disk that
+//! hold one are shown with `?` in its place.
+
+use std::borrow::Cow;
+
+/// Whether a control character stands anywhere in `bytes`. Bytes that are not UTF-8 are no
+/// control characters: a name in another encoding stays usable.
+pub fn has_control(bytes: &[u8]) -> bool {
+    bytes.utf8_chunks().any(|chunk| chunk.valid().chars().any(char::is_control))
+}
+
+/// `bytes` with a `?` for every control character, all else untouched.
+pub fn shown(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !has_control(bytes) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            let character = if character.is_control() { '?' } else { character };
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        out.extend_from_slice(chunk.invalid());
+    }
+    Cow::Owned(out)
+}
+
+/// `bytes` without the spaces and tabs around them.
+pub fn trim(bytes: &[u8]) -> &[u8] {
+    bytes.trim_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_become_question_marks_and_other_encodings_pass() {
+        assert_eq!(&*shown(b"a\x1b[2Jb\r\n\x7f"), b"a?[2Jb???");
+        assert_eq!(&*shown("c1 \u{9b} \u{85}".as_bytes()), b"c1 ? ?");
+        assert_eq!(&*shown(b"latin-1 \xe9t\xe9"), b"latin-1 \xe9t\xe9");
+        assert_eq!(&*shown("Приве́т 🙂".as_bytes()), "Приве́т 🙂".as_bytes());
+        assert!(has_control(b"\xe9\0"));
+        assert!(!has_control(b"\xe9\x9b"));
+    }
+}

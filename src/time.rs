@@ -1,0 +1,150 @@
+//! Civil dates from [`SystemTime`] and back, in UTC.
+//!
+//! Everything that the server shows is UTC: RFC 3659 §2.3 demands it for `MDTM`, and one clock for
+//! listings and the log saves everybody a question. The conversion between days and dates is the
+//! usual one over eras of 400 years, beginning on 1 March (H. Hinnant, "chrono-compatible
+//! low-level date algorithms", `civil_from_days`).
+
+use std::time::{Duration, SystemTime};
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DAY: i64 = 86_400;
+/// 0000-01-01 and 9999-12-31T23:59:59, in seconds since 1970: what four digits of a year can say.
+const FIRST: i64 = -62_167_219_200;
+const LAST: i64 = 253_402_300_799;
+/// Half a mean Gregorian year, the age at which `ls -l` shows the year in place of the time.
+const HALF_A_YEAR: Duration = Duration::from_secs(31_556_952 / 2);
+
+/// A date and time of day in UTC, years 0 to 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Civil {
+    year: i64,
+    month: i64,
+    day: i64,
+    hour: i64,
+    minute: i64,
+    second: i64,
+    millisecond: u32,
+}
+
+impl From<SystemTime> for Civil {
+    /// Times outside the years 0 to 9999 become the nearest one inside.
+    fn from(time: SystemTime) -> Civil {
+        let (seconds, millisecond) = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => (i64::try_from(after.as_secs()).unwrap_or(LAST), after.subsec_millis()),
+            Err(before) => {
+                let before = before.duration();
+                let whole = i64::try_from(before.as_secs()).unwrap_or(-FIRST);
+                // The second that contains the moment began up to a second earlier.
+                match before.subsec_nanos() {
+                    0 => (-whole, 0),
+                    nanos => ((-whole).saturating_sub(1), (1_000_000_000 - nanos) / 1_000_000),
+                }
+            }
+        };
+        let seconds = seconds.clamp(FIRST, LAST);
+        let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+        let (year, month, day) = date_of(days);
+        let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+        Civil { year, month, day, hour, minute, second, millisecond }
+    }
+}
+
+fn date_of(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468; // days since 0000-03-01
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+fn month_name(month: i64) -> &'static str {
+    usize::try_from(month - 1).ok().and_then(|index| MONTHS.get(index)).copied().unwrap_or("???")
+}
+
+/// `2026-11-23T20:19:00.123Z`, the stamp that opens a log line (RFC 3339).
+pub fn log_stamp(time: SystemTime) -> String {
+    let c = Civil::from(time);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        c.year, c.month, c.day, c.hour, c.minute, c.second, c.millisecond
+    )
+}
+
+/// `2026-11-23 20:19:00`, for a person.
+pub fn readable(time: SystemTime) -> String {
+    let c = Civil::from(time);
+    format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", c.year, c.month, c.day, c.hour, c.minute, c.second)
+}
+
+/// `20261123201900`, the `time-val` of RFC 3659 §2.3 without a fraction.
+pub fn time_val(time: SystemTime) -> String {
+    let c = Civil::from(time);
+    format!("{:04}{:02}{:02}{:02}{:02}{:02}", c.year, c.month, c.day, c.hour, c.minute, c.second)
+}
+
+/// `Nov 23 20:19`, or `Nov 23  2026` for a time in the future or more than half a year before
+/// `now`: the twelve columns of `ls -l` that FTP clients parse.
+pub fn ls_date(time: SystemTime, now: SystemTime) -> String {
+    let c = Civil::from(time);
+    let recent = now.duration_since(time).is_ok_and(|age| age < HALF_A_YEAR);
+    if recent {
+        format!("{} {:2} {:02}:{:02}", month_name(c.month), c.day, c.hour, c.minute)
+    } else {
+        format!("{} {:2}  {:04}", month_name(c.month), c.day, c.year)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64, nanos: u32) -> SystemTime {
+        let whole = Duration::from_secs(seconds.unsigned_abs());
+        let base = if seconds < 0 { SystemTime::UNIX_EPOCH - whole } else { SystemTime::UNIX_EPOCH + whole };
+        base + Duration::from_nanos(nanos.into())
+    }
+
+    #[test]
+    fn dates_of_known_moments_are_right() {
+        // Checked with `date -u -d @N`.
+        for (seconds, text) in [
+            (0, "19700101000000"),
+            (951_782_400, "20000229000000"),
+            (1_709_251_199, "20240229235959"),
+            (1_795_465_140, "20261123201900"),
+            (-1, "19691231235959"),
+            (-2_203_891_200, "19000301000000"),
+            (LAST, "99991231235959"),
+        ] {
+            assert_eq!(time_val(at(seconds, 0)), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn the_log_stamp_has_milliseconds_also_before_1970() {
+        assert_eq!(log_stamp(at(1_795_465_140, 123_999_999)), "2026-11-23T20:19:00.123Z");
+        assert_eq!(log_stamp(at(-1, 500_000_000)), "1969-12-31T23:59:59.500Z");
+    }
+
+    #[test]
+    fn times_beyond_four_digits_of_a_year_are_held_at_the_edge() {
+        assert_eq!(time_val(at(LAST + 1, 0)), "99991231235959");
+        assert_eq!(time_val(at(i64::MAX, 0)), "99991231235959");
+        assert_eq!(time_val(at(i64::MIN + 1, 0)), "00000101000000");
+    }
+
+    #[test]
+    fn ls_shows_the_year_for_old_and_future_times() {
+        let now = at(1_795_465_140, 0);
+        assert_eq!(ls_date(at(1_795_465_140 - 60, 0), now), "Nov 23 20:18");
+        assert_eq!(ls_date(at(1_795_465_140 - 200 * DAY, 0), now), "May  7  2026");
+        assert_eq!(ls_date(at(1_795_465_140 + 60, 0), now), "Nov 23  2026");
+    }
+}

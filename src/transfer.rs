@@ -1,0 +1,150 @@
+//! The one copy loop, and how it can end.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+/// How a transfer ended.
+#[derive(Debug)]
+pub enum End {
+    /// The source had no more; so many bytes went to the sink.
+    Complete(u64),
+    /// `stop` asked for it.
+    Aborted,
+    /// Nothing moved for the longest time allowed.
+    TimedOut,
+    /// The source failed.
+    SourceFailed(io::Error),
+    /// The sink failed.
+    SinkFailed(io::Error),
+}
+
+/// Copies `source` to `sink` through a buffer of `chunk` bytes. Either may tick with
+/// [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`]: then `stop` is asked, and the time since
+/// the last byte is held against `idle`.
+pub fn pump(
+    source: &mut dyn Read,
+    sink: &mut dyn Write,
+    chunk: usize,
+    idle: Duration,
+    stop: &mut dyn FnMut() -> bool,
+) -> End {
+    let mut buffer = vec![0; chunk.max(1)];
+    let mut moved: u64 = 0;
+    let mut last = Instant::now();
+    loop {
+        if stop() {
+            return End::Aborted;
+        }
+        let read = match source.read(&mut buffer) {
+            Ok(0) => return End::Complete(moved),
+            Ok(read) => read,
+            Err(error) if is_tick(&error) && last.elapsed() < idle => continue,
+            Err(error) if is_tick(&error) => return End::TimedOut,
+            Err(error) => return End::SourceFailed(error),
+        };
+        last = Instant::now();
+        let mut rest = buffer.get(..read).unwrap_or_default();
+        while !rest.is_empty() {
+            match sink.write(rest) {
+                Ok(0) => return End::SinkFailed(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = rest.get(written..).unwrap_or_default();
+                    moved = moved.saturating_add(written as u64);
+                    last = Instant::now();
+                }
+                Err(error) if !is_tick(&error) => return End::SinkFailed(error),
+                Err(_) if stop() => return End::Aborted,
+                Err(_) if last.elapsed() >= idle => return End::TimedOut,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn is_tick(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives its steps one after the other, then the end.
+    struct Script(Vec<io::Result<usize>>);
+
+    impl Script {
+        fn next(&mut self, most: usize) -> io::Result<usize> {
+            if self.0.is_empty() { Ok(0) } else { self.0.remove(0).map(|n| n.min(most)) }
+        }
+    }
+
+    impl Read for Script {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.next(buffer.len())
+        }
+    }
+
+    impl Write for Script {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.next(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn tick() -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    const LONG: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn short_writes_and_ticks_lose_no_byte() {
+        let mut source = Script(vec![Ok(5), tick(), Ok(3)]);
+        let mut sink = Script(vec![Ok(2), tick(), Ok(9), Ok(1), tick(), Ok(9)]);
+        let end = pump(&mut source, &mut sink, 100, LONG, &mut || false);
+        assert!(matches!(end, End::Complete(8)), "{end:?}");
+        assert!(sink.0.is_empty());
+    }
+
+    #[test]
+    fn the_side_that_fails_is_named() {
+        let broken = || Err(ErrorKind::BrokenPipe.into());
+        let end = pump(&mut Script(vec![broken()]), &mut Script(vec![]), 9, LONG, &mut || false);
+        assert!(matches!(end, End::SourceFailed(_)), "{end:?}");
+        let mut sink = Script(vec![broken()]);
+        let end = pump(&mut Script(vec![Ok(1)]), &mut sink, 9, LONG, &mut || false);
+        assert!(matches!(end, End::SinkFailed(_)), "{end:?}");
+        let end = pump(&mut Script(vec![Ok(1)]), &mut Script(vec![Ok(0)]), 9, LONG, &mut || false);
+        assert!(matches!(end, End::SinkFailed(_)), "{end:?}");
+    }
+
+    #[test]
+    fn silence_beyond_the_limit_times_out_on_either_side() {
+        let end = pump(&mut Script(vec![tick()]), &mut Script(vec![]), 9, Duration::ZERO, &mut || false);
+        assert!(matches!(end, End::TimedOut), "{end:?}");
+        let mut sink = Script(vec![tick()]);
+        let end = pump(&mut Script(vec![Ok(1)]), &mut sink, 9, Duration::ZERO, &mut || false);
+        assert!(matches!(end, End::TimedOut), "{end:?}");
+    }
+
+    #[test]
+    fn a_stop_is_noticed_between_chunks_and_while_the_sink_waits() {
+        let mut asked = 0;
+        let mut stop = || {
+            asked += 1;
+            asked > 1
+        };
+        let end = pump(&mut Script(vec![Ok(1), Ok(1)]), &mut Script(vec![Ok(1), Ok(1)]), 9, LONG, &mut stop);
+        assert!(matches!(end, End::Aborted), "{end:?}");
+        let mut asked = 0;
+        let mut stop = || {
+            asked += 1;
+            asked > 1
+        };
+        let end = pump(&mut Script(vec![Ok(1)]), &mut Script(vec![tick(), Ok(1)]), 9, LONG, &mut stop);
+        assert!(matches!(end, End::Aborted), "{end:?}");
+    }
+}

@@ -1,0 +1,407 @@
+//! The accounts: the users file, and who may sign in.
+//!
+//! The file is read anew whenever it has changed, so an editor's change counts at the next
+//! sign-in. The server's own changes happen under an exclusive lock on the file, by a temporary
+//! file, `fsync`, `rename` and `fsync` of the folder: after a crash the file is the old one or the
+//! new one. Comments and lines that mean nothing to the server survive its changes.
+//!
+//! The file fails closed: an account whose line is malformed, or that has two lines, exists but
+//! cannot sign in.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use crate::config::{Config, Registration};
+use crate::log::Log;
+
+mod hash;
+mod record;
+
+pub use hash::{Password, PasswordHash};
+pub use record::{Record, Role, is_valid_name};
+
+const HEADER: &str = "\
+# The accounts of plainftpd, a line each: NAME:ROLE:QUOTA:HASH
+#
+# NAME   letters, digits, \".\", \"_\" and \"-\", up to 32; compared without case; its folder is workdir/NAME
+# ROLE   user, or disabled (cannot sign in)
+# QUOTA  most bytes its folder may take, with K, M, G or T behind the number if you like; - for no limit
+# HASH   pbkdf2-sha256$ITERATIONS$SALT$HASH; \"plainftpd --hash-password\" makes one
+#
+# A change counts at the next sign-in. A line that is not of this form locks its account.
+";
+
+/// Why an account was not created or changed.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The owner does not let people register.
+    Closed,
+    /// The registration code is missing or wrong.
+    WrongCode,
+    /// The name has other characters than it may, or too many.
+    BadName,
+    /// An account of this name exists.
+    NameTaken,
+    /// The password has fewer characters than this.
+    ShortPassword(usize),
+    /// The old password is wrong, or there is no such account any more.
+    WrongPassword,
+    /// The file could not be read or written.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        Refusal::Io(error)
+    }
+}
+
+/// The users file and the policy around it.
+#[derive(Debug)]
+pub struct Users {
+    path: PathBuf,
+    registration: Registration,
+    min_password: usize,
+    iterations: u32,
+    gate: Gate,
+    /// Held while this server changes the file; other processes are kept out by the file's lock.
+    edits: Mutex<()>,
+    log: Arc<Log>,
+    cache: Mutex<Cache>,
+}
+
+/// What the file said when it was last read.
+#[derive(Debug, Default)]
+struct Cache {
+    stamp: Option<Stamp>,
+    index: Arc<Index>,
+    warned: Vec<String>,
+}
+
+/// What tells one version of the file from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Names in lower case, with their record or `None` where the line is malformed or not the only one.
+#[derive(Debug, Default)]
+struct Index(HashMap<String, Option<Record>>);
+
+impl Users {
+    /// Opens the file at `path`, and creates it with a header that explains it (mode 0600) where
+    /// it is missing. Warns of malformed lines.
+    pub fn open(path: &Path, config: &Config, log: Arc<Log>) -> io::Result<Users> {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(mut file) => {
+                file.write_all(HEADER.as_bytes())?;
+                file.sync_all()?;
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        let users = Users {
+            // A users file that is a link stays one: its target is what gets replaced.
+            path: fs::canonicalize(path)?,
+            registration: config.registration.clone(),
+            min_password: config.min_password,
+            iterations: config.hash_iterations,
+            gate: Gate::new(thread::available_parallelism().map_or(1, usize::from)),
+            edits: Mutex::new(()),
+            log,
+            cache: Mutex::default(),
+        };
+        match fs::remove_file(users.temporary()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        users.index()?;
+        Ok(users)
+    }
+
+    /// The account that `name` and `password` sign in to, or `None`; an unknown name costs the
+    /// same work as a wrong password.
+    pub fn sign_in(&self, name: &[u8], password: &Password) -> io::Result<Option<Record>> {
+        let index = self.index()?;
+        let record = index.find(name).filter(|record| record.role != Role::Disabled);
+        let matches = self.matches(record, password);
+        Ok(record.filter(|_| matches).cloned())
+    }
+
+    /// Whether there is an account of this name, able to sign in or not.
+    pub fn exists(&self, name: &[u8]) -> io::Result<bool> {
+        Ok(self.index()?.0.contains_key(&key(name)))
+    }
+
+    /// Creates an account. `vacant` says whether the name's folder is free to be given to a new
+    /// account; it is asked under the file's lock.
+    pub fn register(
+        &self,
+        name: &[u8],
+        password: &Password,
+        code: Option<&[u8]>,
+        vacant: impl Fn(&str) -> io::Result<bool>,
+    ) -> Result<Record, Refusal> {
+        match &self.registration {
+            Registration::Open => {}
+            Registration::Closed => return Err(Refusal::Closed),
+            Registration::Code(secret) if code.is_some_and(|code| same(code, secret)) => {}
+            Registration::Code(_) => return Err(Refusal::WrongCode),
+        }
+        if !is_valid_name(name) {
+            return Err(Refusal::BadName);
+        }
+        let name = String::from_utf8_lossy(name).into_owned();
+        if self.exists(name.as_bytes())? {
+            return Err(Refusal::NameTaken);
+        }
+        let hash = self.hash(password)?;
+        let record = Record { name, role: Role::User, quota: None, hash };
+        self.edit(|text, index| {
+            if index.0.contains_key(&key(record.name.as_bytes())) || !vacant(&record.name)? {
+                return Err(Refusal::NameTaken);
+            }
+            if text.last().is_some_and(|last| *last != b'\n') {
+                text.push(b'\n');
+            }
+            text.extend_from_slice(format!("{record}\n").as_bytes());
+            Ok(())
+        })
+        .map(|_turn| record.clone())
+    }
+
+    /// Gives an account a new password, where `old` is its present one.
+    pub fn change_password(&self, name: &str, old: &Password, new: &Password) -> Result<(), Refusal> {
+        let known = self.verified(name, old)?;
+        let hash = self.hash(new)?;
+        self.edit(|text, index| {
+            let mut record = unchanged(index, &known)?.clone();
+            record.hash = hash;
+            replace_line(text, name, Some(&record));
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// Removes an account, where `password` is its present one. `then` runs before this
+    /// server changes the file again, and so before anybody can register the name anew; its result is returned.
+    pub fn unregister<T>(
+        &self,
+        name: &str,
+        password: &Password,
+        then: impl FnOnce() -> T,
+    ) -> Result<T, Refusal> {
+        let known = self.verified(name, password)?;
+        let _locked = self.edit(|text, index| {
+            unchanged(index, &known)?;
+            replace_line(text, name, None);
+            Ok(())
+        })?;
+        Ok(then())
+    }
+
+    fn verified(&self, name: &str, password: &Password) -> Result<Record, Refusal> {
+        self.sign_in(name.as_bytes(), password)?.ok_or(Refusal::WrongPassword)
+    }
+
+    /// The hash of a new password, if it is long enough to become one.
+    pub fn hash(&self, password: &Password) -> Result<PasswordHash, Refusal> {
+        if password.characters() < self.min_password {
+            return Err(Refusal::ShortPassword(self.min_password));
+        }
+        let _turn = self.gate.enter();
+        Ok(PasswordHash::new(password, self.iterations)?)
+    }
+
+    /// Whether `password` is the record's, after the same work where there is no record.
+    fn matches(&self, record: Option<&Record>, password: &Password) -> bool {
+        let decoy = PasswordHash::decoy(self.iterations);
+        let hash = record.map_or(&decoy, |record| &record.hash);
+        let _turn = self.gate.enter();
+        hash.matches(password) && record.is_some()
+    }
+
+    /// What the file says now.
+    fn index(&self) -> io::Result<Arc<Index>> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(&fs::metadata(&self.path)?);
+        if cache.stamp != Some(stamp) {
+            let mut text = Vec::new();
+            let mut file = File::open(&self.path)?;
+            // Before the content, so that a change during the reading is noticed next time.
+            let stamp = Stamp::of(&file.metadata()?);
+            file.read_to_end(&mut text)?;
+            let (index, warnings) = Index::parse(&text);
+            for warning in warnings.iter().filter(|warning| !cache.warned.contains(warning)) {
+                self.log.warn(warning);
+            }
+            let cached = stamp.is_settled().then_some(stamp);
+            *cache = Cache { stamp: cached, index: Arc::new(index), warned: warnings };
+        }
+        Ok(Arc::clone(&cache.index))
+    }
+
+    /// Changes the file's text under its lock, and makes the change last before it returns. This
+    /// server makes no other change until what is returned is dropped.
+    fn edit(
+        &self,
+        change: impl FnOnce(&mut Vec<u8>, &Index) -> Result<(), Refusal>,
+    ) -> Result<MutexGuard<'_, ()>, Refusal> {
+        let turn = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locked = self.lock()?;
+        let mut text = Vec::new();
+        locked.read_to_end(&mut text)?;
+        let index = Index::parse(&text).0;
+        change(&mut text, &index)?;
+
+        let temporary = self.temporary();
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.set_permissions(locked.metadata()?.permissions())?;
+        let written = file.write_all(&text).and_then(|()| file.sync_all());
+        if let Err(error) = written.and_then(|()| fs::rename(&temporary, &self.path)) {
+            let _ = fs::remove_file(&temporary);
+            return Err(error.into());
+        }
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+        Ok(turn)
+    }
+
+    /// The file, locked: the one that bears the name while we hold the lock, for another process
+    /// may have replaced it while we waited.
+    fn lock(&self) -> io::Result<File> {
+        loop {
+            let file = File::open(&self.path)?;
+            file.lock()?;
+            let (ours, named) = (file.metadata()?, fs::metadata(&self.path)?);
+            if (ours.dev(), ours.ino()) == (named.dev(), named.ino()) {
+                return Ok(file);
+            }
+        }
+    }
+
+    /// Where a new version of the file is written; only under the lock, so one name is enough.
+    fn temporary(&self) -> PathBuf {
+        self.path.with_extension("new")
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether a later change is sure to bear another time: a file system's clock ticks every few
+    /// milliseconds, on some every two seconds.
+    fn is_settled(&self) -> bool {
+        let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0));
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH + changed)
+            .is_ok_and(|age| age > Duration::from_secs(3))
+    }
+}
+
+impl Index {
+    /// Reads the file's text; the second value is a warning for each line that locks an account.
+    fn parse(text: &[u8]) -> (Index, Vec<String>) {
+        let mut index: HashMap<String, Option<Record>> = HashMap::new();
+        let mut warnings = Vec::new();
+        for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let Some(name) = Record::claimed_name(line) else { continue };
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let taken = index.contains_key(&name);
+            let record = match Record::parse(line) {
+                _ if taken => Err("another line has the same name; neither can sign in"),
+                parsed => parsed,
+            };
+            if let Err(why) = record {
+                warnings.push(format!("users file, line {}: {why}", number + 1));
+            }
+            index.insert(name, record.ok());
+        }
+        (Index(index), warnings)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&Record> {
+        self.0.get(&key(name))?.as_ref()
+    }
+}
+
+/// Names are compared without case.
+fn key(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_ascii_lowercase()
+}
+
+/// The record that was verified, if it is still that of the file.
+fn unchanged<'i>(index: &'i Index, known: &Record) -> Result<&'i Record, Refusal> {
+    index.find(known.name.as_bytes()).filter(|record| record.hash == known.hash).ok_or(Refusal::WrongPassword)
+}
+
+/// Puts `record`, or nothing, in the place of the line of `name`.
+fn replace_line(text: &mut Vec<u8>, name: &str, record: Option<&Record>) {
+    let mut out = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        if Record::claimed_name(line) != Some(key(name.as_bytes())) {
+            out.extend_from_slice(line);
+        } else if let Some(record) = record {
+            out.extend_from_slice(format!("{record}\n").as_bytes());
+        }
+    }
+    *text = out;
+}
+
+/// Compares two secrets in a time that tells nothing but their lengths.
+fn same(given: &[u8], secret: &str) -> bool {
+    let secret = secret.as_bytes();
+    given.len() == secret.len() && given.iter().zip(secret).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+/// Lets in as many at once as there are processors; more hashes at a time would only be slower
+/// together, and would starve the transfers.
+#[derive(Debug)]
+struct Gate {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+struct Turn<'g>(&'g Gate);
+
+impl Gate {
+    fn new(places: usize) -> Gate {
+        Gate { free: Mutex::new(places), freed: Condvar::new() }
+    }
+
+    fn enter(&self) -> Turn<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests;

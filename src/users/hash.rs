@@ -1,0 +1,217 @@
+//! Salted password hashes: PBKDF2-HMAC-SHA256 (RFC 8018 §5.2, RFC 2104), in a self-describing
+//! text form, `pbkdf2-sha256$ITERATIONS$SALT$HASH` with salt and hash in hexadecimal.
+
+use std::fmt;
+use std::io;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use sha2::{Digest, Sha256};
+
+const SCHEME: &str = "pbkdf2-sha256";
+const BLOCK: usize = 64;
+const SALT: usize = 16;
+/// More than this is a slip of an editor that would keep a processor busy for minutes.
+const MOST_ITERATIONS: u32 = 100_000_000;
+
+/// A password as it was typed. Its `Debug` form does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub Vec<u8>);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+impl Password {
+    /// Its length in characters; in bytes where it is not UTF-8.
+    pub fn characters(&self) -> usize {
+        str::from_utf8(&self.0).map_or(self.0.len(), |text| text.chars().count())
+    }
+}
+
+/// A salted hash, as the users file holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordHash {
+    iterations: u32,
+    salt: Vec<u8>,
+    hash: [u8; 32],
+}
+
+impl PasswordHash {
+    /// Hashes `password` with a fresh salt of 16 random bytes. Fails where the system gives no
+    /// random bytes.
+    pub fn new(password: &Password, iterations: u32) -> io::Result<PasswordHash> {
+        let mut salt = vec![0; SALT];
+        SysRng.try_fill_bytes(&mut salt).map_err(io::Error::other)?;
+        let hash = pbkdf2(&password.0, &salt, iterations);
+        Ok(PasswordHash { iterations, salt, hash })
+    }
+
+    /// A hash that no password has, to be verified in place of a missing one, so that a missing
+    /// account costs what an existing one does.
+    pub fn decoy(iterations: u32) -> PasswordHash {
+        PasswordHash { iterations, salt: vec![0; SALT], hash: [0; 32] }
+    }
+
+    /// Whether `password` has this hash, in a time that does not tell where they differ.
+    pub fn matches(&self, password: &Password) -> bool {
+        let hash = pbkdf2(&password.0, &self.salt, self.iterations);
+        hash.iter().zip(self.hash).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    }
+
+    /// Reads the text form; says in one phrase what is wrong with another text.
+    pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
+        let mut fields = text.split('$');
+        let (scheme, iterations, salt, hash) = (fields.next(), fields.next(), fields.next(), fields.next());
+        let (Some(SCHEME), Some(iterations), Some(salt), Some(hash), None) =
+            (scheme, iterations, salt, hash, fields.next())
+        else {
+            return Err("the hash is not of the form pbkdf2-sha256$ITERATIONS$SALT$HASH");
+        };
+        let iterations = match iterations.parse() {
+            Ok(n @ 1..=MOST_ITERATIONS) => n,
+            _ => return Err("the hash's iterations are not a number from 1 to 100000000"),
+        };
+        let salt = hex::decode(salt).map_err(|_| "the hash's salt is not hexadecimal")?;
+        if salt.len() < 8 {
+            return Err("the hash's salt is shorter than 8 bytes");
+        }
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(hash, &mut bytes).map_err(|_| "the hash is not of 32 hexadecimal bytes")?;
+        Ok(PasswordHash { iterations, salt, hash: bytes })
+    }
+}
+
+impl fmt::Display for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (salt, hash) = (hex::encode(&self.salt), hex::encode(self.hash));
+        write!(f, "{SCHEME}${}${salt}${hash}", self.iterations)
+    }
+}
+
+/// HMAC-SHA256 with its key already absorbed, so that a message costs two compressions.
+#[derive(Clone)]
+struct Hmac {
+    inner: Sha256,
+    outer: Sha256,
+}
+
+impl Hmac {
+    fn new(key: &[u8]) -> Hmac {
+        let mut block = [0; BLOCK];
+        if key.len() > BLOCK {
+            block.iter_mut().zip(Sha256::digest(key)).for_each(|(to, from)| *to = from);
+        } else {
+            block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+        }
+        let padded = |pad: u8| Sha256::new_with_prefix(block.map(|byte| byte ^ pad));
+        Hmac { inner: padded(0x36), outer: padded(0x5c) }
+    }
+
+    fn sign(&self, message: &[&[u8]]) -> [u8; 32] {
+        let mut inner = self.inner.clone();
+        message.iter().for_each(|part| inner.update(part));
+        let mut outer = self.outer.clone();
+        outer.update(inner.finalize());
+        outer.finalize().into()
+    }
+}
+
+/// The first block of PBKDF2's output, which is all that a 32-byte hash needs.
+fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
+    pbkdf2_block(&Hmac::new(password), salt, iterations, 1)
+}
+
+fn pbkdf2_block(hmac: &Hmac, salt: &[u8], iterations: u32, index: u32) -> [u8; 32] {
+    let mut last = hmac.sign(&[salt, &index.to_be_bytes()]);
+    let mut sum = last;
+    for _ in 1..iterations {
+        last = hmac.sign(&[&last]);
+        sum.iter_mut().zip(last).for_each(|(sum, byte)| *sum ^= byte);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both_blocks(password: &[u8], salt: &[u8], iterations: u32) -> String {
+        let hmac = Hmac::new(password);
+        let block = |index| hex::encode(pbkdf2_block(&hmac, salt, iterations, index));
+        block(1) + &block(2)
+    }
+
+    #[test]
+    fn the_vectors_of_rfc_7914_section_11_hold() {
+        assert_eq!(
+            both_blocks(b"passwd", b"salt", 1),
+            "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc\
+             a49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783"
+        );
+        assert_eq!(
+            both_blocks(b"Password", b"NaCl", 80_000),
+            "4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56\
+             a1d425a1225833549adb841b51c9b3176a272bdebba1d078478f62b397f33c8d"
+        );
+    }
+
+    #[test]
+    fn hmac_hashes_a_key_longer_than_a_block_first() {
+        // RFC 4231 §4.7, test case 6.
+        let hmac = Hmac::new(&[0xaa; 131]);
+        assert_eq!(
+            hex::encode(hmac.sign(&[b"Test Using Larger Than Block-Size Key - Hash Key First"])),
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+        );
+    }
+
+    #[test]
+    fn a_hash_survives_its_text_form_and_knows_its_password() {
+        let hash = PasswordHash::new(&Password(b"wonderland".to_vec()), 3).unwrap();
+        let again = PasswordHash::parse(&hash.to_string()).unwrap();
+        assert_eq!(again, hash);
+        assert!(again.matches(&Password(b"wonderland".to_vec())));
+        assert!(!again.matches(&Password(b"wonderlanD".to_vec())));
+        assert!(!again.matches(&Password(Vec::new())));
+    }
+
+    #[test]
+    fn two_hashes_of_one_password_differ_in_their_salt() {
+        let password = Password(b"wonderland".to_vec());
+        let one = PasswordHash::new(&password, 1).unwrap();
+        let two = PasswordHash::new(&password, 1).unwrap();
+        assert_eq!(one.salt.len(), 16);
+        assert_ne!(one.salt, two.salt);
+    }
+
+    #[test]
+    fn other_texts_are_no_hashes() {
+        let good = "pbkdf2-sha256$1$0011223344556677$".to_string() + &"ab".repeat(32);
+        assert!(PasswordHash::parse(&good).is_ok());
+        for bad in [
+            "",
+            "secret",
+            "$$$",
+            &good.replace("sha256", "sha1"),
+            &good.replace("$1$", "$0$"),
+            &good.replace("$1$", "$-1$"),
+            &good.replace("$1$", "$100000001$"),
+            &good.replace("0011", ""),
+            &good.replace("0011", "001"),
+            &good.replace("0011", "zz11"),
+            &good[..good.len() - 2],
+            &(good.clone() + "ab"),
+            &(good.clone() + "$"),
+        ] {
+            assert!(PasswordHash::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_does_not_show_in_debug_output() {
+        assert_eq!(format!("{:?}", Password(b"wonderland".to_vec())), "Password(..)");
+    }
+}

@@ -1,0 +1,158 @@
+//! One line of the users file: `NAME:ROLE:QUOTA:HASH`.
+
+use std::fmt;
+
+use super::hash::PasswordHash;
+
+/// The longest account name in bytes.
+const NAME_LIMIT: usize = 32;
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything within its own folder.
+    User,
+    /// Nothing: it cannot sign in.
+    Disabled,
+}
+
+/// An account of the users file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The name, in the spelling that its folder bears.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Most bytes that its folder may take, or no limit.
+    pub quota: Option<u64>,
+    /// The password's hash.
+    pub hash: PasswordHash,
+}
+
+/// Whether `name` may be an account's: ASCII letters, digits, `.`, `_` and `-`, a letter or digit
+/// first, up to 32. Such a name is one path component that no system treats as special.
+pub fn is_valid_name(name: &[u8]) -> bool {
+    name.len() <= NAME_LIMIT
+        && name.first().is_some_and(u8::is_ascii_alphanumeric)
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+}
+
+impl Record {
+    /// Reads a line; says in one phrase what is wrong with another line, without showing any of
+    /// it, for it may hold a secret.
+    pub fn parse(line: &[u8]) -> Result<Record, &'static str> {
+        let line = str::from_utf8(line).map_err(|_| "not UTF-8")?;
+        let mut fields = line.split(':');
+        let (Some(name), Some(role), Some(quota), Some(hash), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return Err("not of the form NAME:ROLE:QUOTA:HASH");
+        };
+        if !is_valid_name(name.as_bytes()) {
+            return Err("the name is not of 1 to 32 letters, digits, \".\", \"_\" and \"-\"");
+        }
+        let role = match role {
+            "user" => Role::User,
+            "disabled" => Role::Disabled,
+            _ => return Err("the role is not one of user, disabled"),
+        };
+        let quota = match quota {
+            "-" => None,
+            _ => Some(parse_size(quota).ok_or("the quota is not \"-\" or a size such as 500M")?),
+        };
+        Ok(Record { name: name.to_string(), role, quota, hash: PasswordHash::parse(hash)? })
+    }
+
+    /// The name by which a line claims an account, also where the rest of it is malformed: such
+    /// an account exists, and nobody may sign in to it or register it.
+    pub fn claimed_name(line: &[u8]) -> Option<String> {
+        let line = line.trim_ascii();
+        if line.is_empty() || line.starts_with(b"#") {
+            return None;
+        }
+        let end = line.iter().position(|byte| *byte == b':' || byte.is_ascii_whitespace());
+        let name = line.get(..end.unwrap_or(line.len()))?;
+        Some(String::from_utf8_lossy(name).to_ascii_lowercase())
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self.role {
+            Role::User => "user",
+            Role::Disabled => "disabled",
+        };
+        match self.quota {
+            None => write!(f, "{}:{role}:-:{}", self.name, self.hash),
+            Some(quota) => write!(f, "{}:{role}:{quota}:{}", self.name, self.hash),
+        }
+    }
+}
+
+/// Bytes from a number with an optional suffix K, M, G or T, powers of 1,024.
+fn parse_size(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.strip_suffix(['K', 'M', 'G', 'T']) {
+        None => (text, 0),
+        Some(digits) if text.ends_with('K') => (digits, 10),
+        Some(digits) if text.ends_with('M') => (digits, 20),
+        Some(digits) if text.ends_with('G') => (digits, 30),
+        Some(digits) => (digits, 40),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str =
+        "pbkdf2-sha256$1$0011223344556677$abababababababababababababababababababababababababababababababab";
+
+    #[test]
+    fn a_record_survives_its_text_form() {
+        for line in [format!("alice:user:-:{HASH}"), format!("Bob.2_x-y:disabled:4096:{HASH}")] {
+            assert_eq!(Record::parse(line.as_bytes()).unwrap().to_string(), line);
+        }
+        let record = Record::parse(format!("a:user:3M:{HASH}").as_bytes()).unwrap();
+        assert_eq!(record.quota, Some(3 * 1024 * 1024));
+    }
+
+    #[test]
+    fn names_are_plain_words_of_up_to_32_characters() {
+        for name in ["a", "7", "a.b", "a-b_c", &"x".repeat(32)] {
+            assert!(is_valid_name(name.as_bytes()), "{name}");
+        }
+        for name in ["", ".", "..", ".a", "-a", "_a", "a/b", "a b", "a:b", "é", &"x".repeat(33)] {
+            assert!(!is_valid_name(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn malformed_lines_are_no_records_but_still_claim_their_name() {
+        for (line, name) in [
+            ("alice".to_string(), "alice"),
+            ("Alice:user:-".to_string(), "alice"),
+            (format!("alice:user:-:{HASH}:"), "alice"),
+            (format!("alice:root:-:{HASH}"), "alice"),
+            (format!("alice::-:{HASH}"), "alice"),
+            (format!("alice:user::{HASH}"), "alice"),
+            (format!("alice:user:many:{HASH}"), "alice"),
+            (format!("alice:user:+1:{HASH}"), "alice"),
+            (format!("alice:user:99999999T:{HASH}"), "alice"),
+            ("alice:user:-:".to_string(), "alice"),
+            ("alice:user:-:wonderland".to_string(), "alice"),
+            (format!(" alice:user:-:{HASH}"), "alice"),
+            (format!("alice :user:-:{HASH}"), "alice"),
+            (format!("../x:user:-:{HASH}"), "../x"),
+        ] {
+            assert!(Record::parse(line.as_bytes()).is_err(), "{line}");
+            assert_eq!(Record::claimed_name(line.as_bytes()).as_deref(), Some(name), "{line}");
+        }
+        for line in ["", "   ", "# alice", "  # x"] {
+            assert_eq!(Record::claimed_name(line.as_bytes()), None);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("users")
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.path()).unwrap()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log.txt")).unwrap()
+    }
+
+    fn users(&self) -> Users {
+        self.users_with(Config::default())
+    }
+
+    fn users_with(&self, config: Config) -> Users {
+        let config = Config { hash_iterations: 2, ..config };
+        let log = Arc::new(Log::open(&self.dir.path().join("log.txt")).unwrap());
+        Users::open(&self.path(), &config, log).unwrap()
+    }
+}
+
+fn password(text: &str) -> Password {
+    Password(text.as_bytes().to_vec())
+}
+
+fn register(users: &Users, name: &str, secret: &str) -> Result<Record, Refusal> {
+    users.register(name.as_bytes(), &password(secret), None, |_| Ok(true))
+}
+
+fn line(name: &str, secret: &str) -> String {
+    format!("{name}:user:-:{}\n", PasswordHash::new(&password(secret), 2).unwrap())
+}
+
+fn signs_in(users: &Users, name: &str, secret: &str) -> Option<String> {
+    users.sign_in(name.as_bytes(), &password(secret)).unwrap().map(|record| record.name)
+}
+
+#[test]
+fn a_new_account_signs_in_by_its_name_in_any_case() {
+    let place = Place::new();
+    let users = place.users();
+    register(&users, "Alice", "wonderland").unwrap();
+    assert_eq!(signs_in(&users, "aLICE", "wonderland").as_deref(), Some("Alice"));
+    assert_eq!(signs_in(&users, "alice", "Wonderland"), None);
+    assert_eq!(signs_in(&users, "alic", "wonderland"), None);
+    assert!(matches!(register(&users, "ALICE", "other"), Err(Refusal::NameTaken)));
+    assert_eq!(signs_in(&place.users(), "alice", "wonderland").as_deref(), Some("Alice"));
+}
+
+#[test]
+fn the_file_is_private_explains_itself_and_holds_no_password() {
+    let place = Place::new();
+    register(&place.users(), "alice", "wonderland").unwrap();
+    let text = place.text();
+    assert_eq!(place.path().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(text.starts_with(HEADER));
+    assert!(text[HEADER.len()..].starts_with("alice:user:-:pbkdf2-sha256$2$"));
+    assert!(!text.contains("wonderland"));
+}
+
+#[test]
+fn comments_unknown_lines_and_the_mode_survive_every_change() {
+    let place = Place::new();
+    let odd = b"# first\n\nsomething else entirely\n\xff\xfe\n#last, without an end";
+    fs::write(place.path(), odd).unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    let users = place.users();
+    register(&users, "alice", "wonderland").unwrap();
+    register(&users, "bob", "builder").unwrap();
+    users.change_password("alice", &password("wonderland"), &password("looking-glass")).unwrap();
+    users.unregister("bob", &password("builder"), || ()).unwrap();
+    let text = fs::read(place.path()).unwrap();
+    let alice = text.strip_prefix(&odd[..]).unwrap();
+    assert!(alice.starts_with(b"\nalice:user:-:"));
+    assert_eq!(alice.iter().filter(|byte| **byte == b'\n').count(), 2);
+    assert_eq!(signs_in(&users, "alice", "looking-glass").as_deref(), Some("alice"));
+    assert_eq!(place.path().metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(!place.dir.path().join("users.new").exists());
+}
+
+#[test]
+fn an_editors_change_counts_at_the_next_sign_in() {
+    let place = Place::new();
+    let users = place.users();
+    assert_eq!(signs_in(&users, "carol", "singing"), None);
+    // In place and by a rename, as editors do.
+    fs::write(place.path(), line("carol", "singing")).unwrap();
+    assert_eq!(signs_in(&users, "carol", "singing").as_deref(), Some("carol"));
+    fs::write(place.dir.path().join("other"), line("carol", "dancing")).unwrap();
+    fs::rename(place.dir.path().join("other"), place.path()).unwrap();
+    assert_eq!(signs_in(&users, "carol", "singing"), None);
+    assert_eq!(signs_in(&users, "carol", "dancing").as_deref(), Some("carol"));
+}
+
+#[test]
+fn a_settled_file_is_not_read_again_and_its_change_is_noticed() {
+    let place = Place::new();
+    fs::write(place.path(), line("carol", "singing")).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(100);
+    File::open(place.path()).unwrap().set_modified(old).unwrap();
+    let users = place.users();
+    assert_eq!(signs_in(&users, "carol", "singing").as_deref(), Some("carol"));
+    // As if it had been read long ago: only the stamp can tell.
+    users.cache.lock().unwrap().stamp = Some(Stamp::of(&place.path().metadata().unwrap()));
+    assert!(Arc::ptr_eq(&users.index().unwrap(), &users.index().unwrap()));
+    let same_size = line("carol", "dancing");
+    fs::write(place.path(), same_size).unwrap();
+    assert_eq!(signs_in(&users, "carol", "dancing").as_deref(), Some("carol"));
+}
+
+#[test]
+fn malformed_and_doubled_lines_lock_their_account_with_one_warning_each() {
+    let place = Place::new();
+    let text = format!(
+        "mallory:user:-:\n{}eve\n{}{}{}",
+        line("carol", "singing"),
+        line("dave", "dave1"),
+        line("Dave", "dave2"),
+        line("disabled", "disabled").replace(":user:", ":disabled:"),
+    );
+    fs::write(place.path(), &text).unwrap();
+    let users = place.users();
+    for (name, secret) in
+        [("mallory", ""), ("eve", ""), ("dave", "dave1"), ("dave", "dave2"), ("disabled", "disabled")]
+    {
+        assert_eq!(signs_in(&users, name, secret), None, "{name}");
+        assert!(matches!(register(&users, name, "secret"), Err(Refusal::NameTaken)), "{name}");
+    }
+    assert_eq!(signs_in(&users, "carol", "singing").as_deref(), Some("carol"));
+    let log = place.log();
+    let warnings: Vec<_> = log.lines().map(|line| &line[24..]).collect();
+    assert_eq!(
+        warnings,
+        [
+            " event=warning text=\"users file, line 1: the hash is not of the form pbkdf2-sha256$ITERATIONS$SALT$HASH\"",
+            " event=warning text=\"users file, line 3: not of the form NAME:ROLE:QUOTA:HASH\"",
+            " event=warning text=\"users file, line 5: another line has the same name; neither can sign in\"",
+        ]
+    );
+}
+
+#[test]
+fn registration_follows_the_owners_policy() {
+    let place = Place::new();
+    let closed = place.users_with(Config { registration: Registration::Closed, ..Config::default() });
+    assert!(matches!(register(&closed, "alice", "wonderland"), Err(Refusal::Closed)));
+    let code = Registration::Code("sesame".to_string());
+    let coded = place.users_with(Config { registration: code, ..Config::default() });
+    let with = |code: Option<&[u8]>| coded.register(b"alice", &password("wonderland"), code, |_| Ok(true));
+    assert!(matches!(with(None), Err(Refusal::WrongCode)));
+    assert!(matches!(with(Some(b"sesamE")), Err(Refusal::WrongCode)));
+    assert!(matches!(with(Some(b"")), Err(Refusal::WrongCode)));
+    assert!(with(Some(b"sesame")).is_ok());
+}
+
+#[test]
+fn bad_names_short_passwords_and_taken_folders_are_refused() {
+    let place = Place::new();
+    let users = place.users();
+    assert!(matches!(register(&users, "../x", "wonderland"), Err(Refusal::BadName)));
+    assert!(matches!(register(&users, "alice", "abc"), Err(Refusal::ShortPassword(4))));
+    assert!(matches!(register(&users, "alice", "äöü"), Err(Refusal::ShortPassword(4))));
+    let occupied = users.register(b"alice", &password("wonderland"), None, |_| Ok(false));
+    assert!(matches!(occupied, Err(Refusal::NameTaken)));
+    assert_eq!(place.text(), HEADER);
+}
+
+#[test]
+fn the_old_password_is_needed_for_a_change() {
+    let place = Place::new();
+    let users = place.users();
+    register(&users, "alice", "wonderland").unwrap();
+    let change = |old, new| users.change_password("alice", &password(old), &password(new));
+    assert!(matches!(change("wrong", "looking-glass"), Err(Refusal::WrongPassword)));
+    assert!(matches!(change("wonderland", "abc"), Err(Refusal::ShortPassword(4))));
+    assert!(matches!(users.unregister("alice", &password("wrong"), || ()), Err(Refusal::WrongPassword)));
+    assert_eq!(signs_in(&users, "alice", "wonderland").as_deref(), Some("alice"));
+    users.unregister("alice", &password("wonderland"), || ()).unwrap();
+    assert_eq!(place.text(), HEADER);
+}
+
+#[test]
+fn registrations_at_once_from_two_servers_lose_none_and_double_none() {
+    let place = Place::new();
+    let (one, two) = (place.users(), place.users());
+    let won = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for n in 0..40 {
+            let (users, won) = (if n % 2 == 0 { &one } else { &two }, &won);
+            scope.spawn(move || {
+                register(users, &format!("user{n}"), "secret").unwrap();
+                if register(users, "same", "secret").is_ok() {
+                    won.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(won.into_inner(), 1);
+    let text = place.text();
+    let names: Vec<_> = text.lines().filter_map(|line| line.split_once(":user:")).collect();
+    assert_eq!(names.len(), 41);
+}
+
+#[test]
+fn no_more_enter_the_gate_than_it_has_places() {
+    let gate = Gate::new(2);
+    let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let _turn = gate.enter();
+                    most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(most.into_inner() <= 2);
+}

@@ -1,0 +1,346 @@
+//! The users' files: virtual paths in, real files out.
+//!
+//! This is the only room that turns a virtual path into a real one. A [`VirtualPath`] cannot say
+//! "up and out", and the walk to the real folder enters one component at a time and never follows
+//! a symbolic link (`vfs/folder.rs`), so there is no path, link or race that leads out of the
+//! user's root. Errors are [`io::Error`]s; one with a text of its own was made here, and its text
+//! names no path of the host.
+
+use std::fs::{self, File, FileTimes, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::ops::Deref;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+mod folder;
+mod path;
+mod space;
+mod store;
+mod tree;
+mod upload;
+
+use folder::{Folder, check_regular};
+pub use path::VirtualPath;
+use space::{Space, blocks};
+pub use store::Store;
+pub use upload::{Existing, Upload};
+
+/// An error whose text is ours, fit for a reply.
+fn refused(kind: ErrorKind, text: &'static str) -> io::Error {
+    io::Error::new(kind, text)
+}
+
+/// What bears a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link: shown, moved and removed as itself, never followed.
+    Link,
+    /// A device, a FIFO, a socket: shown and left alone.
+    Other,
+}
+
+/// A name and the facts about what bears it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The last component; of the root, `/`.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Its size in bytes; of a folder, what the file system says.
+    pub size: u64,
+    /// When its content last changed.
+    pub modified: SystemTime,
+    /// The nine permission bits.
+    pub mode: u32,
+}
+
+impl Entry {
+    fn new(name: Vec<u8>, metadata: &fs::Metadata) -> Entry {
+        let kind = match metadata.file_type() {
+            t if t.is_file() => Kind::File,
+            t if t.is_dir() => Kind::Folder,
+            t if t.is_symlink() => Kind::Link,
+            _ => Kind::Other,
+        };
+        Entry {
+            name,
+            kind,
+            size: metadata.len(),
+            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            mode: metadata.permissions().mode() & 0o777,
+        }
+    }
+}
+
+/// One user's files, as seen by one session. The root is held open: should the account and its
+/// folder go, nothing that later bears the same name is reached by this session.
+#[derive(Debug)]
+pub struct Vfs {
+    root: Folder,
+    store: Arc<Store>,
+    space: Arc<Space>,
+}
+
+/// The folder that a walk ended in.
+enum Walked<'v> {
+    Root(&'v Folder),
+    Below(Folder),
+}
+
+impl Deref for Walked<'_> {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        match self {
+            Walked::Root(folder) => folder,
+            Walked::Below(folder) => folder,
+        }
+    }
+}
+
+impl Vfs {
+    fn new(root: Folder, store: Arc<Store>, space: Arc<Space>) -> Vfs {
+        Vfs { root, store, space }
+    }
+
+    /// Walks to a folder, a handle a component.
+    fn folder(&self, path: &VirtualPath) -> io::Result<Walked<'_>> {
+        let mut here = Walked::Root(&self.root);
+        for name in path.names() {
+            here = Walked::Below(here.child(name)?);
+        }
+        Ok(here)
+    }
+
+    /// Walks to the folder that holds `path`, for a change of the name in it, which the root has
+    /// not.
+    fn holder<'p>(&self, path: &'p VirtualPath) -> io::Result<(Walked<'_>, &'p [u8])> {
+        let Some(name) = path.name() else {
+            return Err(refused(ErrorKind::InvalidInput, "that is your own top folder"));
+        };
+        let holder = self.folder(&path.parent()).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => refused(ErrorKind::NotFound, "no such folder to hold it"),
+            ErrorKind::NotADirectory => {
+                refused(ErrorKind::NotADirectory, "what should hold it is not a folder")
+            }
+            _ => error,
+        })?;
+        Ok((holder, name))
+    }
+
+    /// The facts about what bears the name.
+    pub fn entry(&self, path: &VirtualPath) -> io::Result<Entry> {
+        if path.is_root() {
+            return Ok(Entry::new(b"/".to_vec(), &self.root.metadata()?));
+        }
+        let (holder, name) = self.holder(path)?;
+        Ok(Entry::new(name.to_vec(), &holder.stat(name)?))
+    }
+
+    /// Whether a folder bears the name; a missing name is no error.
+    pub fn is_folder(&self, path: &VirtualPath) -> bool {
+        self.entry(path).is_ok_and(|entry| entry.kind == Kind::Folder)
+    }
+
+    /// Whether one may go there.
+    pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
+        // A handle alone needs no right to look into it; reading it does.
+        self.folder(path)?.entries().map(drop)
+    }
+
+    /// What a folder holds, in no order. What vanishes meanwhile is left out.
+    pub fn entries(&self, path: &VirtualPath) -> io::Result<impl Iterator<Item = io::Result<Entry>>> {
+        let entries = self.folder(path)?.entries()?;
+        Ok(entries.filter_map(|entry| {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error)),
+            };
+            match entry.metadata() {
+                Ok(metadata) => Some(Ok(Entry::new(entry.file_name().into_vec(), &metadata))),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => Some(Err(error)),
+            }
+        }))
+    }
+
+    /// Opens a regular file to read it.
+    pub fn open(&self, path: &VirtualPath) -> io::Result<File> {
+        if path.is_root() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        let (holder, name) = self.holder(path)?;
+        holder.open_file(name, OpenOptions::new().read(true))
+    }
+
+    /// Begins a file that takes its name when it is committed.
+    pub fn create(&self, path: &VirtualPath, existing: Existing) -> io::Result<Upload> {
+        self.create_with_mode(path, existing, 0o666)
+    }
+
+    fn create_with_mode(&self, path: &VirtualPath, existing: Existing, mode: u32) -> io::Result<Upload> {
+        if path.is_root() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        let (holder, name) = self.holder(path)?;
+        let holder = match holder {
+            Walked::Root(root) => root.again()?,
+            Walked::Below(folder) => folder,
+        };
+        Upload::new(&self.store, &self.space, holder, name, existing, mode)
+    }
+
+    /// Opens a file to write on at its end, in place; where there is none, begins one.
+    pub fn append(&self, path: &VirtualPath) -> io::Result<Upload> {
+        if path.is_root() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        let (holder, name) = self.holder(path)?;
+        match Upload::append(&self.space, &holder, name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                drop(holder);
+                self.create(path, Existing::Keep)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Gives a file or folder the present time; where there is none, makes an empty file.
+    pub fn touch(&self, path: &VirtualPath) -> io::Result<()> {
+        let now = SystemTime::now();
+        let opened = if self.is_folder(path) { self.folder(path)?.open_itself() } else { self.open(path) };
+        match opened {
+            Ok(file) => file.set_times(FileTimes::new().set_accessed(now).set_modified(now)),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.create(path, Existing::Keep)?.commit(),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a folder.
+    pub fn make_folder(&self, path: &VirtualPath) -> io::Result<()> {
+        if path.is_root() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let (holder, name) = self.holder(path)?;
+        let mut reservation = space::Reservation::new(Arc::clone(&self.space));
+        reservation.grow(blocks(0))?;
+        let mut state = self.space.lock();
+        let made = holder.make_folder(name, 0o777);
+        if made.is_ok() {
+            reservation.keep(&mut state);
+        }
+        drop(state); // the reservation gives back under the same lock
+        made
+    }
+
+    /// Removes an empty folder.
+    pub fn remove_folder(&self, path: &VirtualPath) -> io::Result<()> {
+        let (holder, name) = self.holder(path)?;
+        let mut state = self.space.lock();
+        holder.remove_folder(name)?;
+        state.removed(blocks(0));
+        Ok(())
+    }
+
+    /// Removes a file, or a link itself.
+    pub fn remove_file(&self, path: &VirtualPath) -> io::Result<()> {
+        if path.is_root() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        let (holder, name) = self.holder(path)?;
+        let mut state = self.space.lock();
+        let metadata = holder.stat(name)?;
+        if metadata.is_dir() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        holder.remove_file(name)?;
+        state.removed(blocks(metadata.len()));
+        Ok(())
+    }
+
+    /// Removes a file, or a folder with all in it. The folder leaves the user's sight in one step,
+    /// before it is taken apart.
+    pub fn remove_tree(&self, path: &VirtualPath) -> io::Result<()> {
+        let (holder, name) = self.holder(path)?;
+        if !holder.stat(name)?.is_dir() {
+            drop(holder);
+            return self.remove_file(path);
+        }
+        let fresh = self.store.fresh_name();
+        {
+            let _state = self.space.lock();
+            holder.rename(name, self.store.staging(), &fresh)?;
+        }
+        self.store.remove_staged(fresh, &mut |bytes| self.space.lock().removed(bytes));
+        Ok(())
+    }
+
+    /// Gives a file or folder another name.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> io::Result<()> {
+        let (from_holder, from_name) = self.holder(from)?;
+        let (to_holder, to_name) = self.holder(to)?;
+        let mut state = self.space.lock();
+        let metadata = from_holder.stat(from_name)?;
+        if from == to {
+            return Ok(());
+        }
+        if to.is_within(from) && metadata.is_dir() {
+            return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
+        }
+        let before = to_holder.find(to_name)?;
+        if let Some(before) = &before
+            && !(existing == Existing::Replace && before.is_file() && !metadata.is_dir())
+        {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        from_holder.rename(from_name, &to_holder, to_name)?;
+        if let Some(before) = before {
+            state.removed(blocks(before.len()));
+        }
+        Ok(())
+    }
+
+    /// Copies a file, or a folder with all in it; the copy appears whole or not at all. Returns the
+    /// bytes of a file.
+    pub fn copy(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> io::Result<Option<u64>> {
+        if from == to {
+            return Err(refused(ErrorKind::InvalidInput, "it cannot be copied onto itself"));
+        }
+        let (holder, name) = if from.is_root() {
+            return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
+        } else {
+            self.holder(from)?
+        };
+        let metadata = holder.stat(name)?;
+        if metadata.is_dir() {
+            if to.is_within(from) {
+                return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
+            }
+            let (to_holder, to_name) = self.holder(to)?;
+            if to_holder.find(to_name)?.is_some() {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            let copy = tree::TreeCopy::new(&self.store, &self.space, &holder.child(name)?)?;
+            return copy.commit(&to_holder, to_name).map(|()| None);
+        }
+        check_regular(&metadata)?;
+        let mut source = holder.open_file(name, OpenOptions::new().read(true))?;
+        let mut upload = self.create_with_mode(to, existing, tree::writable(&metadata))?;
+        let bytes = upload.copy_from(&mut source)?;
+        upload.commit().map(|()| Some(bytes))
+    }
+
+    /// The bytes that the files take, counted anew, and the quota.
+    pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
+        self.space.recount(|| tree::count(&self.root))
+    }
+}
+
+#[cfg(test)]
+mod tests;

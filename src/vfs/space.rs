@@ -1,0 +1,186 @@
+//! What a user's files take, and how much they may take.
+//!
+//! Space is counted as a disk does, in blocks of 4 KiB; an empty file counts as one block, so that
+//! a quota also bounds how many files there are. Space is reserved before bytes are written and
+//! becomes stored when the file takes its name. The same lock orders all changes of names in one
+//! user's tree, so that "is the name free?" and "take it" are one step.
+
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const BLOCK: u64 = 4096;
+
+/// What a file of `size` bytes or a folder (0) counts for, in bytes.
+pub fn blocks(size: u64) -> u64 {
+    size.max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+}
+
+/// The space of one user, shared by all sessions of that user.
+#[derive(Debug, Default)]
+pub struct Space(Mutex<State>);
+
+/// The account of it. Without a limit nothing is counted.
+#[derive(Debug, Default)]
+pub struct State {
+    limit: Option<u64>,
+    stored: u64,
+    reserved: u64,
+    changes: u64,
+}
+
+impl Space {
+    /// The right to change names in the tree.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock means a panic in another session; the numbers are each always whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a new limit; says whether the tree must be counted for it.
+    pub fn set_limit(&self, limit: Option<u64>) -> bool {
+        let mut state = self.lock();
+        let count = state.limit.is_none() && limit.is_some();
+        state.limit = limit;
+        count
+    }
+
+    /// Counts the tree by `count`, and takes its result unless names changed meanwhile. Returns
+    /// the bytes stored and the limit.
+    pub fn recount(&self, count: impl FnOnce() -> io::Result<u64>) -> io::Result<(u64, Option<u64>)> {
+        let before = self.lock().changes;
+        let counted = count()?;
+        let mut state = self.lock();
+        if state.changes == before || state.limit.is_none() {
+            state.stored = counted;
+        }
+        Ok((state.stored, state.limit))
+    }
+}
+
+impl State {
+    /// Fails with [`ErrorKind::QuotaExceeded`] where `bytes` more would not fit.
+    pub fn check(&self, bytes: u64) -> io::Result<()> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        let used = self.stored.saturating_add(self.reserved);
+        if used.checked_add(bytes).is_some_and(|sum| sum <= limit) {
+            return Ok(());
+        }
+        let text = format!("the quota is used up: {used} of {limit} bytes are taken");
+        Err(io::Error::new(ErrorKind::QuotaExceeded, text))
+    }
+
+    /// Notes that something of `bytes` has gone from the tree.
+    pub fn removed(&mut self, bytes: u64) {
+        self.changes += 1;
+        self.stored = self.stored.saturating_sub(bytes);
+    }
+}
+
+/// Space that is held for bytes on their way, and given back when dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    space: Arc<Space>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Holds nothing yet.
+    pub fn new(space: Arc<Space>) -> Reservation {
+        Reservation { space, bytes: 0 }
+    }
+
+    /// Holds `bytes` more, or fails with [`ErrorKind::QuotaExceeded`] and holds what it held.
+    pub fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let mut state = self.space.lock();
+        state.check(bytes)?;
+        state.reserved = state.reserved.saturating_add(bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// Gives back `bytes` of it.
+    pub fn shrink_by(&mut self, bytes: u64) {
+        let back = bytes.min(self.bytes);
+        if back > 0 {
+            self.bytes -= back;
+            let mut state = self.space.lock();
+            state.reserved = state.reserved.saturating_sub(back);
+        }
+    }
+
+    /// The space, to lock it.
+    pub fn space(&self) -> Arc<Space> {
+        Arc::clone(&self.space)
+    }
+
+    /// What was held is now stored. `state` is the locked space.
+    pub fn keep(&mut self, state: &mut State) {
+        state.changes += 1;
+        state.reserved = state.reserved.saturating_sub(self.bytes);
+        state.stored = state.stored.saturating_add(self.bytes);
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink_by(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(limit: u64) -> Arc<Space> {
+        let space = Arc::new(Space::default());
+        assert!(space.set_limit(Some(limit)));
+        space
+    }
+
+    #[test]
+    fn sizes_round_up_to_blocks() {
+        for (size, counted) in [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (u64::MAX, u64::MAX)] {
+            assert_eq!(blocks(size), counted);
+        }
+    }
+
+    #[test]
+    fn what_is_held_counts_until_it_is_given_back_or_kept() {
+        let space = space(10_000);
+        let mut one = Reservation::new(Arc::clone(&space));
+        let mut two = Reservation::new(Arc::clone(&space));
+        one.grow(6_000).unwrap();
+        assert_eq!(two.grow(4_001).unwrap_err().kind(), ErrorKind::QuotaExceeded);
+        two.grow(4_000).unwrap();
+        two.shrink_by(3_000);
+        assert!(space.lock().check(3_000).is_ok() && space.lock().check(3_001).is_err());
+        drop(two);
+        one.keep(&mut space.lock());
+        drop(one);
+        assert!(space.lock().check(4_000).is_ok() && space.lock().check(4_001).is_err());
+        space.lock().removed(6_000);
+        assert!(space.lock().check(10_000).is_ok());
+    }
+
+    #[test]
+    fn a_count_during_which_names_changed_is_not_taken() {
+        let space = space(10_000);
+        assert_eq!(space.recount(|| Ok(5_000)).unwrap(), (5_000, Some(10_000)));
+        let counted = space.recount(|| {
+            space.lock().removed(1_000);
+            Ok(9_999)
+        });
+        assert_eq!(counted.unwrap(), (4_000, Some(10_000)));
+    }
+
+    #[test]
+    fn sums_do_not_overflow_into_room() {
+        let space = space(u64::MAX);
+        let mut one = Reservation::new(Arc::clone(&space));
+        one.grow(u64::MAX).unwrap();
+        assert!(space.lock().check(1).is_err());
+    }
+}

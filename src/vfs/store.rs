@@ -1,0 +1,149 @@
+//! The working directory: the users' folders, and the staging area where files are made and
+//! trees are taken apart.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::log::Log;
+
+use super::folder::Folder;
+use super::space::Space;
+use super::{Vfs, refused, tree};
+
+/// No account's name begins with a dot, so nobody's folder is this.
+const STAGING: &str = ".staging";
+
+/// The open working directory. One server at a time has it.
+#[derive(Debug)]
+pub struct Store {
+    workdir: Folder,
+    staging: Folder,
+    next: AtomicU64,
+    spaces: Mutex<HashMap<String, Arc<Space>>>,
+    log: Arc<Log>,
+    _locked: File,
+}
+
+impl Store {
+    /// Opens `path`, which is made where it is missing, and sweeps what an earlier server left in
+    /// the staging area. Fails with [`ErrorKind::ResourceBusy`] while another server has it.
+    pub fn open(path: &Path, log: Arc<Log>) -> io::Result<Store> {
+        make(path, 0o755)?;
+        make(&path.join(STAGING), 0o700)?;
+        let workdir = Folder::open(path)?;
+        let staging = workdir.child(STAGING.as_bytes())?;
+        let locked = staging.open_itself()?;
+        match locked.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(ErrorKind::ResourceBusy.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let store = Store {
+            workdir,
+            staging,
+            next: AtomicU64::new(0),
+            spaces: Mutex::default(),
+            log,
+            _locked: locked,
+        };
+        store.sweep()?;
+        Ok(store)
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        for entry in self.staging.entries()? {
+            let entry = entry?;
+            let name = entry.file_name().into_vec();
+            if entry.file_type()?.is_dir() {
+                // Under a name of this server, which no name inside it can be taken for.
+                let fresh = self.fresh_name();
+                self.staging.rename(&name, &self.staging, &fresh)?;
+                self.remove_staged(fresh, &mut |_| {});
+            } else {
+                self.staging.remove_file(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn staging(&self) -> &Folder {
+        &self.staging
+    }
+
+    /// A name that nothing in the staging area bears.
+    pub(super) fn fresh_name(&self) -> Vec<u8> {
+        loop {
+            let name = self.next.fetch_add(1, Ordering::Relaxed).to_string().into_bytes();
+            if matches!(self.staging.find(&name), Ok(None) | Err(_)) {
+                return name;
+            }
+        }
+    }
+
+    /// Takes a tree of the staging area apart. Nobody sees it any more, so what cannot be removed
+    /// is the owner's concern.
+    pub(super) fn remove_staged(&self, name: Vec<u8>, removed: &mut dyn FnMut(u64)) {
+        if let Err(error) = tree::empty(self, name, removed) {
+            self.log.warn(&format!("a removed folder is left in workdir/{STAGING}: {error}"));
+        }
+    }
+
+    /// The folder of an account, made where it is missing. Where `quota` is new, the tree is
+    /// counted first.
+    pub fn home(self: &Arc<Store>, name: &str, quota: Option<u64>) -> io::Result<Vfs> {
+        let bytes = name.as_bytes();
+        match self.workdir.make_folder(bytes, 0o755) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let root = self.workdir.child(bytes)?;
+        let space = {
+            let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(spaces.entry(name.to_string()).or_default())
+        };
+        if space.set_limit(quota) {
+            space.recount(|| tree::count(&root))?;
+        }
+        Ok(Vfs::new(root, Arc::clone(self), space))
+    }
+
+    /// Whether a new account may have the folder `name`: it is missing or empty. A folder with
+    /// files in it belonged to somebody.
+    pub fn is_vacant(&self, name: &str) -> io::Result<bool> {
+        match self.workdir.child(name.as_bytes()) {
+            Ok(folder) => Ok(folder.entries()?.next().is_none()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the folder of an account that is no more, with all in it.
+    pub fn remove_home(&self, name: &str) -> io::Result<()> {
+        let fresh = self.fresh_name();
+        self.workdir.child(name.as_bytes())?;
+        self.workdir.rename(name.as_bytes(), &self.staging, &fresh)?;
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.remove_staged(fresh, &mut |_| {});
+        Ok(())
+    }
+}
+
+fn make(path: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            if fs::metadata(path)?.is_dir() {
+                Ok(())
+            } else {
+                Err(refused(ErrorKind::NotADirectory, "not a folder"))
+            }
+        }
+        made => made,
+    }
+}

@@ -1,0 +1,359 @@
+use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::log::Log;
+
+/// A working directory with the folder of `alice`, beside a secret that is nobody's.
+struct House {
+    dir: tempfile::TempDir,
+    store: Arc<Store>,
+    files: Vfs,
+}
+
+impl House {
+    fn new() -> House {
+        House::with_quota(None)
+    }
+
+    fn with_quota(quota: Option<u64>) -> House {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        let store = Arc::new(open_store(dir.path()).unwrap());
+        let files = store.home("alice", quota).unwrap();
+        House { dir, store, files }
+    }
+
+    fn real(&self, name: &str) -> PathBuf {
+        self.dir.path().join("workdir/alice").join(name)
+    }
+
+    fn staged(&self) -> usize {
+        fs::read_dir(self.dir.path().join("workdir/.staging")).unwrap().count()
+    }
+
+    fn used(&self) -> u64 {
+        self.files.space.recount(|| Ok(0)).unwrap(); // whatever it was, it must be counted right
+        self.files.usage().unwrap().0
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut upload = self.files.create(&path(name), Existing::Replace)?;
+        upload.write_all(content)?;
+        upload.commit()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.files.open(&path(name))?.read_to_end(&mut content)?;
+        Ok(content)
+    }
+}
+
+fn open_store(dir: &std::path::Path) -> io::Result<Store> {
+    Store::open(&dir.join("workdir"), Arc::new(Log::open(&dir.join("log.txt")).unwrap()))
+}
+
+fn path(text: &str) -> VirtualPath {
+    VirtualPath::root().join(text.as_bytes()).unwrap()
+}
+
+#[track_caller]
+fn fails<T>(result: io::Result<T>, kind: ErrorKind) {
+    assert_eq!(result.err().map(|error| error.kind()), Some(kind));
+}
+
+#[test]
+fn an_upload_shows_itself_only_when_it_is_committed() {
+    let house = House::new();
+    house.write("a", b"old").unwrap();
+    let mut upload = house.files.create(&path("a"), Existing::Replace).unwrap();
+    upload.write_all(b"new content").unwrap();
+    assert_eq!(house.read("a").unwrap(), b"old");
+    upload.commit().unwrap();
+    assert_eq!(house.read("a").unwrap(), b"new content");
+    let mut upload = house.files.create(&path("b"), Existing::Replace).unwrap();
+    upload.write_all(b"half").unwrap();
+    drop(upload);
+    fails(house.read("b"), ErrorKind::NotFound);
+    assert_eq!(house.staged(), 0);
+}
+
+#[test]
+fn a_name_that_was_taken_meanwhile_is_not_overwritten_against_the_callers_will() {
+    let house = House::new();
+    let upload = house.files.create(&path("a"), Existing::Keep).unwrap();
+    house.write("a", b"other").unwrap();
+    fails(upload.commit(), ErrorKind::AlreadyExists);
+    assert_eq!(house.read("a").unwrap(), b"other");
+    let upload = house.files.create(&path("b"), Existing::Replace).unwrap();
+    house.files.make_folder(&path("b")).unwrap();
+    fails(upload.commit(), ErrorKind::IsADirectory);
+    assert_eq!(house.staged(), 0);
+}
+
+#[test]
+fn links_planted_anywhere_lead_nowhere() {
+    let house = House::new();
+    let outside = house.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "outside").unwrap();
+    symlink(&outside, house.real("folder-link")).unwrap();
+    symlink(outside.join("file"), house.real("file-link")).unwrap();
+    symlink("../../secret", house.real("relative-link")).unwrap();
+    symlink(outside.join("new"), house.real("dangling")).unwrap();
+    house.write("mine", b"mine").unwrap();
+
+    for through in ["folder-link/file", "folder-link/new", "folder-link/sub/x"] {
+        let through = path(through);
+        assert!(house.files.open(&through).is_err());
+        assert!(house.files.entry(&through).is_err());
+        assert!(house.files.create(&through, Existing::Replace).is_err());
+        assert!(house.files.append(&through).is_err());
+        assert!(house.files.touch(&through).is_err());
+        assert!(house.files.make_folder(&through).is_err());
+        assert!(house.files.remove_file(&through).is_err());
+        assert!(house.files.remove_folder(&through).is_err());
+        assert!(house.files.remove_tree(&through).is_err());
+        assert!(house.files.enter(&through).is_err());
+        assert!(house.files.rename(&through, &path("x"), Existing::Replace).is_err());
+        assert!(house.files.rename(&path("mine"), &through, Existing::Replace).is_err());
+        assert!(house.files.copy(&through, &path("x"), Existing::Replace).is_err());
+        assert!(house.files.copy(&path("mine"), &through, Existing::Replace).is_err());
+    }
+    for link in ["folder-link", "file-link", "relative-link", "dangling"] {
+        let link = path(link);
+        assert_eq!(house.files.entry(&link).unwrap().kind, Kind::Link);
+        assert!(house.files.open(&link).is_err());
+        assert!(house.files.create(&link, Existing::Replace).is_err());
+        assert!(house.files.append(&link).is_err());
+        assert!(house.files.touch(&link).is_err());
+        assert!(house.files.enter(&link).is_err());
+        assert!(house.files.entries(&link).is_err());
+        assert!(house.files.copy(&link, &path("x"), Existing::Replace).is_err());
+        assert!(house.files.copy(&path("mine"), &link, Existing::Replace).is_err());
+    }
+    // A link can be moved and removed as itself.
+    house.files.rename(&path("file-link"), &path("moved"), Existing::Keep).unwrap();
+    house.files.remove_file(&path("moved")).unwrap();
+    house.files.remove_tree(&path("folder-link")).unwrap();
+    assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "outside");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}
+
+#[test]
+fn removing_a_tree_removes_links_in_it_and_not_their_targets() {
+    let house = House::new();
+    house.files.make_folder(&path("d")).unwrap();
+    symlink(house.dir.path(), house.real("d/out")).unwrap();
+    house.files.remove_tree(&path("d")).unwrap();
+    assert!(house.dir.path().join("secret").exists());
+    assert_eq!(house.staged(), 0);
+}
+
+#[test]
+fn a_folder_that_is_swapped_for_a_link_all_the_time_never_lets_one_out() {
+    let house = House::new();
+    let outside = house.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "outside").unwrap();
+    fs::create_dir(house.real("real")).unwrap();
+    fs::write(house.real("real/file"), "inside").unwrap();
+    symlink(&outside, house.real("link")).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = fs::rename(house.real("real"), house.real("d"));
+                let _ = fs::rename(house.real("d"), house.real("real"));
+                let _ = fs::rename(house.real("link"), house.real("d"));
+                let _ = fs::rename(house.real("d"), house.real("link"));
+            }
+        });
+        let (mut inside, mut refused) = (0, 0);
+        for round in 0..200_000 {
+            match house.read("d/file") {
+                Ok(content) => {
+                    assert_eq!(content, b"inside");
+                    inside += 1;
+                }
+                Err(_) => refused += 1,
+            }
+            if round % 16 == 0 {
+                let _ = house.write("d/new", b"new");
+            }
+            if round > 2_000 && inside > 50 && refused > 50 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(inside > 50 && refused > 50, "the race did not take place: {inside}, {refused}");
+    });
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}
+
+#[test]
+fn devices_and_fifos_neither_block_nor_open() {
+    let house = House::new();
+    let fifo = house.real("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    fails(house.files.open(&path("fifo")), ErrorKind::InvalidInput);
+    fails(house.files.append(&path("fifo")), ErrorKind::InvalidInput);
+    fails(house.files.create(&path("fifo"), Existing::Replace), ErrorKind::InvalidInput);
+    fails(house.files.copy(&path("fifo"), &path("x"), Existing::Keep), ErrorKind::InvalidInput);
+    assert_eq!(house.files.entry(&path("fifo")).unwrap().kind, Kind::Other);
+}
+
+#[test]
+fn the_root_itself_is_beyond_every_change() {
+    let house = House::new();
+    let root = VirtualPath::root();
+    house.files.make_folder(&path("d")).unwrap();
+    fails(house.files.make_folder(&root), ErrorKind::AlreadyExists);
+    fails(house.files.remove_folder(&root), ErrorKind::InvalidInput);
+    fails(house.files.remove_tree(&root), ErrorKind::InvalidInput);
+    fails(house.files.remove_file(&root), ErrorKind::IsADirectory);
+    fails(house.files.rename(&root, &path("d/x"), Existing::Replace), ErrorKind::InvalidInput);
+    fails(house.files.rename(&path("d"), &root, Existing::Replace), ErrorKind::InvalidInput);
+    fails(house.files.copy(&root, &path("d/x"), Existing::Replace), ErrorKind::InvalidInput);
+    fails(house.files.open(&root), ErrorKind::IsADirectory);
+    fails(house.files.create(&root, Existing::Replace), ErrorKind::IsADirectory);
+    fails(house.files.append(&root), ErrorKind::IsADirectory);
+    assert!(house.real("d").is_dir());
+}
+
+#[test]
+fn folders_cannot_go_into_themselves_and_taken_names_stay() {
+    let house = House::new();
+    for folder in ["d", "d/e", "full", "empty"] {
+        house.files.make_folder(&path(folder)).unwrap();
+    }
+    house.write("f", b"f").unwrap();
+    house.write("g", b"g").unwrap();
+    house.write("full/x", b"x").unwrap();
+    let rename = |from: &str, to: &str, existing| house.files.rename(&path(from), &path(to), existing);
+    let copy = |from: &str, to: &str, existing| house.files.copy(&path(from), &path(to), existing);
+    fails(rename("d", "d/e/x", Existing::Replace), ErrorKind::InvalidInput);
+    fails(copy("d", "d/e/x", Existing::Replace), ErrorKind::InvalidInput);
+    fails(copy("f", "f", Existing::Replace), ErrorKind::InvalidInput);
+    fails(rename("f", "g", Existing::Keep), ErrorKind::AlreadyExists);
+    fails(copy("f", "g", Existing::Keep), ErrorKind::AlreadyExists);
+    for existing in [Existing::Keep, Existing::Replace] {
+        fails(rename("f", "empty", existing), ErrorKind::AlreadyExists);
+        fails(rename("d", "empty", existing), ErrorKind::AlreadyExists);
+        fails(rename("d", "f", existing), ErrorKind::AlreadyExists);
+        fails(copy("d", "empty", existing), ErrorKind::AlreadyExists);
+        fails(rename("nothing", "f", existing), ErrorKind::NotFound);
+    }
+    rename("f", "f", Existing::Keep).unwrap();
+    rename("f", "g", Existing::Replace).unwrap();
+    assert_eq!(house.read("g").unwrap(), b"f");
+    copy("full/x", "g", Existing::Replace).unwrap();
+    assert_eq!(house.read("g").unwrap(), b"x");
+    assert_eq!(house.staged(), 0);
+}
+
+#[test]
+fn a_folder_is_copied_whole_with_its_permissions_or_not_at_all() {
+    let house = House::new();
+    for folder in ["d", "d/sub", "d/sub/deep", "d/empty"] {
+        house.files.make_folder(&path(folder)).unwrap();
+    }
+    house.write("d/a", b"a").unwrap();
+    house.write("d/sub/deep/b", &[7; 300_000]).unwrap();
+    fs::set_permissions(house.real("d/a"), fs::Permissions::from_mode(0o640)).unwrap();
+    house.files.copy(&path("d"), &path("copy"), Existing::Keep).unwrap();
+    assert_eq!(house.read("copy/a").unwrap(), b"a");
+    assert_eq!(house.read("copy/sub/deep/b").unwrap(), [7; 300_000]);
+    assert!(house.real("copy/empty").is_dir());
+    assert_eq!(house.files.entry(&path("copy/a")).unwrap().mode, 0o640);
+
+    symlink("a", house.real("d/sub/link")).unwrap();
+    let error = house.files.copy(&path("d"), &path("second"), Existing::Keep).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "\"link\" in it cannot be copied: a symbolic link, which is never followed"
+    );
+    assert!(!house.real("second").exists());
+    assert_eq!(house.staged(), 0);
+}
+
+#[test]
+fn a_tree_5000_deep_is_counted_copied_and_removed() {
+    let house = House::new();
+    // Made from the bottom up: no path of the host is longer than the system allows.
+    house.files.make_folder(&path("top")).unwrap();
+    house.write("top/file", b"bottom").unwrap();
+    for _ in 0..4_999 {
+        fs::create_dir(house.real("next")).unwrap();
+        fs::rename(house.real("top"), house.real("next/d")).unwrap();
+        fs::rename(house.real("next"), house.real("top")).unwrap();
+    }
+    let bottom = format!("top/{}file", "d/".repeat(4_999));
+    assert_eq!(house.read(&bottom).unwrap(), b"bottom");
+    assert_eq!(house.files.usage().unwrap().0, 5_001 * 4096);
+    house.files.copy(&path("top"), &path("copy"), Existing::Keep).unwrap();
+    assert_eq!(house.read(&bottom.replace("top", "copy")).unwrap(), b"bottom");
+    house.files.remove_tree(&path("top")).unwrap();
+    house.files.remove_tree(&path("copy")).unwrap();
+    assert_eq!(house.files.usage().unwrap().0, 0);
+    assert_eq!(house.staged(), 0);
+}
+
+#[test]
+fn what_an_earlier_server_left_is_swept_at_start() {
+    let house = House::new();
+    let dir = house.dir.path().to_path_buf();
+    let staging = dir.join("workdir/.staging");
+    fs::create_dir_all(staging.join("0/1/2")).unwrap();
+    fs::write(staging.join("0/1/file"), "x").unwrap();
+    fs::write(staging.join("1"), "half").unwrap();
+    fails(open_store(&dir), ErrorKind::ResourceBusy);
+    let House { dir: kept, store, files } = house;
+    drop((store, files));
+    open_store(&dir).unwrap();
+    assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
+    drop(kept);
+}
+
+#[test]
+fn a_session_keeps_its_own_root_when_the_name_goes_to_somebody_else() {
+    let house = House::new();
+    house.write("a", b"first alice").unwrap();
+    assert!(!house.store.is_vacant("alice").unwrap());
+    house.store.remove_home("alice").unwrap();
+    assert!(house.store.is_vacant("alice").unwrap());
+    let second = house.store.home("alice", None).unwrap();
+    second.create(&path("b"), Existing::Keep).unwrap().commit().unwrap();
+    fails(house.read("b"), ErrorKind::NotFound);
+    assert!(house.write("c", b"x").is_err());
+    assert_eq!(house.staged(), 0);
+}
+
+#[test]
+fn a_quota_is_kept_by_every_way_to_grow() {
+    let house = House::with_quota(Some(5 * 4096));
+    house.write("a", &[1; 4096]).unwrap();
+    house.write("b", &[1; 4097]).unwrap();
+    assert_eq!(house.used(), 3 * 4096);
+    fails(house.write("c", &[1; 2 * 4096 + 1]), ErrorKind::QuotaExceeded);
+    assert_eq!(house.staged(), 0);
+    house.files.make_folder(&path("d")).unwrap();
+    house.files.copy(&path("a"), &path("d/a"), Existing::Keep).unwrap();
+    fails(house.files.make_folder(&path("e")), ErrorKind::QuotaExceeded);
+    fails(house.files.touch(&path("e")), ErrorKind::QuotaExceeded);
+    fails(house.files.copy(&path("d"), &path("e"), Existing::Keep), ErrorKind::QuotaExceeded);
+    let mut append = house.files.append(&path("b")).unwrap();
+    append.write_all(&[1; 4095]).unwrap();
+    fails(append.write_all(&[1]), ErrorKind::QuotaExceeded);
+    append.commit().unwrap();
+    let counted = house.files.space.lock().check(0).is_ok();
+    assert!(counted && house.files.space.lock().check(1).is_err());
+    assert_eq!(house.staged(), 0);
+    house.files.remove_tree(&path("d")).unwrap();
+    assert!(house.files.space.lock().check(2 * 4096).is_ok());
+    assert!(house.files.space.lock().check(2 * 4096 + 1).is_err());
+    assert_eq!(house.used(), 3 * 4096);
+}
