@@ -274,7 +274,7 @@ pub fn serve(mut session: Session) -> io::Result<()> {
 fn converse(session: &mut Session) -> io::Result<&'static str> {
     session.say(&Reply::new(220, GREETING))?;
     let mut bad_lines = 0;
-    while !session.is_leaving() {
+    loop {
         let input = session.discard_unread().and_then(|()| session.control().read_line());
         let (parsed, line) = match input {
             Ok(Input::Line(line)) if text::trim(&line).is_empty() => continue,
@@ -299,8 +299,10 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             return Ok("bad lines");
         }
         session.say(&reply)?;
+        if session.is_leaving() {
+            return Ok(if reply.code == 221 { "quit" } else { "refused content" });
+        }
     }
-    Ok("left")
 }
 
 const GREETING: &str = "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.";
@@ -361,7 +363,7 @@ fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) ->
 /// One line of the log for one command.
 fn note(session: &Session, typed: &[u8], code: u16, since: Instant) {
     // Of what was typed only a known word: the rest may be a password in another word's place.
-    let word = words::find(verb_and_rest(typed).0).map_or("?", |word| word.name);
+    let word = words::find(verb_and_rest(typed).0).map_or("unknown", |word| word.name);
     let mut line = session.line("command").with("word", word);
     if let Some(account) = &session.notes.account {
         line = line.with("account", account);

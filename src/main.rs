@@ -130,7 +130,7 @@ fn admit(server: &Arc<Server>, stream: TcpStream) {
     // The thread takes the socket with it, so a second handle is kept for the case of no thread.
     let spare = stream.try_clone();
     let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
-    if let Err(error) = builder.spawn(move || guarded(stream, place)) {
+    if let Err(error) = builder.spawn(move || guarded(place, |place| serve(stream, place))) {
         server.log.warn(&format!("cannot start a thread: {error}"));
         if let Ok(stream) = spare {
             turn_away(server, stream, "No room for one more client; try again later.");
@@ -146,13 +146,33 @@ fn turn_away(server: &Server, mut stream: TcpStream, why: &str) {
 }
 
 /// Serves one client; a panic ends this session only.
-fn guarded(stream: TcpStream, place: Place) {
+fn guarded(place: Place, serve: impl FnOnce(Place) -> io::Result<()>) {
     let (server, session) = (Arc::clone(&place.server), place.session);
-    let served = catch_unwind(AssertUnwindSafe(|| {
-        let peer = stream.peer_addr()?;
-        commands::serve(Session::new(stream, peer, place)?)
-    }));
-    if served.is_err() {
+    // What is shared are locks, each taken over as it is, and counters; no state is left half-done.
+    if catch_unwind(AssertUnwindSafe(|| serve(place))).is_err() {
         server.log.write(Line::new("panic").number("session", session));
+    }
+}
+
+fn serve(stream: TcpStream, place: Place) -> io::Result<()> {
+    let peer = stream.peer_addr()?;
+    commands::serve(Session::new(stream, peer, place)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_its_session_only_is_logged_and_frees_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { dir: dir.path().to_path_buf(), max_clients: 1, ..Config::default() };
+        let server = Arc::new(Server::open(config).unwrap());
+        let place = server.admit().unwrap();
+        assert!(server.admit().is_none());
+        guarded(place, |_place| panic!("a bug"));
+        let log = std::fs::read_to_string(dir.path().join("log.txt")).unwrap();
+        assert_eq!(&log[24..], " event=panic session=1\n");
+        assert!(server.admit().is_some());
     }
 }

@@ -62,9 +62,9 @@ pub fn parse_text(rest: Rest<'_>, command: fn(Vec<u8>, Body) -> Command) -> Comm
 /// Answers a malformed line at once, and says what becomes of its content.
 pub fn discard(session: &mut Session, reply: Reply, body: Body) -> Result<Reply, Failure> {
     let note = match body {
-        Body::Lines => " What you type now is thrown away, up to a line that holds only \".\"",
-        Body::Counted(_) => " Its content is thrown away.",
-        Body::Unknown => " Closing, for its content may follow.",
+        Body::Lines => " (What you type now is thrown away, up to a line that holds only \".\")",
+        Body::Counted(_) => " (Its content is thrown away.)",
+        Body::Unknown => " (Closing, for its content may follow.)",
         Body::Line(_) => "",
     };
     session.will_discard(body);

@@ -1,0 +1,173 @@
+//! Accounts through the running server: the file, the policy, and where no password ever is.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use support::{Client, Server};
+
+#[test]
+fn an_account_written_by_hand_works_without_a_restart() {
+    let server = Server::start();
+    let mut early = server.connect();
+    early.expect("login carol singing", 530);
+    // As README says: the hash by --hash-password, the line by an editor.
+    let mut hasher = Command::new(env!("CARGO_BIN_EXE_plainftpd"))
+        .args(["--hash-password", "--hash-iterations", "1000"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    hasher.stdin.take().unwrap().write_all(b"singing\n").unwrap();
+    let output = hasher.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let hash = String::from_utf8(output.stdout).unwrap();
+    let mut users = fs::OpenOptions::new().append(true).open(server.dir().join("users")).unwrap();
+    write!(users, "# my own\ncarol:user:8K:{hash}").unwrap();
+    early.expect("login carol singing", 230);
+    assert_eq!(early.ask("free"), "211 0 of 8192 bytes used; 8192 left.");
+    early.expect("mkdir a", 257);
+    early.expect("write b text", 150);
+    assert!(early.reply().starts_with("226 "));
+    assert_eq!(early.ask("write c text"), "552 /c: the quota is used up: 8192 of 8192 bytes are taken");
+    // Another account, and the line and its comment are still there.
+    server.registered("dave");
+    assert!(server.users().contains(&format!("# my own\ncarol:user:8K:{hash}")));
+}
+
+#[test]
+fn a_malformed_line_locks_its_account_with_one_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("users"), "mallory:user:-:\n").unwrap();
+    let server = Server::in_folder(dir.path(), &[]);
+    let mut client = server.connect();
+    client.expect("login mallory x", 530);
+    client.expect("USER mallory", 331);
+    client.expect("PASS  ", 530);
+    client.expect("register mallory wonderland", 553);
+    client.expect("login mallory wonderland", 530);
+    let log = server.log();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("event=warning")).collect();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].ends_with(
+        "text=\"users file, line 1: the hash is not of the form pbkdf2-sha256$ITERATIONS$SALT$HASH\""
+    ));
+}
+
+#[test]
+fn no_password_is_on_the_disk_or_in_the_log_however_it_was_mistyped() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.expect("register alice Xyzzy-Secret", 230);
+    client.expect("passwd Xyzzy-Secret Xyzzy-Secret2", 200);
+    for line in [
+        "logout",
+        "login alice Xyzzy-Secret2",
+        "whoami Xyzzy-Secret2",
+        "passwd Xyzzy-Secret2",
+        "Xyzzy-Secret2",
+        "logout",
+    ] {
+        client.ask(line);
+    }
+    // Signed out, each as somebody in a hurry might.
+    for line in [
+        "Xyzzy-Secret2",
+        "login Xyzzy-Secret2 alice",
+        "login Xyzzy-Secret2",
+        "user Xyzzy-Secret2",
+        "pass Xyzzy-Secret2",
+        "login alice alice Xyzzy-Secret2",
+        "register Xyzzy-Secret2 abc",
+    ] {
+        client.ask(line);
+    }
+    let mut client = server.connect();
+    for line in [
+        "register alice Xyzzy-Secret2",
+        "register .Xyzzy-Secret2 Xyzzy-Secret2",
+        "unregister Xyzzy-Secret2",
+        "help Xyzzy-Secret2",
+        "cd Xyzzy-Secret2",
+        "put Xyzzy-Secret2 7",
+    ] {
+        client.send_line(line);
+    }
+    client.send("1234567");
+    client.expect("noop", 553);
+    client.half_close();
+    client.rest();
+    let log = server.log();
+    assert!(log.contains("event=end"));
+    for text in [log, server.users()] {
+        assert!(!text.to_lowercase().contains("xyzzy"), "{text}");
+    }
+}
+
+#[test]
+fn registration_can_be_closed_or_need_a_code() {
+    let server = Server::with(&["--registration", "closed"]);
+    let reply = server.connect().expect("register alice wonderland", 530);
+    assert_eq!(reply, "530 Registration is closed; the owner of this server creates accounts.");
+    let server = Server::with(&["--registration", "code:sesame"]);
+    let mut client = server.connect();
+    client.expect("register alice wonderland", 530);
+    client.expect("register alice wonderland Sesame", 530);
+    client.expect("register alice wonderland sesame", 230);
+}
+
+#[test]
+fn a_folder_that_was_somebodys_is_not_given_to_a_new_account() {
+    let server = Server::start();
+    fs::create_dir_all(server.real("alice")).unwrap();
+    fs::write(server.real("alice/diary"), "dear diary").unwrap();
+    let mut client = server.connect();
+    client.expect("register alice wonderland", 553);
+    fs::remove_file(server.real("alice/diary")).unwrap();
+    client.expect("register alice wonderland", 230);
+}
+
+#[test]
+fn a_session_of_a_removed_account_never_sees_its_successor() {
+    let server = Server::start();
+    let mut first = server.registered("alice");
+    let mut second = server.connect();
+    second.expect("login alice password", 230);
+    second.expect("unregister password", 250);
+    let mut heir = server.registered("alice");
+    heir.expect("mkdir secret", 257);
+    assert_eq!(first.ask("ls"), "212-/:\n212 Empty.");
+    first.expect("cd secret", 550);
+    first.expect("mkdir mine", 550);
+    assert_eq!(heir.ask("ls").lines().count(), 3);
+}
+
+#[test]
+fn two_accounts_never_meet_also_where_one_name_begins_the_other() {
+    let server = Server::start();
+    let mut al = server.registered("al");
+    let mut al2 = server.registered("al2");
+    assert!(al2.put("mine", b"al2").starts_with("226 "));
+    for path in ["mine", "/mine", "../al2/mine", "/../al2/mine", "2/mine", "../al2"] {
+        assert!(al.get(path).is_err(), "{path}");
+    }
+    assert_eq!(al2.get("mine").unwrap(), b"al2");
+}
+
+#[test]
+fn signing_in_as_another_leaves_the_first_ones_folder() {
+    let server = Server::start();
+    server.registered("bob");
+    let mut client: Client = server.registered("alice");
+    client.expect("mkdir d", 257);
+    client.expect("cd d", 250);
+    client.expect("login bob wrong", 530);
+    client.expect("ls", 530);
+    client.expect("login bob password", 230);
+    assert_eq!(client.ask("pwd"), "257 \"/\" is the current folder.");
+    assert_eq!(client.ask("ls"), "212-/:\n212 Empty.");
+}

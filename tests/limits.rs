@@ -1,0 +1,209 @@
+//! Limits, and what happens at them.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use support::{Client, Server};
+
+#[test]
+fn a_client_too_many_is_told_so_and_a_freed_place_is_given_away() {
+    let server = Server::with(&["--max-clients", "2"]);
+    let (mut one, two) = (server.connect(), server.connect());
+    assert_eq!(Client::to(server.address()).rest(), "421 Too many clients; try again later.\r\n");
+    one.expect("quit", 221);
+    one.rest();
+    drop(two);
+    // The places are free once the sessions have ended, which the clients cannot see.
+    let mut greeting = String::new();
+    while !greeting.starts_with("220") {
+        greeting = Client::to(server.address()).reply();
+    }
+}
+
+#[test]
+fn a_silent_client_and_one_that_drips_bytes_are_told_421() {
+    let server = Server::with(&["--idle-timeout", "1"]);
+    let mut silent = server.connect();
+    let mut dripping = server.connect();
+    let mut stream = dripping.stream().try_clone().unwrap();
+    // A byte now and then is no sign of life: only a line is.
+    let drip = std::thread::spawn(move || {
+        while std::io::Write::write_all(&mut stream, b"x").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    });
+    assert_eq!(silent.rest(), "421 Silent for too long; closing.\r\n");
+    assert_eq!(dripping.reply(), "421 Silent for too long; closing.");
+    drip.join().unwrap();
+    assert!(server.log().contains("event=end"));
+}
+
+#[test]
+fn a_line_over_8_kib_is_answered_once_and_never_executed() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.expect("mkdir keep", 257);
+    for verb in ["mkdir", "write f", "xyzzy", "USER"] {
+        client.send_line(&format!("{verb} {}\trm -r keep", "x".repeat(9000)));
+        assert_eq!(client.reply(), "500 The line is longer than 8 KiB; nothing of it was done.");
+    }
+    client.send(vec![b'x'; 1_000_000]);
+    client.send("\nrm -r nothing\n");
+    assert_eq!(client.reply(), "500 The line is longer than 8 KiB; nothing of it was done.");
+    assert_eq!(client.reply(), "550 /nothing: no such file or folder");
+    client.expect("cd keep", 250);
+}
+
+#[test]
+fn ten_bad_lines_in_a_row_end_the_session_and_a_good_one_starts_anew() {
+    let server = Server::start();
+    let mut client = server.connect();
+    for round in 0..2 {
+        for _ in 0..9 {
+            client.expect("xyzzy", 500);
+        }
+        if round == 0 {
+            client.expect("noop", 200);
+        }
+    }
+    client.send_line("ls");
+    assert_eq!(client.rest(), "421 Too many lines that were no commands; closing.\r\n");
+}
+
+#[test]
+fn a_browser_that_posts_commands_is_shown_the_door() {
+    let server = Server::start();
+    for request in ["GET / HTTP/1.1", "POST /x HTTP/1.0"] {
+        let mut client = server.connect();
+        client.send(format!("{request}\r\nHost: x\r\n\r\nregister mallory password\r\nmkdir x\r\n"));
+        assert_eq!(client.rest(), "421 This is no web server.\r\n");
+    }
+    assert!(!server.users().contains("mallory"));
+}
+
+#[test]
+fn a_name_of_300_bytes_is_refused_by_name() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    let name = "x".repeat(300);
+    for word in ["mkdir", "MKD", "touch"] {
+        assert_eq!(
+            client.ask(&format!("{word} {name}")),
+            format!("553 /{name}: the name is too long or not allowed")
+        );
+    }
+    assert_eq!(client.put(&name, b"x"), format!("553 /{name}: the name is too long or not allowed"));
+}
+
+#[test]
+fn running_out_of_descriptors_ends_neither_the_server_nor_its_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_plainftpd")]);
+    let server = Server::spawn(command, dir.path(), &[]);
+    let mut first = server.registered("alice");
+    // More than there are descriptors for; the ones beyond wait in the listener's queue.
+    let crowd: Vec<_> = (0..60).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    while !server.log().contains("cannot accept a client") {
+        std::thread::yield_now();
+    }
+    let reply = first.ask("write f text");
+    assert!(reply.starts_with("451 ") || reply.starts_with("150 "), "{reply}");
+    drop(crowd);
+    // The queue drains, and everything works again.
+    let mut late = server.connect();
+    late.expect("login alice password", 230);
+    assert!(late.put("g", b"text").starts_with("226 "));
+    // It waited between its tries: hundreds of thousands of lines would be a spin.
+    assert!(server.log().lines().filter(|line| line.contains("cannot accept")).count() < 1000);
+}
+
+#[test]
+fn names_with_control_characters_are_shown_with_question_marks_and_forge_no_log_line() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    let name = "evil\r\n226 done\x1b[2J\" user=root";
+    std::fs::write(server.real("alice").join(name), "x").unwrap();
+    symlink("/x", server.real("alice/link")).unwrap();
+    let listing = client.ask("ls evil*");
+    assert!(listing.contains("  evil??226 done?[2J\" user=root\n"), "{listing}");
+    client.expect("mkdir 'x\" user=\"root'", 257);
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("word=mkdir")).unwrap();
+    assert!(line.contains(r#" path="/x\" user=\"root" code=257 "#), "{line}");
+}
+
+#[test]
+fn names_that_are_not_utf_8_are_listed_fetched_and_removed() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.send(b"write caf\xe9 latin\n");
+    client.reply();
+    assert_eq!(client.reply_bytes(), b"226 /caf\xe9 stored, 6 bytes.");
+    client.send(b"ls\nget caf\xe9\n");
+    assert!(client.reply_bytes().windows(5).any(|bytes| bytes == b" caf\xe9"));
+    assert_eq!(client.reply(), "150 6 bytes follow.");
+    assert_eq!(client.read_exact(8), b"latin\n\r\n");
+    client.reply_bytes();
+    client.send(b"rm caf\xe9\n");
+    assert_eq!(client.reply_bytes(), b"250 /caf\xe9 removed.");
+}
+
+#[test]
+fn a_client_that_vanishes_at_any_point_leaves_no_trace_but_its_log_lines() {
+    let server = Server::start();
+    server.registered("alice");
+    for script in
+        ["", "login alice", "login alice password\nput f 1000\nhalf", "login alice password\nwrite f\nx\n"]
+    {
+        let mut client = server.connect();
+        client.send(script);
+        drop(client);
+    }
+    // Half-closed ones are answered before they end, so this one comes last.
+    let mut client = server.connect();
+    client.expect("login alice password", 230);
+    while server.log().matches("event=end").count() < 5 {
+        std::thread::yield_now();
+    }
+    assert_eq!(client.ask("ls"), "212-/:\n212 Empty.");
+    assert_eq!(std::fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_disk_full_is_452_and_nothing_half_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(dir.path())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !mounted {
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to mount a tmpfs");
+        eprintln!("SKIPPED: a tmpfs cannot be mounted here");
+        return;
+    }
+    let server = Server::in_folder(dir.path(), &[]);
+    let mut client = server.registered("alice");
+    assert!(client.put("small", b"small").starts_with("226 "));
+    assert_eq!(client.put("large", &vec![1; 1_000_000]), "226 /large stored, 1000000 bytes.");
+    assert_eq!(client.put("more", &vec![1; 500_000]), "452 /more: the disk is full");
+    assert_eq!(client.put("small", &vec![1; 500_000]), "452 /small: the disk is full");
+    client.expect("cp large copy", 452);
+    assert_eq!(client.get("small").unwrap(), b"small");
+    assert_eq!(client.ask("ls").lines().count(), 4);
+    assert_eq!(std::fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    client.expect("rm large", 250);
+    assert!(client.put("more", &vec![1; 500_000]).starts_with("226 "));
+    let mut log = String::new();
+    std::fs::File::open(dir.path().join("log.txt")).unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.lines().all(|line| line.starts_with("20") && line.contains(" event=")), "a torn line");
+    drop(server);
+    assert!(Command::new("umount").arg("-l").arg(dir.path()).status().unwrap().success());
+}

@@ -1,0 +1,357 @@
+//! What the integration tests share: a server of their own in a temporary folder, a client that
+//! types at it, and transcripts.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(missing_docs, reason = "the names say it")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// Long enough for a busy machine; only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    pub addresses: Vec<SocketAddr>,
+    dir: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    pub fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// A server with further flags, in a temporary folder of its own.
+    pub fn with(flags: &[&str]) -> Server {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut server = Server::in_folder(temporary.path(), flags);
+        server._temporary = Some(temporary);
+        server
+    }
+
+    /// A server in this folder, which stays when the server goes.
+    pub fn in_folder(dir: &Path, flags: &[&str]) -> Server {
+        Server::spawn(Command::new(env!("CARGO_BIN_EXE_plainftpd")), dir, flags)
+    }
+
+    /// A server that `command` starts, given its flags.
+    pub fn spawn(mut command: Command, dir: &Path, flags: &[&str]) -> Server {
+        command.arg("--dir").arg(dir).args(["--hash-iterations", "1"]).args(flags);
+        let listens = flags.iter().filter(|flag| **flag == "--listen").count();
+        if listens == 0 {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut addresses = Vec::new();
+        for _ in 0..listens.max(1) {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            addresses.push(line.trim_end().strip_prefix("listening on ").unwrap().parse().unwrap());
+        }
+        Server { child, stdout, addresses, dir: dir.to_path_buf(), _temporary: None }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where a file of a user really is.
+    pub fn real(&self, name: &str) -> PathBuf {
+        self.dir.join("workdir").join(name)
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log.txt")).unwrap()
+    }
+
+    pub fn users(&self) -> String {
+        fs::read_to_string(self.dir.join("users")).unwrap()
+    }
+
+    pub fn next_line_of_output(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// A client that has read its greeting.
+    pub fn connect(&self) -> Client {
+        let mut client = Client::to(self.address());
+        assert!(client.reply().starts_with("220 "), "a greeting");
+        client
+    }
+
+    /// A client that has just registered.
+    pub fn registered(&self, name: &str) -> Client {
+        let mut client = self.connect();
+        let reply = client.ask(&format!("register {name} password"));
+        assert!(reply.starts_with("230 "), "{reply}");
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn to(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream: BufReader::new(stream) }
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
+    }
+
+    pub fn send_line(&mut self, line: &str) {
+        self.send(format!("{line}\r\n"));
+    }
+
+    /// One whole reply (RFC 959 §4.2), its CRLFs as LFs, the last one dropped.
+    pub fn reply(&mut self) -> String {
+        String::from_utf8(self.reply_bytes()).unwrap()
+    }
+
+    pub fn reply_bytes(&mut self) -> Vec<u8> {
+        let first = self.read_line();
+        let mut reply = first.clone();
+        if first.get(3) == Some(&b'-') {
+            loop {
+                let line = self.read_line();
+                reply.push(b'\n');
+                reply.extend_from_slice(&line);
+                if line.starts_with(&first[..3]) && line.get(3) == Some(&b' ') {
+                    break;
+                }
+            }
+        }
+        reply
+    }
+
+    /// A line that must end in CRLF, without it.
+    pub fn read_line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line).unwrap();
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => line.to_vec(),
+            None => panic!("no CRLF: {:?}", String::from_utf8_lossy(&line)),
+        }
+    }
+
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send_line(line);
+        self.reply()
+    }
+
+    /// Asks, and holds the answer's code against `code`.
+    #[track_caller]
+    pub fn expect(&mut self, line: &str, code: u16) -> String {
+        let reply = self.ask(line);
+        assert!(reply.starts_with(&code.to_string()), "{line}: {reply}");
+        reply
+    }
+
+    pub fn read_exact(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Everything up to the end of the connection.
+    pub fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    pub fn half_close(&mut self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// `put`: sends the content without waiting; returns the last reply.
+    pub fn put(&mut self, name: &str, content: &[u8]) -> String {
+        self.send_line(&format!("put {name} {}", content.len()));
+        self.send(content);
+        let first = self.reply();
+        if first.starts_with("150 ") { self.reply() } else { first }
+    }
+
+    /// `get`: the content, or the reply that refuses it.
+    pub fn get(&mut self, name: &str) -> Result<Vec<u8>, String> {
+        let first = self.ask(&format!("get {name}"));
+        let Some(count) = first.strip_prefix("150 ").and_then(|rest| rest.strip_suffix(" bytes follow."))
+        else {
+            return Err(first);
+        };
+        let content = self.read_exact(count.parse().unwrap());
+        assert_eq!(self.read_exact(2), b"\r\n");
+        assert!(self.reply().starts_with("226 "));
+        Ok(content)
+    }
+}
+
+/// Whether `line` is as `pattern` has it, in which `…` stands for anything.
+pub fn matches(pattern: &str, line: &str) -> bool {
+    let mut parts = pattern.split('…');
+    let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else { return false };
+    let mut last = "";
+    let mut wild = false;
+    for part in parts {
+        wild = true;
+        last = part;
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    if wild { line.ends_with(last) } else { rest.is_empty() }
+}
+
+/// A step of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The client types a line.
+    Line(String),
+    /// The client sends bytes as they are.
+    Raw(Vec<u8>),
+    /// The server says this, `…` standing for anything.
+    Answer(String),
+}
+
+/// Reads a transcript: `> ` a line typed, `>= ` raw bytes with `\n`, `\r`, `\\` and `\xNN`, `< ` a
+/// line of the server; other lines are comments.
+pub fn transcript(text: &str) -> Vec<Step> {
+    let step = |line: &str| {
+        if let Some(raw) = line.strip_prefix(">= ") {
+            Some(Step::Raw(unescape(raw)))
+        } else if let Some(typed) = line.strip_prefix("> ") {
+            Some(Step::Line(typed.to_string()))
+        } else {
+            line.strip_prefix("<")
+                .map(|said| Step::Answer(said.strip_prefix(' ').unwrap_or(said).to_string()))
+        }
+    };
+    text.lines().filter_map(step).collect()
+}
+
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match (byte, if byte == b'\\' { rest.next() } else { None }) {
+            (b'\\', Some(b'n')) => bytes.push(b'\n'),
+            (b'\\', Some(b'r')) => bytes.push(b'\r'),
+            (b'\\', Some(b'x')) => {
+                let digits = [rest.next().unwrap(), rest.next().unwrap()];
+                bytes.extend(hex::decode(digits).unwrap());
+            }
+            (b'\\', other) => bytes.extend(other),
+            _ => bytes.push(byte),
+        }
+    }
+    bytes
+}
+
+/// Plays a conversation step by step, each line ended by `end`.
+pub fn play(client: &mut Client, steps: &[Step], end: &str) {
+    for step in steps {
+        match step {
+            Step::Line(line) => client.send(format!("{line}{end}")),
+            Step::Raw(bytes) => client.send(bytes),
+            Step::Answer(pattern) => check(client, pattern),
+        }
+    }
+}
+
+/// Sends all that the client says in one piece, then reads all that the server says.
+pub fn play_pipelined(client: &mut Client, steps: &[Step], end: &str) {
+    let mut bytes = Vec::new();
+    for step in steps {
+        match step {
+            Step::Line(line) => bytes.extend_from_slice(format!("{line}{end}").as_bytes()),
+            Step::Raw(raw) => bytes.extend_from_slice(raw),
+            Step::Answer(_) => {}
+        }
+    }
+    client.send(bytes);
+    for step in steps {
+        if let Step::Answer(pattern) = step {
+            check(client, pattern);
+        }
+    }
+}
+
+fn check(client: &mut Client, pattern: &str) {
+    // File content is not made of CRLF lines.
+    let mut line = Vec::new();
+    client.stream.read_until(b'\n', &mut line).unwrap();
+    let line = String::from_utf8(line).unwrap();
+    let line = line.strip_suffix('\n').map_or(&*line, |line| line.strip_suffix('\r').unwrap_or(line));
+    assert!(matches(pattern, line), "expected {pattern:?}, heard {line:?}");
+}
+
+/// Whether a program is there. In CI it must be.
+pub fn has_program(name: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "{name} is missing, and CI must have it");
+        eprintln!("SKIPPED: {name} is not installed here");
+    }
+    found
+}
+
+/// Bytes that look random and are the same every time.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    hex::encode(sha2::Sha256::digest(bytes))
+}
