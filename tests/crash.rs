@@ -94,7 +94,7 @@ fn twenty_kills_lose_no_acknowledged_file_or_account() {
                 files += 1;
             }
             // The last acknowledged one, or the one whose acknowledgement was cut off.
-            if let Some(last) = (1..done).filter(|n| n % 3 == 0).next_back() {
+            if let Some(last) = (1..done).rfind(|n| n % 3 == 0) {
                 let same = fs::read(folder.join("same")).unwrap();
                 let whole = [last, last + 3].iter().any(|n| same == content(round, uploader, *n));
                 assert!(whole, "round {round}, uploader {uploader}: half a file");
