@@ -5,20 +5,24 @@
 //! which HELP and the usage replies come.
 
 use std::io::{self, ErrorKind};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::config::BAD_LINES;
 use crate::control::{Body, Input};
+use crate::data::{self, HostPort};
 use crate::reply::Reply;
-use crate::session::{Failure, Notes, Pending, Session};
+use crate::session::{Failure, Notes, Pending, Session, Via};
 use crate::text;
 use crate::users::Password;
 use crate::vfs::Existing;
 
 mod accounts;
 mod content;
+mod features;
 mod files;
+mod lists;
 mod rest;
+mod setup;
 mod words;
 
 use rest::Rest;
@@ -45,7 +49,7 @@ enum Command {
     PrintFolder,
     ChangeFolder(Vec<u8>),
     ChangeToParent,
-    List(Vec<u8>),
+    List(Vec<u8>, lists::Form),
     MakeFolder(Vec<u8>),
     RemoveFolder(Vec<u8>),
     // Files and folders
@@ -67,15 +71,48 @@ enum Command {
     Info(Vec<u8>),
     Size(Vec<u8>),
     ModificationTime(Vec<u8>),
+    /// MDTM with a time and a path, which may also be the name of a file to ask about.
+    TimeOrSetTime {
+        time: SystemTime,
+        path: Vec<u8>,
+        whole: Vec<u8>,
+    },
+    SetTime {
+        time: SystemTime,
+        path: Vec<u8>,
+        code: u16,
+    },
+    SetMode(u32, Vec<u8>),
+    CopyFrom(Vec<u8>),
+    CopyTo(Vec<u8>),
     Hash(Vec<u8>),
+    HashOnly(Vec<u8>),
     // Content
-    Retrieve(Vec<u8>),
-    Store(Vec<u8>, Body),
-    Append(Vec<u8>, Body),
+    Retrieve(Vec<u8>, Via<()>),
+    Store(Vec<u8>, Via<Body>),
+    StoreUnique(Option<Vec<u8>>),
+    Append(Vec<u8>, Via<Body>),
+    Allocate(u64),
+    Restart(u64),
+    Abort,
+    // How content travels
+    Representation {
+        binary: bool,
+    },
+    Passive,
+    ExtendedPassive(setup::Family),
+    Active(HostPort),
     /// A malformed line of `put`, `write` or `append`: its content follows all the same.
     Discard(Reply, Body),
     // Other
     Help(Option<Vec<u8>>),
+    SiteHelp,
+    Features,
+    OptionsFacts(Vec<u8>),
+    OptionsHash(Option<Vec<u8>>),
+    Status(Option<Vec<u8>>),
+    /// What is so already, or changes nothing.
+    Confirm(&'static str),
     System,
     Noop,
     Quit,
@@ -95,6 +132,7 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
     let Some(word) = words::find(verb) else { return Err(words::unknown(verb)) };
     let rest = Rest::new(rest, word);
     Ok(match verb.to_ascii_uppercase().as_slice() {
+        b"SITE" => return parse_site(rest),
         b"USER" => User(rest.whole()?),
         b"PASS" => Pass(Password(rest.whole()?)),
         b"LOGIN" => rest.credentials().map(|(name, password)| Login(name, password))?,
@@ -115,10 +153,16 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
         b"LS" | b"DIR" => {
             let (_, mut paths) = rest.flags()?;
             match paths.len() {
-                0 | 1 => List(paths.pop().unwrap_or_default()),
+                0 | 1 => List(paths.pop().unwrap_or_default(), lists::Form::ByHand),
                 _ => return Err(rest.usage()),
             }
         }
+        b"LIST" => List(rest.path_behind_flags()?, lists::Form::Long),
+        b"NLST" => List(rest.path_behind_flags()?, lists::Form::Names),
+        b"MLSD" => List(rest.path_or_none()?, lists::Form::Facts),
+        b"MLST" => List(rest.path_or_none()?, lists::Form::FactsOfOne),
+        b"STAT" if text::trim(rest.raw()).is_empty() => Status(None),
+        b"STAT" => Status(Some(rest.path_behind_flags()?)),
         b"MKD" | b"XMKD" => MakeFolder(rest.whole()?),
         b"MKDIR" => MakeFolder(rest.one()?),
         b"RMD" | b"XRMD" => RemoveFolder(rest.whole()?),
@@ -147,18 +191,75 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
         b"RNTO" => RenameTo(rest.whole()?),
         b"INFO" => Info(rest.one()?),
         b"SIZE" => Size(rest.whole()?),
-        b"MDTM" => ModificationTime(rest.whole()?),
-        b"HASH" => Hash(rest.one()?),
+        b"MDTM" => match rest.time_and_path() {
+            Ok((time, path)) => TimeOrSetTime { time, path, whole: rest.whole()? },
+            Err(_) => ModificationTime(rest.whole()?),
+        },
+        b"MFMT" => rest.time_and_path().map(|(time, path)| SetTime { time, path, code: 213 })?,
+        b"HASH" => Hash(rest.whole_or_quoted()?),
+        b"XSHA256" => HashOnly(rest.whole_or_quoted()?),
 
-        b"GET" | b"CAT" | b"DOWNLOAD" => Retrieve(rest.one()?),
+        b"GET" | b"CAT" | b"DOWNLOAD" => Retrieve(rest.one()?, Via::Inline(())),
         b"PUT" | b"UPLOAD" | b"SEND" => content::parse_put(rest),
         b"WRITE" => content::parse_text(rest, Store),
         b"APPEND" => content::parse_text(rest, Append),
+        b"RETR" => Retrieve(rest.whole()?, Via::Data),
+        b"STOR" => Store(rest.whole()?, Via::Data),
+        b"APPE" => Append(rest.whole()?, Via::Data),
+        b"STOU" => StoreUnique(Some(rest.path_or_none()?).filter(|name| !name.is_empty())),
+        b"ALLO" => Allocate(rest.first_number()?),
+        b"REST" => Restart(rest.first_number()?),
+        b"ABOR" => Abort,
+
+        b"TYPE" => Representation { binary: setup::parse_type(rest)? },
+        b"MODE" => setup::parse_only(rest, b"S", "MODE is S.")?,
+        b"STRU" => setup::parse_only(rest, b"F", "STRU is F.")?,
+        b"PASV" => rest.finish().map(|()| Passive)?,
+        b"EPSV" => ExtendedPassive(setup::parse_family(rest)?),
+        b"PORT" => Active(data::parse_port(&rest.whole()?).ok_or_else(|| rest.usage())?),
+        b"EPRT" => Active(data::parse_eprt(&rest.whole()?).ok_or_else(|| rest.usage())?),
 
         b"HELP" | b"?" => Help(rest.at_most_one()?),
+        b"FEAT" => rest.finish().map(|()| Features)?,
+        b"OPTS" => features::parse_options(rest)?,
+        b"CLNT" => Confirm("Noted."),
+        b"LANG" => features::parse_language(rest)?,
+        b"ACCT" | b"SMNT" | b"AUTH" | b"ADAT" | b"PBSZ" | b"PROT" | b"CCC" | b"MIC" | b"CONF" | b"ENC"
+        | b"HOST" => {
+            return Err(features::refused(verb));
+        }
         b"SYST" => rest.finish().map(|()| System)?,
         b"NOOP" => Noop,
         b"QUIT" | b"EXIT" | b"BYE" => rest.finish().map(|()| Quit)?,
+        _ => return Err(words::unknown(verb)),
+    })
+}
+
+/// Reads what follows SITE.
+fn parse_site(rest: Rest<'_>) -> Result<Command, Reply> {
+    use Command::*;
+    let (verb, rest) = verb_and_rest(rest.raw());
+    let Some(word) = words::find_site(verb) else {
+        return Err(Reply::new(500, "Unknown SITE command. SITE HELP lists them."));
+    };
+    let rest = Rest::new(rest, word);
+    Ok(match verb.to_ascii_uppercase().as_slice() {
+        b"HELP" => SiteHelp,
+        b"REGISTER" => {
+            let ((name, password), code) = rest.credentials_and_code()?;
+            Register { name, password, code }
+        }
+        b"PASSWD" => rest.two_passwords().map(|(old, new)| ChangePassword(old, new))?,
+        b"UNREGISTER" => Unregister(rest.password()?),
+        b"CPFR" => CopyFrom(rest.whole()?),
+        b"CPTO" => CopyTo(rest.whole()?),
+        b"COPY" => {
+            let (force, from, to) = rest.two_paths()?;
+            Copy { from, to, existing: existing(force) }
+        }
+        b"RMDIR" => RemoveTree(rest.whole()?),
+        b"CHMOD" => rest.mode_and_path().map(|(mode, path)| SetMode(mode, path))?,
+        b"UTIME" => rest.utime().map(|(time, path)| SetTime { time, path, code: 200 })?,
         _ => return Err(words::unknown(verb)),
     })
 }
@@ -171,7 +272,7 @@ fn existing(force: bool) -> Existing {
 fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Reply, Failure> {
     use Command::*;
     if command.needs_sign_in() && session.account().is_none() {
-        if let Store(_, body) | Append(_, body) | Discard(_, body) = command {
+        if let Store(_, Via::Inline(body)) | Append(_, Via::Inline(body)) | Discard(_, body) = command {
             session.will_discard(body);
         }
         return Err(Reply::new(530, "Sign in first: login NAME PASSWORD").into());
@@ -190,7 +291,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         PrintFolder => files::print_folder(session),
         ChangeFolder(path) => files::change_folder(session, &path),
         ChangeToParent => files::change_folder(session, b".."),
-        List(path) => files::list(session, &path),
+        List(path, form) => lists::list(session, &path, form),
         MakeFolder(path) => files::make_folder(session, &path),
         RemoveFolder(path) => files::remove_folder(session, &path),
 
@@ -204,13 +305,35 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         Info(path) => files::info(session, &path),
         Size(path) => files::size(session, &path),
         ModificationTime(path) => files::modification_time(session, &path),
+        TimeOrSetTime { time, path, whole } => files::time_or_set_time(session, time, &path, &whole),
+        SetTime { time, path, code } => files::set_time(session, time, &path, code),
+        SetMode(mode, path) => files::set_mode(session, mode, &path),
+        CopyFrom(path) => files::copy_from(session, &path),
+        CopyTo(path) => files::copy_to(session, &path, pending),
         Hash(path) => files::hash(session, &path),
+        HashOnly(path) => files::hash_only(session, &path),
 
-        Retrieve(path) => content::retrieve(session, &path),
-        Store(path, body) => content::store(session, &path, body),
-        Append(path, body) => content::append(session, &path, body),
+        Retrieve(path, via) => content::retrieve(session, &path, via, pending),
+        Store(path, via) => content::store(session, &path, via, pending),
+        StoreUnique(name) => content::store_unique(session, name.as_deref()),
+        Append(path, via) => content::append(session, &path, via),
+        Allocate(bytes) => content::allocate(session, bytes),
+        Restart(offset) => content::restart(session, offset),
+        Abort => setup::abort(session),
         Discard(reply, body) => content::discard(session, reply, body),
 
+        Representation { binary } => setup::representation(session, binary),
+        Passive => setup::passive(session),
+        ExtendedPassive(family) => setup::extended_passive(session, family),
+        Active(place) => setup::active(session, place),
+
+        Features => features::features(session),
+        OptionsFacts(facts) => features::options_facts(session, &facts),
+        OptionsHash(name) => features::options_hash(session, name.as_deref()),
+        Status(None) => features::status(session),
+        Status(Some(path)) => lists::list(session, &path, lists::Form::Status),
+        Confirm(text) => Ok(Reply::new(200, text)),
+        SiteHelp => Ok(words::site_help()),
         Help(None) => Ok(words::help()),
         Help(Some(word)) => Ok(words::help_about(&word)),
         System => Ok(Reply::new(215, "UNIX Type: L8")),
@@ -228,13 +351,17 @@ impl Command {
         use Command::*;
         match self {
             User(_) | Pass(_) | Login(..) | Register { .. } | Reinitialize | WhoAmI => false,
-            Help(_) | System | Noop | Quit => false,
-            ChangePassword(..) | Unregister(_) | Free => true,
-            PrintFolder | ChangeFolder(_) | ChangeToParent | List(_) => true,
+            Help(_) | SiteHelp | Features | OptionsFacts(_) | OptionsHash(_) | Confirm(_) => false,
+            System | Noop | Quit => false,
+            ChangePassword(..) | Unregister(_) | Free | Status(_) => true,
+            PrintFolder | ChangeFolder(_) | ChangeToParent | List(..) => true,
             MakeFolder(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) | Touch(_) => true,
-            Copy { .. } | Rename { .. } | RenameFrom(_) | RenameTo(_) => true,
-            Info(_) | Size(_) | ModificationTime(_) | Hash(_) => true,
-            Retrieve(_) | Store(..) | Append(..) | Discard(..) => true,
+            Copy { .. } | CopyFrom(_) | CopyTo(_) | Rename { .. } | RenameFrom(_) | RenameTo(_) => true,
+            Info(_) | Size(_) | ModificationTime(_) | Hash(_) | HashOnly(_) => true,
+            TimeOrSetTime { .. } | SetTime { .. } | SetMode(..) => true,
+            Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) | Discard(..) => true,
+            Allocate(_) | Restart(_) | Abort => true,
+            Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => true,
         }
     }
 
@@ -246,17 +373,22 @@ impl Command {
             Pass(_) | Login(..) | Register { .. } | ChangePassword(..) | Unregister(_) => true,
             Reinitialize => true,
             MakeFolder(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) | Touch(_) => true,
-            Copy { .. } | Rename { .. } | RenameTo(_) => true,
-            Retrieve(_) | Store(..) | Append(..) | Discard(..) => true,
+            Copy { .. } | CopyTo(_) | Rename { .. } | RenameTo(_) | SetTime { .. } | SetMode(..) => true,
+            Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) | Discard(..) => true,
+            TimeOrSetTime { .. } => true,
             User(_) | WhoAmI | Free | PrintFolder | ChangeFolder(_) | ChangeToParent => false,
-            List(_) | RenameFrom(_) | Info(_) | Size(_) | ModificationTime(_) | Hash(_) => false,
-            Help(_) | System | Noop | Quit => false,
+            List(..) | RenameFrom(_) | CopyFrom(_) | Info(_) | Size(_) | ModificationTime(_) => false,
+            Hash(_) | HashOnly(_) | Allocate(_) | Restart(_) | Abort => false,
+            Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => false,
+            Help(_) | SiteHelp | Features | OptionsFacts(_) | OptionsHash(_) | Status(_) => false,
+            Confirm(_) | System | Noop | Quit => false,
         }
     }
 
-    /// Whether what RNFR left is there for the command after this one too.
+    /// Whether what RNFR or REST left is there for the command after this one too.
     fn keeps_pending(&self) -> bool {
-        matches!(self, Command::Noop)
+        use Command::*;
+        matches!(self, Noop | Representation { .. } | Passive | ExtendedPassive(_) | Active(_))
     }
 }
 
@@ -338,7 +470,8 @@ fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) ->
         Err(reply) => {
             session.pending = Pending::Nothing;
             note(session, line, reply.code, since);
-            return Ok((reply, true));
+            let bad = matches!(reply.code, 500 | 501);
+            return Ok((reply, bad));
         }
     };
     let pending = match command.keeps_pending() {
@@ -348,6 +481,12 @@ fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) ->
     let noted = command.is_noted();
     let reply = match run(session, command, pending) {
         Ok(reply) | Err(Failure::Refused(reply)) => reply,
+        // RFC 959 §4.1.3, ABOR: 426 for the transfer, then 226 for ABOR itself.
+        Err(Failure::Aborted) => {
+            note(session, line, 426, since);
+            session.say(&Reply::new(426, "The transfer was stopped."))?;
+            return Ok((Reply::new(226, "Stopped."), false));
+        }
         Err(Failure::Lost(error)) => {
             note(session, line, 426, since);
             return Err(error);
@@ -360,10 +499,18 @@ fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) ->
     Ok((reply, bad))
 }
 
+/// The word of the table that a line begins with.
+fn word_of(line: &[u8]) -> Option<&'static words::Word> {
+    let (verb, rest) = verb_and_rest(line);
+    let word = words::find(verb)?;
+    let site = if word.name == "SITE" { words::find_site(verb_and_rest(rest).0) } else { None };
+    Some(site.unwrap_or(word))
+}
+
 /// One line of the log for one command.
 fn note(session: &Session, typed: &[u8], code: u16, since: Instant) {
     // Of what was typed only a known word: the rest may be a password in another word's place.
-    let word = words::find(verb_and_rest(typed).0).map_or("unknown", |word| word.name);
+    let word = word_of(typed).map_or("unknown", |word| word.name);
     let mut line = session.line("command").with("word", word);
     if let Some(account) = &session.notes.account {
         line = line.with("account", account);
@@ -376,6 +523,9 @@ fn note(session: &Session, typed: &[u8], code: u16, since: Instant) {
     }
     if let Some(bytes) = session.notes.bytes {
         line = line.number("bytes", bytes);
+    }
+    if let Some(why) = &session.notes.why {
+        line = line.with("why", why);
     }
     let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
     session.log(line.number("code", code.into()).number("ms", milliseconds));

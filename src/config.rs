@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,8 +18,11 @@ pub const LINE_LIMIT: usize = 8 * 1024;
 pub const DISCARD_LIMIT: u64 = 1024 * 1024;
 /// So many lines in a row that were no commands (or not allowed before signing in) end a session.
 pub const BAD_LINES: u32 = 10;
-/// How long a client may leave our replies or its download unread, without taking a single byte.
-pub const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// How long a transfer waits for its data connection at most. Firewalls drop silently, and a
+/// person who waits wants to know.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// How often a transfer looks at the control connection, for ABOR and STAT.
+pub const TICK: Duration = Duration::from_millis(250);
 /// Stack of a client's thread in bytes. Buffers live on the heap and all walks are iterative; 128
 /// KiB is ample, and a thread costs only the pages that it touches.
 pub const STACK_SIZE: usize = 128 * 1024;
@@ -57,6 +61,13 @@ pub struct Config {
     /// How long a client may be silent between two commands. RFC 1123 §4.1.3.2 asks for at least
     /// five minutes.
     pub idle_timeout: Duration,
+    /// How long a peer may take not a single byte of what we send, or send none of what it has
+    /// announced. A slow peer that moves is never ended.
+    pub stall_timeout: Duration,
+    /// Where passive data connections are taken; `None` lets the system choose.
+    pub passive_ports: Option<RangeInclusive<u16>>,
+    /// The address, or its name, that peers from outside are told in PASV's answer.
+    pub public_address: Option<String>,
 }
 
 impl Default for Config {
@@ -69,6 +80,9 @@ impl Default for Config {
             min_password: 4,
             max_clients: 256,
             idle_timeout: Duration::from_secs(300),
+            stall_timeout: Duration::from_secs(60),
+            passive_ports: None,
+            public_address: None,
         }
     }
 }
@@ -176,6 +190,42 @@ const SETTINGS: &[Setting] = &[
         help: "how long a client may be silent, 1 to 86400 (300)",
         set: |config, value| {
             config.idle_timeout = Duration::from_secs(number(value, 1, 86_400)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "stall-timeout",
+        value: "SECONDS",
+        help: "how long a transfer may stand still, 1 to 86400 (60)",
+        set: |config, value| {
+            config.stall_timeout = Duration::from_secs(number(value, 1, 86_400)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "passive-ports",
+        value: "A-B",
+        help: "ports for passive data connections, for a firewall (any free one)",
+        set: |config, value| {
+            let wanted = || "two ports from 1 to 65535, such as 40000-40100".to_string();
+            let (first, last) = value.split_once('-').ok_or_else(wanted)?;
+            let (first, last) = (number(first, 1, u16::MAX)?, number(last, 1, u16::MAX)?);
+            if first > last {
+                return Err(wanted());
+            }
+            config.passive_ports = Some(first..=last);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "public-address",
+        value: "ADDR",
+        help: "address or name that clients from outside reach this server by, behind a NAT (the one they reached)",
+        set: |config, value| {
+            if value.is_empty() {
+                return Err("an address or a name".to_string());
+            }
+            config.public_address = Some(value.to_string());
             Ok(())
         },
     },
@@ -361,6 +411,10 @@ mod tests {
         let path = file.path().to_str().unwrap();
         for (text, mistake) in [
             ("\nwhat", "2: not of the form name = value"),
+            (
+                "passive-ports = 9-8",
+                "1: passive-ports needs two ports from 1 to 65535, such as 40000-40100, not \"9-8\"",
+            ),
             ("what = 1", "1: unknown setting what; see --help"),
             ("config = x", "1: unknown setting config; see --help"),
             ("min-password = x", "1: min-password needs a number from 1 to 1000, not \"x\""),

@@ -5,14 +5,17 @@
 //! replies really travel: they gather until input runs out, so pipelined commands are answered in
 //! few segments.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::config::{LINE_LIMIT, STALL_LIMIT};
+use crate::config::LINE_LIMIT;
 
 const INBOX: usize = 4096;
 const OUTBOX: usize = 16 * 1024;
+/// So many lines may wait for a transfer to end; further ones are left unread.
+const HELD: usize = 64;
 /// How long a connection that we close may take to end, while its client still sends: closing a
 /// socket with unread input would reset it, and the last reply could be lost on the way.
 const LINGER: Duration = Duration::from_secs(2);
@@ -69,15 +72,32 @@ pub struct Control {
     /// A CR ended the last line, so that a LF straight after it belongs to the same end.
     after_cr: bool,
     outbox: Vec<u8>,
+    /// Lines that came during a transfer and wait for their turn.
+    held: VecDeque<Input>,
+    /// No line may be looked at before the held ones have had their turn.
+    blocked: bool,
+    ended: bool,
+}
+
+/// What becomes of a line that comes during a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was for the transfer.
+    Taken,
+    /// It waits for its turn.
+    Wait,
+    /// It waits, and what follows it may be content, which must not be looked at as lines.
+    WaitWithContent,
 }
 
 impl Control {
-    /// Takes a connection over; `idle` is the longest that the client may be silent.
-    pub fn new(stream: TcpStream, idle: Duration) -> io::Result<Control> {
+    /// Takes a connection over; `idle` is the longest that the client may be silent, `stall` the
+    /// longest that it may leave replies unread.
+    pub fn new(stream: TcpStream, idle: Duration, stall: Duration) -> io::Result<Control> {
         // Without this a reply may wait 40 ms for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(idle))?;
-        stream.set_write_timeout(Some(STALL_LIMIT))?;
+        stream.set_write_timeout(Some(stall))?;
         Ok(Control {
             stream,
             idle,
@@ -88,20 +108,23 @@ impl Control {
             telnet: Telnet::Data,
             after_cr: false,
             outbox: Vec::new(),
+            held: VecDeque::new(),
+            blocked: false,
+            ended: false,
         })
     }
 
     /// The next line. [`ErrorKind::TimedOut`] where it was not complete in time, however slowly
     /// its bytes drip in.
     pub fn read_line(&mut self) -> io::Result<Input> {
+        if let Some(held) = self.held.pop_front() {
+            return Ok(held);
+        }
+        self.blocked = false;
         let mut since = None;
         loop {
-            while let Some(byte) = self.next_byte() {
-                if self.ends_line(byte) {
-                    let line = std::mem::take(&mut self.line);
-                    let too_long = std::mem::take(&mut self.too_long);
-                    return Ok(if too_long { Input::TooLong(line) } else { Input::Line(line) });
-                }
+            if let Some(line) = self.line_at_hand() {
+                return Ok(line);
             }
             let since = *since.get_or_insert_with(Instant::now);
             if !self.fill()? {
@@ -111,6 +134,71 @@ impl Control {
                 return Err(ErrorKind::TimedOut.into());
             }
         }
+    }
+
+    /// A line that needs no more reading.
+    fn line_at_hand(&mut self) -> Option<Input> {
+        while let Some(byte) = self.next_byte() {
+            if self.ends_line(byte) {
+                let line = std::mem::take(&mut self.line);
+                let too_long = std::mem::take(&mut self.too_long);
+                return Some(if too_long { Input::TooLong(line) } else { Input::Line(line) });
+            }
+        }
+        None
+    }
+
+    /// Looks, without waiting, at the lines that have come since; `judge` says what becomes of
+    /// each. For use during a transfer.
+    pub fn look(&mut self, judge: &mut dyn FnMut(&[u8]) -> Verdict) -> io::Result<()> {
+        while !self.blocked {
+            match self.line_at_hand() {
+                Some(Input::Line(line)) => match judge(&line) {
+                    Verdict::Taken => {}
+                    verdict => {
+                        self.held.push_back(Input::Line(line));
+                        let full = self.held.len() >= HELD;
+                        self.blocked = full || verdict == Verdict::WaitWithContent;
+                    }
+                },
+                Some(input) => {
+                    self.held.push_back(input);
+                    self.blocked = true;
+                }
+                None if !self.fill_without_waiting()? => break,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the client has sent all that it will send, as far as is known.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Reads what is there. False where nothing is.
+    fn fill_without_waiting(&mut self) -> io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        self.stream.set_nonblocking(true)?;
+        let read = self.stream.read(&mut self.inbox);
+        self.stream.set_nonblocking(false)?;
+        match read {
+            Ok(read) => {
+                self.unused = 0..read;
+                self.ended = read == 0;
+                Ok(read > 0)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The address by which the client reached us.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
     }
 
     fn next_byte(&mut self) -> Option<u8> {

@@ -1,5 +1,9 @@
-//! An [`Entry`] as a line of text; pure.
+//! An [`Entry`] as a line of text, and entries as a stream of lines; pure.
+//!
+//! `LIST` is the form of `ls -l`, which every client parses although no RFC says it; `NLST` is RFC
+//! 959 §4.1.3; the facts of `MLSD` and `MLST` are RFC 3659 §7.
 
+use std::io::{self, Read};
 use std::time::SystemTime;
 
 use crate::text;
@@ -15,6 +19,134 @@ pub fn ls_line(entry: &Entry, now: SystemTime) -> Vec<u8> {
         line.push(b'/');
     }
     line
+}
+
+/// The line of `LIST`: the nine columns of `ls -l`.
+pub fn list_line(entry: &Entry, now: SystemTime) -> Vec<u8> {
+    let date = time::ls_date(entry.modified, now);
+    let head =
+        format!("{} {:>3} ftp      ftp      {:>12} {date} ", permissions(entry), entry.links, entry.size);
+    let mut line = head.into_bytes();
+    line.extend_from_slice(&text::shown(&entry.name));
+    line
+}
+
+/// The facts that MLSD and MLST know (RFC 3659 §7.5), in the order in which they are told.
+pub const FACTS: [&str; 6] = ["type", "size", "modify", "perm", "unique", "UNIX.mode"];
+
+/// Which of [`FACTS`] a client wants; all, unless OPTS MLST said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FactChoice([bool; FACTS.len()]);
+
+impl Default for FactChoice {
+    fn default() -> FactChoice {
+        FactChoice([true; FACTS.len()])
+    }
+}
+
+impl FactChoice {
+    /// The facts named in `list`, separated by `;`; unknown ones are passed over (RFC 3659 §7.9).
+    pub fn named(list: &[u8]) -> FactChoice {
+        let wants = |fact: &str| {
+            list.split(|byte| *byte == b';')
+                .any(|name| name.trim_ascii().eq_ignore_ascii_case(fact.as_bytes()))
+        };
+        FactChoice(FACTS.map(wants))
+    }
+
+    /// The chosen ones, `type;size;`.
+    pub fn names(&self) -> String {
+        self.marked("", false)
+    }
+
+    /// All of them, the chosen ones with a `*`, for FEAT (RFC 3659 §7.8).
+    pub fn feature(&self) -> String {
+        self.marked("*", true)
+    }
+
+    fn marked(&self, mark: &str, all: bool) -> String {
+        let mut names = String::new();
+        for (fact, chosen) in FACTS.iter().zip(self.0) {
+            if chosen || all {
+                names.push_str(&format!("{fact}{};", if chosen { mark } else { "" }));
+            }
+        }
+        names
+    }
+
+    /// `type=file;size=11; name`: the entry's facts, and `name` for what it is called there.
+    pub fn line(&self, entry: &Entry, name: &[u8]) -> Vec<u8> {
+        let mut line = Vec::new();
+        for (fact, chosen) in FACTS.iter().zip(self.0) {
+            if let Some(value) = fact_of(entry, fact).filter(|_| chosen) {
+                line.extend_from_slice(format!("{fact}={value};").as_bytes());
+            }
+        }
+        line.push(b' ');
+        line.extend_from_slice(&text::shown(name));
+        line
+    }
+}
+
+fn fact_of(entry: &Entry, fact: &str) -> Option<String> {
+    Some(match (fact, entry.kind) {
+        ("type", Kind::File) => "file".to_string(),
+        ("type", Kind::Folder) => "dir".to_string(),
+        ("type", Kind::Link) => "OS.unix=slink".to_string(),
+        ("type", Kind::Other) => "OS.unix=special".to_string(),
+        ("size", Kind::File) => entry.size.to_string(),
+        ("modify", _) => time::time_val(entry.modified),
+        // RFC 3659 §7.5.5: append, delete, rename, retrieve, write; create, enter, list, make, purge.
+        ("perm", Kind::File) => "adfrw".to_string(),
+        ("perm", Kind::Folder) => "cdeflmp".to_string(),
+        ("perm", _) => "df".to_string(),
+        ("unique", _) => format!("{:x}g{:x}", entry.id.0, entry.id.1),
+        ("UNIX.mode", _) => format!("{:04o}", entry.mode),
+        _ => return None,
+    })
+}
+
+/// A listing as a source of bytes: each entry becomes a line with CRLF when it is read, so that a
+/// folder of any size takes no more memory than one chunk.
+pub struct Lines<I, F> {
+    entries: I,
+    line: F,
+    ready: Vec<u8>,
+    used: usize,
+}
+
+const LINES_CHUNK: usize = 16 * 1024;
+
+impl<I, F> Lines<I, F>
+where
+    I: Iterator<Item = io::Result<Entry>>,
+    F: FnMut(&Entry) -> Vec<u8>,
+{
+    /// The lines that `line` makes of `entries`.
+    pub fn new(entries: I, line: F) -> Lines<I, F> {
+        Lines { entries, line, ready: Vec::new(), used: 0 }
+    }
+}
+
+impl<I, F> Read for Lines<I, F>
+where
+    I: Iterator<Item = io::Result<Entry>>,
+    F: FnMut(&Entry) -> Vec<u8>,
+{
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.ready.len() {
+            self.ready.clear();
+            self.used = 0;
+            while self.ready.len() < LINES_CHUNK {
+                let Some(entry) = self.entries.next() else { break };
+                self.ready.extend_from_slice(&(self.line)(&entry?));
+                self.ready.extend_from_slice(b"\r\n");
+            }
+        }
+        let read = self.ready.get(self.used..).unwrap_or_default().read(buffer)?;
+        self.used += read;
+        Ok(read)
+    }
 }
 
 /// The facts of `info`, a line each.
@@ -54,7 +186,7 @@ mod tests {
 
     fn entry(name: &[u8], kind: Kind) -> Entry {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_465_140);
-        Entry { name: name.to_vec(), kind, size: 11, modified, mode: 0o754 }
+        Entry { name: name.to_vec(), kind, size: 11, modified, mode: 0o754, links: 2, id: (0x801, 0x2a) }
     }
 
     fn line(entry: &Entry) -> String {
@@ -66,6 +198,48 @@ mod tests {
         assert_eq!(line(&entry(b"a b.txt", Kind::File)), "-rwxr-xr--           11 Nov 23 20:19  a b.txt");
         assert_eq!(line(&entry(b"docs", Kind::Folder)), "drwxr-xr--           11 Nov 23 20:19  docs/");
         assert_eq!(line(&entry(b"l", Kind::Link)), "lrwxr-xr--           11 Nov 23 20:19  l");
+    }
+
+    #[test]
+    fn list_lines_have_the_nine_columns_of_ls() {
+        let entry = entry(b"a b.txt", Kind::File);
+        assert_eq!(
+            list_line(&entry, entry.modified),
+            b"-rwxr-xr--   2 ftp      ftp                11 Nov 23 20:19 a b.txt"
+        );
+    }
+
+    #[test]
+    fn facts_are_told_as_chosen() {
+        let entry = entry(b"a b.txt", Kind::File);
+        let all = FactChoice::default();
+        assert_eq!(
+            String::from_utf8(all.line(&entry, b"/d/a b.txt")).unwrap(),
+            "type=file;size=11;modify=20261123201900;perm=adfrw;unique=801g2a;UNIX.mode=0754; /d/a b.txt"
+        );
+        assert_eq!(all.feature(), "type*;size*;modify*;perm*;unique*;UNIX.mode*;");
+        let some = FactChoice::named(b"SIZE;unix.mode;nonsense;");
+        assert_eq!(some.line(&entry, b"x"), b"size=11;UNIX.mode=0754; x");
+        assert_eq!(some.names(), "size;UNIX.mode;");
+        assert_eq!(some.feature(), "type;size*;modify;perm;unique;UNIX.mode*;");
+        assert_eq!(FactChoice::named(b"").line(&entry, b"x"), b" x");
+    }
+
+    #[test]
+    fn a_stream_of_lines_holds_no_more_than_a_chunk() {
+        let entries = (0..100_000).map(|_| Ok(entry(b"name", Kind::File)));
+        let mut lines = Lines::new(entries, |entry| entry.name.clone());
+        let (mut total, mut most) = (0, 0);
+        let mut buffer = [0; 1000];
+        loop {
+            match lines.read(&mut buffer).unwrap() {
+                0 => break,
+                read => total += read,
+            }
+            most = most.max(lines.ready.capacity());
+        }
+        assert_eq!(total, 600_000);
+        assert!(most <= 4 * LINES_CHUNK, "{most}");
     }
 
     #[test]

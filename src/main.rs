@@ -19,6 +19,7 @@ mod glob;
 mod listing;
 mod reply;
 mod control;
+mod data;
 mod transfer;
 mod server;
 mod session;

@@ -1,19 +1,20 @@
 //! One client's session: who is here, where they are, what is pending, and how content travels.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::config::{CHUNK, DISCARD_LIMIT, STALL_LIMIT};
+use crate::config::DISCARD_LIMIT;
 use crate::control::{Body, Control};
+use crate::data::DataSetup;
+use crate::listing::FactChoice;
 use crate::log::Line;
 use crate::reply::Reply;
 use crate::server::{Place, Server};
-use crate::transfer::{self, End};
 use crate::users::Record;
-use crate::vfs::{Upload, Vfs, VirtualPath};
+use crate::vfs::{Vfs, VirtualPath};
+
+mod wire;
 
 /// What the next command may need to know of the one before.
 #[derive(Debug, Default)]
@@ -23,6 +24,54 @@ pub enum Pending {
     Nothing,
     /// RNFR named this.
     RenameFrom(VirtualPath),
+    /// SITE CPFR named this.
+    CopyFrom(VirtualPath),
+    /// REST named this byte.
+    RestartAt(u64),
+}
+
+/// How content travels: decided by the word, never guessed from state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via<Inline> {
+    /// Over a data connection.
+    Data,
+    /// Over the control connection.
+    Inline(Inline),
+}
+
+/// What HASH computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// SHA-256 (FIPS 180-4).
+    #[default]
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Algorithm {
+    /// As FEAT and HASH spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Sha256 => "SHA-256",
+            Algorithm::Sha512 => "SHA-512",
+        }
+    }
+}
+
+/// What a client has set for its transfers, and REIN sets back.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// TYPE I; otherwise A, with which a session begins (RFC 959 §5.1).
+    pub binary: bool,
+    /// What the next transfer uses.
+    pub data: DataSetup,
+    /// EPSV ALL was said (RFC 2428 §4).
+    pub only_epsv: bool,
+    /// The facts of MLSD and MLST.
+    pub facts: FactChoice,
+    /// The algorithm of HASH.
+    pub algorithm: Algorithm,
 }
 
 /// Why a command brought no positive reply.
@@ -30,6 +79,8 @@ pub enum Pending {
 pub enum Failure {
     /// The client is told.
     Refused(Reply),
+    /// The client sent ABOR.
+    Aborted,
     /// There is no client left to tell.
     Lost(io::Error),
 }
@@ -60,6 +111,8 @@ pub struct Notes {
     pub to: Option<VirtualPath>,
     /// Bytes of content moved.
     pub bytes: Option<u64>,
+    /// Why it went wrong, where the owner of the server can do something about it.
+    pub why: Option<String>,
 }
 
 /// One client.
@@ -76,6 +129,8 @@ pub struct Session {
     /// The current folder.
     pub folder: VirtualPath,
     // What outlives a command
+    /// For transfers.
+    pub settings: Settings,
     /// For the next command.
     pub pending: Pending,
     /// Content that follows a refused command, to be thrown away before the next line.
@@ -92,7 +147,8 @@ pub struct Session {
 impl Session {
     /// Begins the session of a client that was given a place.
     pub fn new(stream: TcpStream, peer: SocketAddr, place: Place) -> io::Result<Session> {
-        let control = Control::new(stream, place.server.config.idle_timeout)?;
+        let control =
+            Control::new(stream, place.server.config.idle_timeout, place.server.config.stall_timeout)?;
         Ok(Session {
             control,
             peer,
@@ -100,6 +156,7 @@ impl Session {
             account: None,
             claimed_name: None,
             folder: VirtualPath::root(),
+            settings: Settings::default(),
             pending: Pending::Nothing,
             unread: None,
             leaving: false,
@@ -107,6 +164,11 @@ impl Session {
             received: 0,
             sent: 0,
         })
+    }
+
+    /// The other end of the control connection.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// The server that it is a session of.
@@ -162,6 +224,7 @@ impl Session {
         self.account = None;
         self.claimed_name = None;
         self.folder = VirtualPath::root();
+        self.settings = Settings::default();
     }
 
     /// The account, of somebody signed in.
@@ -212,134 +275,6 @@ impl Session {
             None => Ok(()),
         }
     }
-
-    /// Sends a file over the control connection: 150 with the count, exactly so many bytes, an
-    /// empty line's end. Returns the bytes sent.
-    pub fn send_inline(&mut self, file: File) -> Result<u64, Failure> {
-        let size = match file.metadata() {
-            Ok(metadata) => metadata.len(),
-            Err(error) => return Err(Reply::trouble(&error).into()),
-        };
-        self.say(&Reply::new(150, format!("{size} bytes follow."))).map_err(Failure::Lost)?;
-        let mut source = file.take(size);
-        let end = transfer::pump(&mut source, &mut self.control, chunk_for(size), STALL_LIMIT, &mut || false);
-        match end {
-            End::Complete(sent) if sent == size => {
-                self.sent = self.sent.saturating_add(sent);
-                self.notes.bytes = Some(sent);
-                self.say_raw(b"\r\n")?;
-                Ok(sent)
-            }
-            // The count is promised and the bytes are missing: only the end of the connection can
-            // tell the client.
-            End::Complete(_) => Err(Failure::Lost(ErrorKind::UnexpectedEof.into())),
-            End::SourceFailed(error) | End::SinkFailed(error) => Err(Failure::Lost(error)),
-            End::TimedOut | End::Aborted => Err(Failure::Lost(ErrorKind::TimedOut.into())),
-        }
-    }
-
-    /// Receives content over the control connection into `upload`, or throws it away where that is
-    /// already refused. The content is consumed in either case, or the session ends. Returns the
-    /// bytes stored.
-    pub fn receive_inline(
-        &mut self,
-        upload: Result<Upload, Reply>,
-        body: Body,
-        path: &VirtualPath,
-    ) -> Result<u64, Failure> {
-        let refused = |error: io::Error| Reply::failure(&path.shown(), &error);
-        let held = upload.and_then(|mut upload| match body {
-            Body::Counted(length) => upload.expect(length).map(|()| upload).map_err(refused),
-            _ => Ok(upload),
-        });
-        let mut upload = match held {
-            Ok(upload) => upload,
-            Err(reply) if matches!(body, Body::Line(_)) => return Err(reply.into()),
-            Err(reply) => {
-                if is_worth_reading(&body) {
-                    self.invite(&body)?;
-                }
-                return Err(self.refuse_content(reply, body));
-            }
-        };
-        self.invite(&body)?;
-        let (end, left) = self.pump_inline(&mut upload, &body);
-        let received = match end {
-            End::Complete(bytes) if left == Body::Counted(0) => bytes,
-            End::Complete(_) => return Err(broken_off()),
-            End::SinkFailed(error) => {
-                drop(upload); // its space is free again before the client hears of it
-                return Err(self.refuse_content(refused(error), left));
-            }
-            End::SourceFailed(error) if error.kind() == ErrorKind::InvalidData => {
-                let reply = Reply::new(500, format!("{error}. Nothing was stored."));
-                return Err(self.refuse_content(reply, left));
-            }
-            End::SourceFailed(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                return Err(broken_off());
-            }
-            End::SourceFailed(error) => return Err(Failure::Lost(error)),
-            End::TimedOut | End::Aborted => return Err(Failure::Lost(ErrorKind::TimedOut.into())),
-        };
-        upload.commit().map_err(refused)?;
-        self.received = self.received.saturating_add(received);
-        self.notes.bytes = Some(received);
-        Ok(received)
-    }
-
-    /// Throws the content away that is still to come, so that `reply` is the answer to all of it.
-    fn refuse_content(&mut self, reply: Reply, left: Body) -> Failure {
-        self.will_discard(left);
-        match self.discard_unread() {
-            Ok(()) => Failure::Refused(reply),
-            Err(error) => Failure::Lost(error),
-        }
-    }
-
-    /// The 150 that tells a person that the server listens.
-    fn invite(&mut self, body: &Body) -> Result<(), Failure> {
-        let text = match body {
-            Body::Counted(length) => format!("Send {length} bytes."),
-            Body::Lines => "Type the text; end it with a line that holds only \".\"".to_string(),
-            Body::Line(_) | Body::Unknown => "Storing the line.".to_string(),
-        };
-        self.say(&Reply::new(150, text)).map_err(Failure::Lost)
-    }
-
-    /// Moves inline content; also returns what of it was not read.
-    fn pump_inline(&mut self, upload: &mut Upload, body: &Body) -> (End, Body) {
-        let mut pump = |source: &mut dyn Read, chunk| {
-            // The control connection has waited its whole time-out when it ticks.
-            transfer::pump(source, upload, chunk, Duration::ZERO, &mut || false)
-        };
-        match body {
-            Body::Line(text) => {
-                let line = [text, &b"\n"[..]].concat();
-                (pump(&mut line.as_slice(), line.len()), Body::Counted(0))
-            }
-            Body::Counted(length) => {
-                let mut content = self.control.content(*length);
-                let end = pump(&mut content, chunk_for(*length));
-                (end, Body::Counted(content.left()))
-            }
-            Body::Lines | Body::Unknown => {
-                let end = pump(&mut self.control.text(), CHUNK_OF_TEXT);
-                let left = match end {
-                    End::Complete(_) => Body::Counted(0),
-                    _ => Body::Lines,
-                };
-                (end, left)
-            }
-        }
-    }
-}
-
-/// Lines are handed on one by one.
-const CHUNK_OF_TEXT: usize = 16 * 1024;
-
-/// A buffer as large as the content, up to [`CHUNK`].
-fn chunk_for(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(CHUNK).clamp(1, CHUNK)
 }
 
 /// Whether refused content is thrown away, and not the connection.
@@ -349,8 +284,4 @@ fn is_worth_reading(body: &Body) -> bool {
         Body::Line(_) | Body::Lines => true,
         Body::Unknown => false,
     }
-}
-
-fn broken_off() -> Failure {
-    Reply::new(426, "The connection ended before the content did. Nothing was stored.").into()
 }

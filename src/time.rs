@@ -64,6 +64,15 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+fn days_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let year_of_era = year.rem_euclid(400);
+    let from_march = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    year.div_euclid(400) * 146_097 + day_of_era - 719_468
+}
+
 fn month_name(month: i64) -> &'static str {
     usize::try_from(month - 1).ok().and_then(|index| MONTHS.get(index)).copied().unwrap_or("???")
 }
@@ -87,6 +96,40 @@ pub fn readable(time: SystemTime) -> String {
 pub fn time_val(time: SystemTime) -> String {
     let c = Civil::from(time);
     format!("{:04}{:02}{:02}{:02}{:02}{:02}", c.year, c.month, c.day, c.hour, c.minute, c.second)
+}
+
+/// The moment that a `time-val` of 14 digits names, with an optional fraction of a second that is
+/// not kept; of the short form of `SITE UTIME`, 12 digits, the first second of its minute.
+pub fn parse_time_val(text: &[u8]) -> Option<SystemTime> {
+    let (digits, fraction) = match text.iter().position(|byte| *byte == b'.') {
+        Some(dot) => (text.get(..dot)?, text.get(dot + 1..)?),
+        None => (text, &b"0"[..]),
+    };
+    let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    if !matches!(digits.len(), 12 | 14) || !is_number(digits) || !is_number(fraction) {
+        return None;
+    }
+    let field = |from: usize, to: usize| -> Option<i64> {
+        match digits.get(from..to) {
+            Some(digits) => str::from_utf8(digits).ok()?.parse().ok(),
+            None => Some(0),
+        }
+    };
+    let (year, month, day) = (field(0, 4)?, field(4, 6)?, field(6, 8)?);
+    let (hour, minute, second) = (field(8, 10)?, field(10, 12)?, field(12, 14)?);
+    if !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let days = days_of(year, month, day);
+    if date_of(days) != (year, month, day) {
+        return None; // the 30th of February
+    }
+    let seconds = days * DAY + hour * 3600 + minute * 60 + second;
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    match seconds < 0 {
+        true => SystemTime::UNIX_EPOCH.checked_sub(distance),
+        false => SystemTime::UNIX_EPOCH.checked_add(distance),
+    }
 }
 
 /// `Nov 23 20:19`, or `Nov 23  2026` for a time in the future or more than half a year before
@@ -138,6 +181,27 @@ mod tests {
         assert_eq!(time_val(at(LAST + 1, 0)), "99991231235959");
         assert_eq!(time_val(at(i64::MAX, 0)), "99991231235959");
         assert_eq!(time_val(at(i64::MIN + 1, 0)), "00000101000000");
+    }
+
+    #[test]
+    fn a_time_val_is_read_back_and_nothing_else_is() {
+        for seconds in [0, 951_782_400, 1_709_251_199, 1_795_465_140, -1, -2_203_891_200, LAST, FIRST] {
+            let time = at(seconds, 0);
+            assert_eq!(parse_time_val(time_val(time).as_bytes()), Some(time));
+        }
+        assert_eq!(parse_time_val(b"20261123201900.5"), Some(at(1_795_465_140, 0)));
+        assert_eq!(parse_time_val(b"202611232019"), Some(at(1_795_465_140, 0)));
+        for bad in [
+            "",
+            "2026112320190",
+            "20261323201900",
+            "20260230000000",
+            "20261123241900",
+            "20261123201900.",
+            "+0261123201900",
+        ] {
+            assert_eq!(parse_time_val(bad.as_bytes()), None, "{bad}");
+        }
     }
 
     #[test]

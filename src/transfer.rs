@@ -19,20 +19,21 @@ pub enum End {
 }
 
 /// Copies `source` to `sink` through a buffer of `chunk` bytes. Either may tick with
-/// [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`]: then `stop` is asked, and the time since
-/// the last byte is held against `idle`.
+/// [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`]: then the time since
+/// the last byte is held against `idle`. `stop` is told how many bytes have moved, and asked at every
+/// chunk and tick whether to go on.
 pub fn pump(
     source: &mut dyn Read,
     sink: &mut dyn Write,
     chunk: usize,
     idle: Duration,
-    stop: &mut dyn FnMut() -> bool,
+    stop: &mut dyn FnMut(u64) -> bool,
 ) -> End {
     let mut buffer = vec![0; chunk.max(1)];
     let mut moved: u64 = 0;
     let mut last = Instant::now();
     loop {
-        if stop() {
+        if stop(moved) {
             return End::Aborted;
         }
         let read = match source.read(&mut buffer) {
@@ -53,7 +54,7 @@ pub fn pump(
                     last = Instant::now();
                 }
                 Err(error) if !is_tick(&error) => return End::SinkFailed(error),
-                Err(_) if stop() => return End::Aborted,
+                Err(_) if stop(moved) => return End::Aborted,
                 Err(_) if last.elapsed() >= idle => return End::TimedOut,
                 Err(_) => {}
             }
@@ -63,6 +64,78 @@ pub fn pump(
 
 fn is_tick(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+/// Which way line ends are turned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEnds {
+    /// LF becomes CRLF; a CRLF stays one.
+    ToNetwork,
+    /// CRLF becomes LF; a CR alone stays.
+    FromNetwork,
+}
+
+/// ASCII type (RFC 959 §3.1.1.1): a source whose line ends are turned on the fly.
+#[derive(Debug)]
+pub struct Ascii<R> {
+    source: R,
+    line_ends: LineEnds,
+    raw: Vec<u8>,
+    turned: Vec<u8>,
+    used: usize,
+    after_cr: bool,
+    ended: bool,
+}
+
+impl<R: Read> Ascii<R> {
+    /// Turns the line ends of `source`.
+    pub fn new(source: R, line_ends: LineEnds) -> Ascii<R> {
+        let raw = vec![0; ASCII_CHUNK];
+        Ascii { source, line_ends, raw, turned: Vec::new(), used: 0, after_cr: false, ended: false }
+    }
+
+    fn turn(&mut self, read: usize) {
+        for byte in self.raw.get(..read).unwrap_or_default() {
+            match self.line_ends {
+                LineEnds::ToNetwork if *byte == b'\n' && !self.after_cr => {
+                    self.turned.extend_from_slice(b"\r\n");
+                }
+                LineEnds::ToNetwork => self.turned.push(*byte),
+                // A CR waits for what comes next.
+                LineEnds::FromNetwork => {
+                    if self.after_cr && *byte != b'\n' {
+                        self.turned.push(b'\r');
+                    }
+                    if *byte != b'\r' {
+                        self.turned.push(*byte);
+                    }
+                }
+            }
+            self.after_cr = *byte == b'\r';
+        }
+    }
+}
+
+const ASCII_CHUNK: usize = 64 * 1024;
+
+impl<R: Read> Read for Ascii<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.used == self.turned.len() && !self.ended {
+            self.turned.clear();
+            self.used = 0;
+            let read = self.source.read(&mut self.raw)?;
+            self.turn(read);
+            if read == 0 {
+                self.ended = true;
+                if self.after_cr && self.line_ends == LineEnds::FromNetwork {
+                    self.turned.push(b'\r');
+                }
+            }
+        }
+        let read = self.turned.get(self.used..).unwrap_or_default().read(buffer)?;
+        self.used += read;
+        Ok(read)
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +177,7 @@ mod tests {
     fn short_writes_and_ticks_lose_no_byte() {
         let mut source = Script(vec![Ok(5), tick(), Ok(3)]);
         let mut sink = Script(vec![Ok(2), tick(), Ok(9), Ok(1), tick(), Ok(9)]);
-        let end = pump(&mut source, &mut sink, 100, LONG, &mut || false);
+        let end = pump(&mut source, &mut sink, 100, LONG, &mut |_| false);
         assert!(matches!(end, End::Complete(8)), "{end:?}");
         assert!(sink.0.is_empty());
     }
@@ -112,39 +185,69 @@ mod tests {
     #[test]
     fn the_side_that_fails_is_named() {
         let broken = || Err(ErrorKind::BrokenPipe.into());
-        let end = pump(&mut Script(vec![broken()]), &mut Script(vec![]), 9, LONG, &mut || false);
+        let end = pump(&mut Script(vec![broken()]), &mut Script(vec![]), 9, LONG, &mut |_| false);
         assert!(matches!(end, End::SourceFailed(_)), "{end:?}");
         let mut sink = Script(vec![broken()]);
-        let end = pump(&mut Script(vec![Ok(1)]), &mut sink, 9, LONG, &mut || false);
+        let end = pump(&mut Script(vec![Ok(1)]), &mut sink, 9, LONG, &mut |_| false);
         assert!(matches!(end, End::SinkFailed(_)), "{end:?}");
-        let end = pump(&mut Script(vec![Ok(1)]), &mut Script(vec![Ok(0)]), 9, LONG, &mut || false);
+        let end = pump(&mut Script(vec![Ok(1)]), &mut Script(vec![Ok(0)]), 9, LONG, &mut |_| false);
         assert!(matches!(end, End::SinkFailed(_)), "{end:?}");
     }
 
     #[test]
     fn silence_beyond_the_limit_times_out_on_either_side() {
-        let end = pump(&mut Script(vec![tick()]), &mut Script(vec![]), 9, Duration::ZERO, &mut || false);
+        let end = pump(&mut Script(vec![tick()]), &mut Script(vec![]), 9, Duration::ZERO, &mut |_| false);
         assert!(matches!(end, End::TimedOut), "{end:?}");
         let mut sink = Script(vec![tick()]);
-        let end = pump(&mut Script(vec![Ok(1)]), &mut sink, 9, Duration::ZERO, &mut || false);
+        let end = pump(&mut Script(vec![Ok(1)]), &mut sink, 9, Duration::ZERO, &mut |_| false);
         assert!(matches!(end, End::TimedOut), "{end:?}");
     }
 
     #[test]
     fn a_stop_is_noticed_between_chunks_and_while_the_sink_waits() {
         let mut asked = 0;
-        let mut stop = || {
+        let mut stop = |_| {
             asked += 1;
             asked > 1
         };
         let end = pump(&mut Script(vec![Ok(1), Ok(1)]), &mut Script(vec![Ok(1), Ok(1)]), 9, LONG, &mut stop);
         assert!(matches!(end, End::Aborted), "{end:?}");
         let mut asked = 0;
-        let mut stop = || {
+        let mut stop = |_| {
             asked += 1;
             asked > 1
         };
         let end = pump(&mut Script(vec![Ok(1)]), &mut Script(vec![tick(), Ok(1)]), 9, LONG, &mut stop);
         assert!(matches!(end, End::Aborted), "{end:?}");
+    }
+
+    /// Gives one byte at a time, so that every pair is split.
+    struct Drip<'b>(&'b [u8]);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let one = buffer.len().min(1);
+            self.0.read(&mut buffer[..one])
+        }
+    }
+
+    #[test]
+    fn line_ends_are_turned_on_the_fly_wherever_chunks_are_cut() {
+        for (line_ends, from, to) in [
+            (LineEnds::ToNetwork, &b"a\nb\r\nc\rd\n\n"[..], &b"a\r\nb\r\nc\rd\r\n\r\n"[..]),
+            (LineEnds::FromNetwork, b"a\r\nb\nc\rd\r\r\n\r", b"a\nb\nc\rd\r\n\r"),
+            (LineEnds::ToNetwork, b"", b""),
+            (LineEnds::FromNetwork, b"", b""),
+        ] {
+            for whole in [true, false] {
+                let mut turned = Vec::new();
+                if whole {
+                    Ascii::new(from, line_ends).read_to_end(&mut turned).unwrap();
+                } else {
+                    Ascii::new(Drip(from), line_ends).read_to_end(&mut turned).unwrap();
+                }
+                assert_eq!(turned, to, "{line_ends:?}");
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,7 +25,7 @@ use folder::{Folder, check_regular};
 pub use path::VirtualPath;
 use space::{Space, blocks};
 pub use store::Store;
-pub use upload::{Existing, Upload};
+pub use upload::{Existing, Place, Upload};
 
 /// An error whose text is ours, fit for a reply.
 fn refused(kind: ErrorKind, text: &'static str) -> io::Error {
@@ -58,6 +58,10 @@ pub struct Entry {
     pub modified: SystemTime,
     /// The nine permission bits.
     pub mode: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// What tells it from all others: device and inode.
+    pub id: (u64, u64),
 }
 
 impl Entry {
@@ -74,6 +78,8 @@ impl Entry {
             size: metadata.len(),
             modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             mode: metadata.permissions().mode() & 0o777,
+            links: metadata.nlink(),
+            id: folder::id_of(metadata),
         }
     }
 }
@@ -155,7 +161,7 @@ impl Vfs {
     }
 
     /// What a folder holds, in no order. What vanishes meanwhile is left out.
-    pub fn entries(&self, path: &VirtualPath) -> io::Result<impl Iterator<Item = io::Result<Entry>>> {
+    pub fn entries(&self, path: &VirtualPath) -> io::Result<impl Iterator<Item = io::Result<Entry>> + use<>> {
         let entries = self.folder(path)?.entries()?;
         Ok(entries.filter_map(|entry| {
             let entry = match entry {
@@ -196,16 +202,19 @@ impl Vfs {
         Upload::new(&self.store, &self.space, holder, name, existing, mode)
     }
 
-    /// Opens a file to write on at its end, in place; where there is none, begins one.
-    pub fn append(&self, path: &VirtualPath) -> io::Result<Upload> {
+    /// Opens a file to write on in place, at its end or at an offset; where there is none, begins
+    /// one.
+    pub fn write_on(&self, path: &VirtualPath, place: Place) -> io::Result<Upload> {
         if path.is_root() {
             return Err(ErrorKind::IsADirectory.into());
         }
         let (holder, name) = self.holder(path)?;
-        match Upload::append(&self.space, &holder, name) {
+        match Upload::in_place(&self.space, &holder, name, place) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 drop(holder);
-                self.create(path, Existing::Keep)
+                let mut upload = self.create(path, Existing::Keep)?;
+                upload.seek(place)?;
+                Ok(upload)
             }
             opened => opened,
         }
@@ -214,12 +223,30 @@ impl Vfs {
     /// Gives a file or folder the present time; where there is none, makes an empty file.
     pub fn touch(&self, path: &VirtualPath) -> io::Result<()> {
         let now = SystemTime::now();
-        let opened = if self.is_folder(path) { self.folder(path)?.open_itself() } else { self.open(path) };
-        match opened {
+        match self.open_any(path) {
             Ok(file) => file.set_times(FileTimes::new().set_accessed(now).set_modified(now)),
             Err(error) if error.kind() == ErrorKind::NotFound => self.create(path, Existing::Keep)?.commit(),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives a file or folder the time of its last change.
+    pub fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> io::Result<()> {
+        self.open_any(path)?.set_times(FileTimes::new().set_modified(time))
+    }
+
+    /// Gives a file or folder its nine permission bits; the owner's own access always stays.
+    /// Returns what was set.
+    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<u32> {
+        let file = self.open_any(path)?;
+        let owner = if file.metadata()?.is_dir() { 0o700 } else { 0o600 };
+        let mode = mode & 0o777 | owner;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        Ok(mode)
+    }
+
+    fn open_any(&self, path: &VirtualPath) -> io::Result<File> {
+        if self.is_folder(path) { self.folder(path)?.open_itself() } else { self.open(path) }
     }
 
     /// Makes a folder.
@@ -334,6 +361,11 @@ impl Vfs {
         let mut upload = self.create_with_mode(to, existing, tree::writable(&metadata))?;
         let bytes = upload.copy_from(&mut source)?;
         upload.commit().map(|()| Some(bytes))
+    }
+
+    /// Fails with [`ErrorKind::QuotaExceeded`] where a new file of `bytes` would not fit.
+    pub fn check_room(&self, bytes: u64) -> io::Result<()> {
+        self.space.lock().check(blocks(bytes))
     }
 
     /// The bytes that the files take, counted anew, and the quota.

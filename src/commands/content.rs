@@ -1,10 +1,13 @@
-//! Content, over the control connection.
+//! Content, over the control connection and over data connections.
+
+use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::control::Body;
 use crate::reply::Reply;
-use crate::session::{Failure, Session};
+use crate::session::{Failure, Pending, Session, Via};
 use crate::text;
-use crate::vfs::Existing;
+use crate::transfer::{Ascii, LineEnds};
+use crate::vfs::{Existing, Place, VirtualPath};
 
 use super::Command;
 use super::files::failure;
@@ -14,7 +17,7 @@ use super::rest::Rest;
 /// is no error here: what follows it must be thrown away.
 pub fn parse_put(rest: Rest<'_>) -> Command {
     match well_formed_put(rest) {
-        Ok((path, body)) => Command::Store(path, body),
+        Ok((path, body)) => Command::Store(path, Via::Inline(body)),
         Err(reply) => Command::Discard(reply, what_follows_put(rest.raw())),
     }
 }
@@ -48,10 +51,10 @@ fn what_follows_put(raw: &[u8]) -> Body {
 }
 
 /// `write FILE TEXT`, `write FILE`, and the same for `append`.
-pub fn parse_text(rest: Rest<'_>, command: fn(Vec<u8>, Body) -> Command) -> Command {
+pub fn parse_text(rest: Rest<'_>, command: fn(Vec<u8>, Via<Body>) -> Command) -> Command {
     match rest.path_and_text() {
-        Ok((path, Some(text))) => command(path, Body::Line(text)),
-        Ok((path, None)) => command(path, Body::Lines),
+        Ok((path, Some(text))) => command(path, Via::Inline(Body::Line(text))),
+        Ok((path, None)) => command(path, Via::Inline(Body::Lines)),
         Err(reply) => {
             let more = text::trim(rest.raw()).iter().any(u8::is_ascii_whitespace);
             Command::Discard(reply, if more { Body::Line(Vec::new()) } else { Body::Lines })
@@ -71,38 +74,116 @@ pub fn discard(session: &mut Session, reply: Reply, body: Body) -> Result<Reply,
     Err(reply.and(note).into())
 }
 
-/// `get`.
-pub fn retrieve(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+/// RETR, `get`.
+pub fn retrieve(
+    session: &mut Session,
+    argument: &[u8],
+    via: Via<()>,
+    pending: Pending,
+) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
-    let file = session.files()?.open(&path).map_err(failure(&path))?;
-    let sent = session.send_inline(file)?;
+    let mut file = session.files()?.open(&path).map_err(failure(&path))?;
+    let sent = match via {
+        Via::Inline(()) => session.send_inline(file)?,
+        Via::Data => {
+            let offset = offset(pending);
+            let size = file.metadata().map_err(failure(&path))?.len();
+            if session.settings.binary {
+                file.seek(SeekFrom::Start(offset)).map_err(failure(&path))?;
+                session.send_data(&mut file, Some(size.saturating_sub(offset)), &path, "get")?
+            } else {
+                // The offset is one of what travels (RFC 3659 §5.2), so it is counted there.
+                let mut source = Ascii::new(file, LineEnds::ToNetwork);
+                io::copy(&mut source.by_ref().take(offset), &mut io::sink()).map_err(failure(&path))?;
+                session.send_data(&mut source, None, &path, "get")?
+            }
+        }
+    };
     Ok(Reply::about(226, "", &path.bytes(), &format!(" sent, {sent} bytes.")))
 }
 
-/// `put`, `write`.
-pub fn store(session: &mut Session, argument: &[u8], body: Body) -> Result<Reply, Failure> {
-    let path = match session.resolve(argument) {
-        Ok(path) => path,
-        Err(failure) => return refuse(session, failure, body),
+fn offset(pending: Pending) -> u64 {
+    match pending {
+        Pending::RestartAt(offset) => offset,
+        _ => 0,
+    }
+}
+
+/// STOR, `put`, `write`.
+pub fn store(
+    session: &mut Session,
+    argument: &[u8],
+    via: Via<Body>,
+    pending: Pending,
+) -> Result<Reply, Failure> {
+    let path = resolve_before(session, argument, &via)?;
+    let bytes = match via {
+        Via::Inline(body) => {
+            let upload = session.files()?.create(&path, Existing::Replace).map_err(failure(&path));
+            session.receive_inline(upload, body, &path)?
+        }
+        Via::Data => {
+            let offset = offset(pending);
+            let upload = match offset {
+                0 => session.files()?.create(&path, Existing::Replace),
+                _ if !session.settings.binary => {
+                    return Err(Reply::new(504, "REST before STOR works in TYPE I only.").into());
+                }
+                _ => session.files()?.write_on(&path, Place::At(offset)),
+            };
+            session.receive_data(upload.map_err(failure(&path))?, &path)?
+        }
     };
-    let upload = session.files()?.create(&path, Existing::Replace).map_err(failure(&path));
-    let bytes = session.receive_inline(upload, body, &path)?;
     Ok(Reply::about(226, "", &path.bytes(), &format!(" stored, {bytes} bytes.")))
 }
 
-/// `append`.
-pub fn append(session: &mut Session, argument: &[u8], body: Body) -> Result<Reply, Failure> {
-    let path = match session.resolve(argument) {
-        Ok(path) => path,
-        Err(failure) => return refuse(session, failure, body),
+/// STOU (RFC 959 §4.1.3, RFC 1123 §4.1.2.9): a name that is free, told by the 150.
+pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply, Failure> {
+    let wanted = session.resolve(name.unwrap_or(b"file"))?;
+    let files = session.files()?;
+    let base = wanted.name().unwrap_or(b"file").to_vec();
+    let unique = (0..u32::MAX).map(|n| match n {
+        0 => wanted.parent().child(&base),
+        n => wanted.parent().child(&[&base, format!(".{n}").as_bytes()].concat()),
+    });
+    let is_taken = |path: &VirtualPath| files.entry(path).is_ok();
+    let Some(path) = unique.into_iter().find(|path| !is_taken(path)) else {
+        return Err(Reply::new(450, "No name is free.").into());
     };
-    let upload = session.files()?.append(&path).map_err(failure(&path));
-    let bytes = session.receive_inline(upload, body, &path)?;
+    let upload = files.create(&path, Existing::Keep).map_err(failure(&path))?;
+    session.notes.path = Some(path.clone());
+    let bytes = session.receive_data_as(upload, &path, "FILE: ")?;
+    Ok(Reply::about(226, "", &path.bytes(), &format!(" stored, {bytes} bytes.")))
+}
+
+/// APPE, `append`: in place.
+pub fn append(session: &mut Session, argument: &[u8], via: Via<Body>) -> Result<Reply, Failure> {
+    let path = resolve_before(session, argument, &via)?;
+    let upload = session.files()?.write_on(&path, Place::End).map_err(failure(&path));
+    let bytes = match via {
+        Via::Inline(body) => session.receive_inline(upload, body, &path)?,
+        Via::Data => session.receive_data(upload?, &path)?,
+    };
     Ok(Reply::about(226, "", &path.bytes(), &format!(" grown by {bytes} bytes.")))
 }
 
-/// The path is none at all; its content follows all the same.
-fn refuse(session: &mut Session, failure: Failure, body: Body) -> Result<Reply, Failure> {
-    session.will_discard(body);
-    Err(failure)
+/// The path; where it is none, the content follows all the same.
+fn resolve_before(session: &mut Session, argument: &[u8], via: &Via<Body>) -> Result<VirtualPath, Failure> {
+    session.resolve(argument).inspect_err(|_| {
+        if let Via::Inline(body) = via {
+            session.will_discard(body.clone());
+        }
+    })
+}
+
+/// ALLO (RFC 959 §4.1.3): whether it would fit the quota; nothing needs to be held.
+pub fn allocate(session: &mut Session, bytes: u64) -> Result<Reply, Failure> {
+    session.files()?.check_room(bytes).map_err(|error| Reply::trouble(&error))?;
+    Ok(Reply::new(200, "No need to allocate; it would fit."))
+}
+
+/// REST (RFC 3659 §5).
+pub fn restart(session: &mut Session, offset: u64) -> Result<Reply, Failure> {
+    session.pending = Pending::RestartAt(offset);
+    Ok(Reply::new(350, format!("The next RETR or STOR begins at {offset}.")))
 }

@@ -3,15 +3,14 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::config::CHUNK;
-use crate::glob;
 use crate::listing;
 use crate::reply::Reply;
-use crate::session::{Failure, Pending, Session};
+use crate::session::{Algorithm, Failure, Pending, Session};
 use crate::time;
-use crate::transfer::{self, End};
+use crate::transfer::{self, Ascii, End, LineEnds};
 use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 
 /// What a failure on a path is answered with.
@@ -41,51 +40,6 @@ pub fn change_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Fa
     let reply = Reply::about(250, "", &path.bytes(), " is the current folder.");
     session.folder = path;
     Ok(reply)
-}
-
-/// `ls`: sorted, a line an entry.
-pub fn list(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let path = session.resolve(argument)?;
-    let mut entries = matching(session, &path)?;
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    session.say_raw(&[b"212-", path.shown().as_slice(), b":\r\n"].concat())?;
-    let now = SystemTime::now();
-    for entry in &entries {
-        session.say_raw(&[b" ", listing::ls_line(entry, now).as_slice(), b"\r\n"].concat())?;
-    }
-    Ok(Reply::new(
-        212,
-        match entries.len() {
-            0 => "Empty.".to_string(),
-            1 => "1 entry.".to_string(),
-            count => format!("{count} entries."),
-        },
-    ))
-}
-
-/// What a folder holds, or the one file of that name, or, where nothing bears the name, what
-/// matches it as a pattern.
-fn matching(session: &Session, path: &VirtualPath) -> Result<Vec<Entry>, Failure> {
-    let files = session.files()?;
-    let all = |folder: &VirtualPath| -> Result<Vec<Entry>, Failure> {
-        let entries = files.entries(folder).and_then(Iterator::collect::<io::Result<_>>);
-        Ok(entries.map_err(failure(folder))?)
-    };
-    match files.entry(path) {
-        Ok(entry) if entry.kind == Kind::Folder => all(path),
-        Ok(entry) => Ok(vec![entry]),
-        Err(error) => match path.name().filter(|name| glob::is_pattern(name)) {
-            Some(pattern) if error.kind() == ErrorKind::NotFound => {
-                let mut entries = all(&path.parent())?;
-                entries.retain(|entry| glob::matches(pattern, &entry.name));
-                if entries.is_empty() {
-                    return Err(Reply::about(550, "", &path.bytes(), ": nothing matches").into());
-                }
-                Ok(entries)
-            }
-            _ => Err(failure(path)(error).into()),
-        },
-    }
 }
 
 /// MKD, `mkdir`.
@@ -159,8 +113,17 @@ fn from_to(session: &mut Session, from: &[u8], to: &[u8]) -> Result<(VirtualPath
 /// `cp`.
 pub fn copy(session: &mut Session, from: &[u8], to: &[u8], existing: Existing) -> Result<Reply, Failure> {
     let (from, to) = from_to(session, from, to)?;
-    let copied = session.files()?.copy(&from, &to, existing);
-    session.notes.bytes = copied.map_err(|error| failure_between(&from, &to, &error))?;
+    copy_as(session, &from, &to, existing)
+}
+
+fn copy_as(
+    session: &mut Session,
+    from: &VirtualPath,
+    to: &VirtualPath,
+    existing: Existing,
+) -> Result<Reply, Failure> {
+    let copied = session.files()?.copy(from, to, existing);
+    session.notes.bytes = copied.map_err(|error| failure_between(from, to, &error))?;
     Ok(Reply::about(250, "", &[from.bytes(), to.bytes()].join(&b" copied to "[..]), "."))
 }
 
@@ -190,6 +153,26 @@ pub fn rename_from(session: &mut Session, argument: &[u8]) -> Result<Reply, Fail
     Ok(reply)
 }
 
+/// SITE CPFR.
+pub fn copy_from(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+    let path = session.resolve(argument)?;
+    session.files()?.entry(&path).map_err(failure(&path))?;
+    let reply = Reply::about(350, "", &path.bytes(), " exists; now the copy's name: SITE CPTO PATH");
+    session.pending = Pending::CopyFrom(path);
+    Ok(reply)
+}
+
+/// SITE CPTO: the very name; a file of that name is replaced, as RNTO does.
+pub fn copy_to(session: &mut Session, argument: &[u8], pending: Pending) -> Result<Reply, Failure> {
+    let Pending::CopyFrom(from) = pending else {
+        return Err(Reply::new(503, "First what to copy: SITE CPFR PATH").into());
+    };
+    let to = session.resolve(argument)?;
+    session.notes.path = Some(from.clone());
+    session.notes.to = Some(to.clone());
+    copy_as(session, &from, &to, Existing::Replace)
+}
+
 /// RNTO: the very name, and a file of that name is replaced, as rename(2) does; programs that
 /// upload under another name first rely on it.
 pub fn rename_to(session: &mut Session, argument: &[u8], pending: Pending) -> Result<Reply, Failure> {
@@ -214,11 +197,24 @@ pub fn info(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     Ok(Reply::multi(213, [path.bytes(), b":".to_vec()].concat(), listing::facts(&entry), "End."))
 }
 
-/// SIZE (RFC 3659 §4).
+/// Largest file, in bytes, that SIZE reads through to count its lines.
+const COUNTED: u64 = 8 * 1024 * 1024;
+
+/// SIZE (RFC 3659 §4): the size that the client would receive, in ASCII type too.
 pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let (path, entry) = entry(session, argument)?;
     match entry.kind {
-        Kind::File => Ok(Reply::new(213, entry.size.to_string())),
+        Kind::File if session.settings.binary => Ok(Reply::new(213, entry.size.to_string())),
+        Kind::File if entry.size > COUNTED => {
+            Err(Reply::about(550, "", &path.bytes(), ": too large to be counted in TYPE A; say TYPE I")
+                .into())
+        }
+        Kind::File => {
+            let file = session.files()?.open(&path).map_err(failure(&path))?;
+            let mut ascii = Ascii::new(file, LineEnds::ToNetwork);
+            let size = io::copy(&mut ascii, &mut io::sink()).map_err(failure(&path))?;
+            Ok(Reply::new(213, size.to_string()))
+        }
         Kind::Folder => Err(failure(&path)(ErrorKind::IsADirectory.into()).into()),
         _ => Err(Reply::about(550, "", &path.bytes(), ": not a regular file").into()),
     }
@@ -230,27 +226,100 @@ pub fn modification_time(session: &mut Session, argument: &[u8]) -> Result<Reply
     Ok(Reply::new(213, time::time_val(entry.modified)))
 }
 
-/// HASH (draft-bryan-ftpext-hash-02): the algorithm, the range of bytes, the hash, the name.
-pub fn hash(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    struct Hasher(Sha256);
-    impl Write for Hasher {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+/// MDTM with a time before the path sets it, unless a file bears just that name.
+pub fn time_or_set_time(
+    session: &mut Session,
+    time: SystemTime,
+    path: &[u8],
+    whole: &[u8],
+) -> Result<Reply, Failure> {
+    let literal = session.resolve(whole)?;
+    match session.files()?.entry(&literal) {
+        Ok(_) => modification_time(session, whole),
+        Err(_) => set_time(session, time, path, 213),
+    }
+}
+
+/// MFMT (draft-somers-ftp-mfxx-04 §3), SITE UTIME, and MDTM's setting form.
+pub fn set_time(
+    session: &mut Session,
+    time: SystemTime,
+    argument: &[u8],
+    code: u16,
+) -> Result<Reply, Failure> {
+    let path = session.resolve(argument)?;
+    session.files()?.set_modified(&path, time).map_err(failure(&path))?;
+    Ok(Reply::about(code, &format!("Modify={}; ", time::time_val(time)), &path.bytes(), ""))
+}
+
+/// SITE CHMOD.
+pub fn set_mode(session: &mut Session, mode: u32, argument: &[u8]) -> Result<Reply, Failure> {
+    let path = session.resolve(argument)?;
+    let mode = session.files()?.set_mode(&path, mode).map_err(failure(&path))?;
+    Ok(Reply::about(200, "", &path.bytes(), &format!(" has permissions {mode:04o}.")))
+}
+
+/// A hash that content is pumped into.
+enum Hasher {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    fn new(algorithm: Algorithm) -> Hasher {
+        match algorithm {
+            Algorithm::Sha256 => Hasher::Sha256(Sha256::new()),
+            Algorithm::Sha512 => Hasher::Sha512(Sha512::new()),
         }
     }
+
+    fn finish(self) -> String {
+        match self {
+            Hasher::Sha256(hasher) => hex::encode(hasher.finalize()),
+            Hasher::Sha512(hasher) => hex::encode(hasher.finalize()),
+        }
+    }
+}
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Hasher::Sha256(hasher) => hasher.update(bytes),
+            Hasher::Sha512(hasher) => hasher.update(bytes),
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The path, the length and the hash of a file's content.
+fn hash_of(
+    session: &mut Session,
+    argument: &[u8],
+    algorithm: Algorithm,
+) -> Result<(VirtualPath, u64, String), Failure> {
     let path = session.resolve(argument)?;
     let mut file = session.files()?.open(&path).map_err(failure(&path))?;
-    let mut hasher = Hasher(Sha256::new());
-    match transfer::pump(&mut file, &mut hasher, CHUNK, Duration::ZERO, &mut || false) {
-        End::Complete(length) => {
-            let hash = hex::encode(hasher.0.finalize());
-            Ok(Reply::about(213, &format!("SHA-256 0-{length} {hash} "), &path.bytes(), ""))
-        }
+    let mut hasher = Hasher::new(algorithm);
+    match transfer::pump(&mut file, &mut hasher, CHUNK, Duration::ZERO, &mut |_| false) {
+        End::Complete(length) => Ok((path, length, hasher.finish())),
         End::SourceFailed(error) | End::SinkFailed(error) => Err(failure(&path)(error).into()),
         End::Aborted | End::TimedOut => Err(failure(&path)(ErrorKind::TimedOut.into()).into()),
     }
+}
+
+/// HASH (draft-bryan-ftpext-hash-02 §3): the algorithm, the range of bytes, the hash, the name.
+pub fn hash(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+    let algorithm = session.settings.algorithm;
+    let (path, length, hash) = hash_of(session, argument, algorithm)?;
+    Ok(Reply::about(213, &format!("{} 0-{length} {hash} ", algorithm.name()), &path.bytes(), ""))
+}
+
+/// XSHA256.
+pub fn hash_only(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+    let (_, _, hash) = hash_of(session, argument, Algorithm::Sha256)?;
+    Ok(Reply::new(250, hash))
 }

@@ -1,7 +1,10 @@
 //! The words behind the verb: a cursor that ends with everything used, or a 501 with the usage.
 
+use std::time::SystemTime;
+
 use crate::reply::Reply;
 use crate::text;
+use crate::time;
 use crate::users::Password;
 
 use super::words::Word;
@@ -98,6 +101,73 @@ impl<'l> Rest<'l> {
             return Err(self.usage());
         }
         Ok((flags.contains(&b'f'), from, to))
+    }
+
+    /// A path of the rest of the line, or nothing.
+    pub fn path_or_none(&self) -> Result<Vec<u8>, Reply> {
+        if text::trim(self.bytes).is_empty() { Ok(Vec::new()) } else { self.whole() }
+    }
+
+    /// The same behind flags such as `-la`, which mean nothing here.
+    pub fn path_behind_flags(&self) -> Result<Vec<u8>, Reply> {
+        let mut path = self.bytes;
+        while path.starts_with(b"-") {
+            let end = path.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(path.len());
+            path = path.get(end..).unwrap_or_default().trim_ascii_start();
+        }
+        Rest { bytes: path, ..*self }.path_or_none()
+    }
+
+    /// One path, all of the line; or quoted as by hand, for words that are also hand words.
+    pub fn whole_or_quoted(&self) -> Result<Vec<u8>, Reply> {
+        if self.bytes.starts_with(b"\"") || self.bytes.starts_with(b"'") { self.one() } else { self.whole() }
+    }
+
+    /// The first word as a number; what follows it means nothing (`ALLO 100 R 10`).
+    pub fn first_number(&self) -> Result<u64, Reply> {
+        let (word, _) = self.split_word();
+        if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
+            return Err(self.usage());
+        }
+        str::from_utf8(word).ok().and_then(|word| word.parse().ok()).ok_or_else(|| self.usage())
+    }
+
+    /// The first word, and what follows the blank behind it.
+    pub fn split_word(&self) -> (&'l [u8], Rest<'l>) {
+        let (word, rest) = super::verb_and_rest(self.bytes);
+        (word, Rest { bytes: rest, ..*self })
+    }
+
+    /// `YYYYMMDDHHMMSS PATH`.
+    pub fn time_and_path(&self) -> Result<(SystemTime, Vec<u8>), Reply> {
+        let (word, rest) = self.split_word();
+        let time = time::parse_time_val(word).filter(|_| word.len() >= 14).ok_or_else(|| self.usage())?;
+        Ok((time, rest.whole()?))
+    }
+
+    /// `640 PATH`: octal, of which the nine permission bits count.
+    pub fn mode_and_path(&self) -> Result<(u32, Vec<u8>), Reply> {
+        let (word, rest) = self.split_word();
+        let is_octal = matches!(word.len(), 3 | 4) && word.iter().all(|digit| matches!(digit, b'0'..=b'7'));
+        let mode = str::from_utf8(word).ok().and_then(|word| u32::from_str_radix(word, 8).ok());
+        let mode = mode.filter(|_| is_octal).ok_or_else(|| self.usage())?;
+        Ok((mode & 0o777, rest.whole()?))
+    }
+
+    /// `YYYYMMDDhhmm[ss] PATH`, or `PATH ATIME MTIME CTIME UTC`, of which MTIME counts.
+    pub fn utime(&self) -> Result<(SystemTime, Vec<u8>), Reply> {
+        let (word, rest) = self.split_word();
+        if let Some(time) = time::parse_time_val(word) {
+            return Ok((time, rest.whole()?));
+        }
+        let mut words = self.bytes.rsplitn(5, |byte| *byte == b' ');
+        let zone = words.next().unwrap_or_default();
+        let (_changed, modified, _accessed) = (words.next(), words.next(), words.next());
+        let time = modified.and_then(time::parse_time_val).filter(|_| zone.eq_ignore_ascii_case(b"UTC"));
+        match (time, words.next()) {
+            (Some(time), Some(path)) => Ok((time, Rest { bytes: path, ..*self }.whole()?)),
+            _ => Err(self.usage()),
+        }
     }
 
     /// One password.

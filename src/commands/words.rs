@@ -26,15 +26,19 @@ enum Group {
     Content,
     Other,
     Ftp,
+    Site,
+    /// Refused on purpose: known, and in no list.
+    Refused,
 }
 
-const GROUPS: [(Group, &str); 6] = [
+const GROUPS: [(Group, &str); 7] = [
     (Group::Accounts, "Accounts:"),
     (Group::Folders, "Folders:"),
     (Group::Files, "Files and folders:"),
     (Group::Content, "Content, over this connection:"),
     (Group::Other, "Other:"),
     (Group::Ftp, "FTP verbs, which take the rest of the line as one argument:"),
+    (Group::Site, "SITE commands:"),
 ];
 
 const fn word(
@@ -48,7 +52,7 @@ const fn word(
     Word { name, aliases, group, usage, purpose, example }
 }
 
-use Group::{Accounts, Content, Files, Folders, Ftp, Other};
+use Group::{Accounts, Content, Files, Folders, Ftp, Other, Refused, Site};
 
 /// Every word that the server knows.
 #[rustfmt::skip]
@@ -94,14 +98,72 @@ pub const WORDS: &[Word] = &[
     word(Ftp, "RNTO", &[], "RNTO PATH", "its new name", "RNTO your notes.txt"),
     word(Ftp, "SIZE", &[], "SIZE FILE", "a file's size in bytes", "SIZE my notes.txt"),
     word(Ftp, "MDTM", &[], "MDTM FILE", "a file's time, YYYYMMDDHHMMSS in UTC", "MDTM my notes.txt"),
+    word(Ftp, "MFMT", &[], "MFMT YYYYMMDDHHMMSS PATH", "set a time", "MFMT 20261123201900 my notes.txt"),
+    word(Ftp, "XSHA256", &[], "XSHA256 FILE", "the content's SHA-256 alone", "XSHA256 my notes.txt"),
+    word(Ftp, "TYPE", &[], "TYPE A or I", "whether line ends are turned (A) or all bytes left alone (I)", "TYPE I"),
+    word(Ftp, "MODE", &[], "MODE S", "stream mode, the only one", "MODE S"),
+    word(Ftp, "STRU", &[], "STRU F", "file structure, the only one", "STRU F"),
+    word(Ftp, "PASV", &[], "PASV", "open a port for the next transfer's data connection", "PASV"),
+    word(Ftp, "EPSV", &[], "EPSV [1 or 2 or ALL]", "the same, for IPv6 too", "EPSV"),
+    word(Ftp, "PORT", &[], "PORT H1,H2,H3,H4,P1,P2", "where the client waits for the data connection", "PORT 127,0,0,1,156,64"),
+    word(Ftp, "EPRT", &[], "EPRT |FAMILY|ADDRESS|PORT|", "the same, for IPv6 too", "EPRT |2|::1|40000|"),
+    word(Ftp, "LIST", &[], "LIST [PATH or PATTERN]", "a listing with facts, over a data connection", "LIST *.txt"),
+    word(Ftp, "NLST", &[], "NLST [PATH or PATTERN]", "names only, over a data connection", "NLST *.txt"),
+    word(Ftp, "MLSD", &[], "MLSD [DIR]", "a listing for programs, over a data connection", "MLSD my docs"),
+    word(Ftp, "MLST", &[], "MLST [PATH]", "the facts about one file", "MLST my notes.txt"),
+    word(Ftp, "STAT", &[], "STAT [PATH]", "how the session stands; or a listing, over this connection", "STAT my docs"),
+    word(Ftp, "RETR", &[], "RETR FILE", "send a file, over a data connection", "RETR my notes.txt"),
+    word(Ftp, "STOR", &[], "STOR FILE", "store a file, over a data connection", "STOR my notes.txt"),
+    word(Ftp, "APPE", &[], "APPE FILE", "append to a file, over a data connection", "APPE my notes.txt"),
+    word(Ftp, "STOU", &[], "STOU [NAME]", "store a file under a name that is free", "STOU notes"),
+    word(Ftp, "REST", &[], "REST OFFSET", "where in the file the next RETR or STOR begins", "REST 1024"),
+    word(Ftp, "ALLO", &[], "ALLO BYTES", "ask whether so much would fit", "ALLO 1048576"),
+    word(Ftp, "ABOR", &[], "ABOR", "stop the transfer", "ABOR"),
+    word(Ftp, "FEAT", &[], "FEAT", "what this server can do beyond RFC 959", "FEAT"),
+    word(Ftp, "OPTS", &[], "OPTS FEATURE [OPTION]", "set how a feature works", "OPTS MLST type;size;"),
+    word(Ftp, "CLNT", &[], "CLNT NAME", "which program the client is", "CLNT lftp"),
+    word(Ftp, "LANG", &[], "LANG [EN]", "the language of replies, which is English", "LANG EN"),
+    word(Ftp, "SITE", &[], "SITE COMMAND", "what FTP has no verb for; SITE HELP lists it", "SITE HELP"),
     word(Ftp, "SYST", &[], "SYST", "what kind of server this is", "SYST"),
     word(Ftp, "NOOP", &[], "NOOP", "nothing but an answer", "NOOP"),
+
+    word(Site, "SITE HELP", &[], "SITE HELP", "this list", "SITE HELP"),
+    word(Site, "SITE REGISTER", &[], "SITE REGISTER NAME PASSWORD [CODE]", "create an account and sign in", "SITE REGISTER alice wonderland"),
+    word(Site, "SITE PASSWD", &[], "SITE PASSWD OLD NEW", "change your password", "SITE PASSWD wonderland looking-glass"),
+    word(Site, "SITE UNREGISTER", &[], "SITE UNREGISTER PASSWORD", "delete your account and your folder", "SITE UNREGISTER wonderland"),
+    word(Site, "SITE CPFR", &[], "SITE CPFR PATH", "what SITE CPTO will copy", "SITE CPFR my notes.txt"),
+    word(Site, "SITE CPTO", &[], "SITE CPTO PATH", "the copy's name", "SITE CPTO your notes.txt"),
+    word(Site, "SITE COPY", &[], "SITE COPY [-f] FROM TO", "copy a file or a folder, names quoted as by hand", "SITE COPY \"my notes.txt\" copy.txt"),
+    word(Site, "SITE RMDIR", &[], "SITE RMDIR PATH", "remove a folder with all in it", "SITE RMDIR my docs"),
+    word(Site, "SITE CHMOD", &[], "SITE CHMOD MODE PATH", "set the nine permission bits", "SITE CHMOD 640 my notes.txt"),
+    word(Site, "SITE UTIME", &[], "SITE UTIME YYYYMMDDHHMM[SS] PATH", "set a time", "SITE UTIME 202611232019 my notes.txt"),
+
+    word(Refused, "ACCT", &[], "ACCT", "refused: there are no accounts within accounts", "ACCT"),
+    word(Refused, "SMNT", &[], "SMNT", "refused: there is nothing to mount", "SMNT"),
+    word(Refused, "AUTH", &["ADAT", "PBSZ", "PROT", "CCC", "MIC", "CONF", "ENC"], "AUTH", "refused: no encryption here; use a tunnel", "AUTH"),
+    word(Refused, "HOST", &[], "HOST", "refused: one host only", "HOST"),
 ];
+
+impl Word {
+    /// Whether it is known only to be refused.
+    #[cfg(test)]
+    pub fn is_refused(&self) -> bool {
+        self.group == Group::Refused
+    }
+}
 
 /// The word that is spelled like this, in any case.
 pub fn find(name: &[u8]) -> Option<&'static Word> {
     let is = |spelling: &str| spelling.as_bytes().eq_ignore_ascii_case(name);
     WORDS.iter().find(|word| is(word.name) || word.aliases.iter().any(|alias| is(alias)))
+}
+
+/// The word of SITE that is spelled like this, in any case.
+pub fn find_site(name: &[u8]) -> Option<&'static Word> {
+    let is = |word: &&Word| {
+        word.name.strip_prefix("SITE ").is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    };
+    WORDS.iter().find(is)
 }
 
 /// The answer to a word that nobody knows, with a hint where a known one is near.
@@ -126,6 +188,7 @@ fn nearest(name: &[u8]) -> Option<&'static str> {
     WORDS
         .iter()
         .flat_map(|word| std::iter::once(word.name).chain(word.aliases.iter().copied()))
+        .filter(|known| !known.contains(' '))
         .map(|known| (distance(&name, known.to_ascii_lowercase().as_bytes()), known))
         .filter(|(distance, known)| *distance <= most && *distance < known.len())
         .min_by_key(|(distance, _)| *distance)
@@ -159,6 +222,13 @@ pub fn help() -> Reply {
         }
     }
     Reply::multi(214, "The commands; by hand, quote names with spaces:", lines, "help WORD tells more.")
+}
+
+/// SITE HELP.
+pub fn site_help() -> Reply {
+    let site = WORDS.iter().filter(|word| word.group == Group::Site);
+    let lines = site.map(|word| format!("{:<36} {}", word.usage, word.purpose).into_bytes()).collect();
+    Reply::multi(214, "SITE commands:", lines, "End.")
 }
 
 /// `help WORD`.
@@ -195,7 +265,7 @@ mod tests {
     fn every_usage_and_example_begins_with_the_word() {
         for word in WORDS {
             for text in [word.usage, word.example] {
-                assert_eq!(text.split(' ').next(), Some(word.name));
+                assert!(text == word.name || text.starts_with(&format!("{} ", word.name)), "{text}");
             }
         }
     }
@@ -206,7 +276,7 @@ mod tests {
             ("lst", Some("ls")),
             ("mkdr", Some("mkdir")),
             ("regsiter", Some("register")),
-            ("STR", None),
+            ("QQQ", None),
             ("xyzzy", None),
             ("a-very-long-word-indeed", None),
         ] {

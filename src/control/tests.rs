@@ -6,7 +6,7 @@ fn pair() -> (Control, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
-    (Control::new(server, Duration::from_secs(10)).unwrap(), client)
+    (Control::new(server, Duration::from_secs(10), Duration::from_secs(10)).unwrap(), client)
 }
 
 /// A control connection that was sent `input` and nothing more.
@@ -156,4 +156,49 @@ fn replies_gather_until_input_runs_out() {
     let mut replies = [0; 99];
     let length = client.read(&mut replies).unwrap();
     assert_eq!(&replies[..length], b"200 a\r\n200 b\r\n");
+}
+
+fn kinds(line: &[u8]) -> Verdict {
+    match line {
+        b"ABOR" => Verdict::Taken,
+        b"put x 5" => Verdict::WaitWithContent,
+        _ => Verdict::Wait,
+    }
+}
+
+#[test]
+fn lines_during_a_transfer_are_taken_or_wait_for_their_turn() {
+    let mut control = sent(b"NOOP\r\nABOR\r\nNOOP 2\r\nhalf");
+    while !control.has_ended() {
+        control.look(&mut kinds).unwrap();
+    }
+    assert_eq!(control.read_line().unwrap(), Input::Line(b"NOOP".to_vec()));
+    assert_eq!(control.read_line().unwrap(), Input::Line(b"NOOP 2".to_vec()));
+    assert_eq!(control.read_line().unwrap(), Input::End);
+}
+
+#[test]
+fn content_behind_a_waiting_line_is_not_looked_at() {
+    let mut control = sent(b"put x 5\r\nABOR\nABOR\n");
+    for _ in 0..100 {
+        control.look(&mut kinds).unwrap();
+    }
+    assert_eq!(control.read_line().unwrap(), Input::Line(b"put x 5".to_vec()));
+    let mut content = [0; 5];
+    control.content(5).read_exact(&mut content).unwrap();
+    assert_eq!(&content, b"ABOR\n");
+    assert_eq!(control.read_line().unwrap(), Input::Line(b"ABOR".to_vec()));
+}
+
+#[test]
+fn only_so_many_lines_wait_and_the_rest_stays_unread() {
+    let mut control = sent(&b"NOOP\n".repeat(10_000));
+    for _ in 0..1000 {
+        control.look(&mut kinds).unwrap();
+    }
+    assert_eq!(control.held.len(), HELD);
+    for _ in 0..10_000 {
+        assert_eq!(control.read_line().unwrap(), Input::Line(b"NOOP".to_vec()));
+    }
+    assert_eq!(control.read_line().unwrap(), Input::End);
 }

@@ -111,7 +111,7 @@ fn links_planted_anywhere_lead_nowhere() {
         assert!(house.files.open(&through).is_err());
         assert!(house.files.entry(&through).is_err());
         assert!(house.files.create(&through, Existing::Replace).is_err());
-        assert!(house.files.append(&through).is_err());
+        assert!(house.files.write_on(&through, Place::End).is_err());
         assert!(house.files.touch(&through).is_err());
         assert!(house.files.make_folder(&through).is_err());
         assert!(house.files.remove_file(&through).is_err());
@@ -128,8 +128,10 @@ fn links_planted_anywhere_lead_nowhere() {
         assert_eq!(house.files.entry(&link).unwrap().kind, Kind::Link);
         assert!(house.files.open(&link).is_err());
         assert!(house.files.create(&link, Existing::Replace).is_err());
-        assert!(house.files.append(&link).is_err());
+        assert!(house.files.write_on(&link, Place::At(0)).is_err());
         assert!(house.files.touch(&link).is_err());
+        assert!(house.files.set_modified(&link, SystemTime::UNIX_EPOCH).is_err());
+        assert!(house.files.set_mode(&link, 0o777).is_err());
         assert!(house.files.enter(&link).is_err());
         assert!(house.files.entries(&link).is_err());
         assert!(house.files.copy(&link, &path("x"), Existing::Replace).is_err());
@@ -200,7 +202,7 @@ fn devices_and_fifos_neither_block_nor_open() {
     let fifo = house.real("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     fails(house.files.open(&path("fifo")), ErrorKind::InvalidInput);
-    fails(house.files.append(&path("fifo")), ErrorKind::InvalidInput);
+    fails(house.files.write_on(&path("fifo"), Place::End), ErrorKind::InvalidInput);
     fails(house.files.create(&path("fifo"), Existing::Replace), ErrorKind::InvalidInput);
     fails(house.files.copy(&path("fifo"), &path("x"), Existing::Keep), ErrorKind::InvalidInput);
     assert_eq!(house.files.entry(&path("fifo")).unwrap().kind, Kind::Other);
@@ -220,7 +222,7 @@ fn the_root_itself_is_beyond_every_change() {
     fails(house.files.copy(&root, &path("d/x"), Existing::Replace), ErrorKind::InvalidInput);
     fails(house.files.open(&root), ErrorKind::IsADirectory);
     fails(house.files.create(&root, Existing::Replace), ErrorKind::IsADirectory);
-    fails(house.files.append(&root), ErrorKind::IsADirectory);
+    fails(house.files.write_on(&root, Place::End), ErrorKind::IsADirectory);
     assert!(house.real("d").is_dir());
 }
 
@@ -345,7 +347,7 @@ fn a_quota_is_kept_by_every_way_to_grow() {
     fails(house.files.make_folder(&path("e")), ErrorKind::QuotaExceeded);
     fails(house.files.touch(&path("e")), ErrorKind::QuotaExceeded);
     fails(house.files.copy(&path("d"), &path("e"), Existing::Keep), ErrorKind::QuotaExceeded);
-    let mut append = house.files.append(&path("b")).unwrap();
+    let mut append = house.files.write_on(&path("b"), Place::End).unwrap();
     append.write_all(&[1; 4095]).unwrap();
     fails(append.write_all(&[1]), ErrorKind::QuotaExceeded);
     append.commit().unwrap();
@@ -356,4 +358,54 @@ fn a_quota_is_kept_by_every_way_to_grow() {
     assert!(house.files.space.lock().check(2 * 4096).is_ok());
     assert!(house.files.space.lock().check(2 * 4096 + 1).is_err());
     assert_eq!(house.used(), 3 * 4096);
+}
+
+#[test]
+fn writing_on_in_place_at_an_offset_counts_what_the_file_grows_by() {
+    let house = House::with_quota(Some(4 * 4096));
+    house.write("a", &[1; 5000]).unwrap();
+    let mut upload = house.files.write_on(&path("a"), Place::At(4990)).unwrap();
+    upload.write_all(&[2; 10]).unwrap();
+    upload.write_all(&[3; 3192]).unwrap();
+    upload.commit().unwrap();
+    let content = house.read("a").unwrap();
+    assert_eq!((content.len(), content[4989], content[4990], content[5000]), (8192, 1, 2, 3));
+    assert!(house.files.space.lock().check(2 * 4096).is_ok());
+    assert!(house.files.space.lock().check(2 * 4096 + 1).is_err());
+    // A hole counts as the file's length says.
+    let mut upload = house.files.write_on(&path("b"), Place::At(4096)).unwrap();
+    upload.write_all(b"x").unwrap();
+    upload.commit().unwrap();
+    assert!(house.files.space.lock().check(0).is_ok());
+    assert!(house.files.space.lock().check(1).is_err());
+    assert_eq!(house.read("b").unwrap(), [&[0; 4096][..], b"x"].concat());
+}
+
+#[test]
+fn a_broken_upload_is_kept_under_a_new_name_and_dropped_over_an_old_one() {
+    let house = House::new();
+    house.write("old", b"old").unwrap();
+    for (name, kept) in [("old", false), ("new", true)] {
+        let mut upload = house.files.create(&path(name), Existing::Replace).unwrap();
+        upload.write_all(b"half").unwrap();
+        assert_eq!(upload.keep_partial(), kept);
+    }
+    assert_eq!(house.read("old").unwrap(), b"old");
+    assert_eq!(house.read("new").unwrap(), b"half");
+    let nothing = house.files.create(&path("nothing"), Existing::Replace).unwrap();
+    assert!(!nothing.keep_partial());
+    fails(house.read("nothing"), ErrorKind::NotFound);
+    assert_eq!(house.staged(), 0);
+}
+
+#[test]
+fn permission_bits_are_set_but_the_owners_own_access_stays() {
+    let house = House::new();
+    house.write("f", b"x").unwrap();
+    house.files.make_folder(&path("d")).unwrap();
+    assert_eq!(house.files.set_mode(&path("f"), 0o7077).unwrap(), 0o677);
+    assert_eq!(house.files.set_mode(&path("d"), 0).unwrap(), 0o700);
+    assert_eq!(house.files.entry(&path("f")).unwrap().mode, 0o677);
+    house.files.set_modified(&path("d"), SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(house.files.entry(&path("d")).unwrap().modified, SystemTime::UNIX_EPOCH);
 }

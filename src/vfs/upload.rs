@@ -5,7 +5,7 @@
 //! half. Only appending works in place.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
@@ -23,12 +23,23 @@ pub enum Existing {
     Keep,
 }
 
+/// Where writing on in place begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At the end, wherever that is by then.
+    End,
+    /// At this byte, which may be beyond the end.
+    At(u64),
+}
+
 /// Content on its way to a name. Dropped before [`Upload::commit`], it leaves nothing behind (or,
 /// appended in place, what has arrived).
 #[derive(Debug)]
 pub struct Upload {
     file: File,
-    /// Where the next byte goes, and so how long the file is.
+    /// Where the next byte goes.
+    position: u64,
+    /// How long the file is.
     length: u64,
     /// What the file counts for so far, of which `reservation` holds what was not stored before.
     counted: u64,
@@ -61,19 +72,40 @@ impl Upload {
         let file = store.staging().open_file(&temporary, &mut options)?;
         let (store, name) = (Arc::clone(store), name.to_vec());
         let target = Target::Temporary { store, temporary, folder, name, existing };
-        Ok(Upload { file, length: 0, counted: blocks(0), reservation, target })
+        Ok(Upload { file, position: 0, length: 0, counted: blocks(0), reservation, target })
     }
 
-    pub(super) fn append(space: &Arc<Space>, folder: &Folder, name: &[u8]) -> io::Result<Upload> {
-        let file = folder.open_file(name, OpenOptions::new().append(true))?;
+    pub(super) fn in_place(
+        space: &Arc<Space>,
+        folder: &Folder,
+        name: &[u8],
+        place: Place,
+    ) -> io::Result<Upload> {
+        let mut options = OpenOptions::new();
+        match place {
+            Place::End => options.append(true),
+            Place::At(_) => options.write(true),
+        };
+        let file = folder.open_file(name, &mut options)?;
         let length = file.metadata()?.len();
-        let reservation = Reservation::new(Arc::clone(space));
-        Ok(Upload { file, length, counted: blocks(length), reservation, target: Target::InPlace })
+        let (counted, reservation) = (blocks(length), Reservation::new(Arc::clone(space)));
+        let mut upload =
+            Upload { file, position: length, length, counted, reservation, target: Target::InPlace };
+        upload.seek(place)?;
+        Ok(upload)
+    }
+
+    pub(super) fn seek(&mut self, place: Place) -> io::Result<()> {
+        if let Place::At(offset) = place {
+            self.position = self.file.seek(SeekFrom::Start(offset))?;
+        }
+        Ok(())
     }
 
     /// Holds space for `bytes` more, so that content that cannot fit is refused before it is read.
     pub fn expect(&mut self, bytes: u64) -> io::Result<()> {
-        let counted = blocks(self.length.saturating_add(bytes));
+        let end = self.position.saturating_add(bytes);
+        let counted = blocks(end.max(self.length));
         self.reservation.grow(counted.saturating_sub(self.counted))?;
         self.counted = counted.max(self.counted);
         Ok(())
@@ -84,7 +116,7 @@ impl Upload {
         let size = source.metadata()?.len();
         self.expect(size)?;
         let copied = io::copy(&mut Read::take(source, size), &mut self.file)?;
-        self.length = self.length.saturating_add(copied);
+        self.advance(copied);
         Ok(copied)
     }
 
@@ -106,6 +138,30 @@ impl Upload {
         Ok(())
     }
 
+    /// The content broke off. Under a new name what has come is kept, so that the client can go on
+    /// from there; over an existing file it is dropped. In place it is there anyway. Says whether
+    /// something was kept.
+    pub fn keep_partial(mut self) -> bool {
+        match &mut self.target {
+            Target::Temporary { existing, .. } if self.length > 0 => {
+                *existing = Existing::Keep;
+                self.commit().is_ok()
+            }
+            Target::Temporary { .. } => false,
+            Target::InPlace | Target::Done => true,
+        }
+    }
+
+    /// Whether what is written is there at once, and not only when it is committed.
+    pub fn is_in_place(&self) -> bool {
+        matches!(self.target, Target::InPlace)
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.position = self.position.saturating_add(bytes);
+        self.length = self.length.max(self.position);
+    }
+
     /// Gives back what was held for bytes that never came.
     fn settle(&mut self) {
         let unused = self.counted.saturating_sub(blocks(self.length));
@@ -119,7 +175,7 @@ impl Write for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.expect(bytes.len() as u64)?;
         let written = self.file.write(bytes)?;
-        self.length = self.length.saturating_add(written as u64);
+        self.advance(written as u64);
         Ok(written)
     }
 

@@ -1,0 +1,94 @@
+//! What this server can do beyond RFC 959 (RFC 2389), how it stands, and what it refuses.
+
+use crate::listing::FactChoice;
+use crate::reply::Reply;
+use crate::session::{Algorithm, Failure, Session};
+
+use super::Command;
+use super::rest::Rest;
+
+/// FEAT. A test holds each line to its word.
+pub fn features(session: &mut Session) -> Result<Reply, Failure> {
+    let star = |algorithm| if session.settings.algorithm == algorithm { "*" } else { "" };
+    let features = [
+        "EPRT".to_string(),
+        "EPSV".to_string(),
+        format!("HASH SHA-256{};SHA-512{}", star(Algorithm::Sha256), star(Algorithm::Sha512)),
+        "LANG EN*".to_string(),
+        "MDTM".to_string(),
+        "MFMT".to_string(),
+        format!("MLST {}", session.settings.facts.feature()),
+        "REST STREAM".to_string(),
+        "SIZE".to_string(),
+        "TVFS".to_string(),
+        "UTF8".to_string(),
+        "XSHA256".to_string(),
+    ];
+    let lines = features.into_iter().map(String::into_bytes).collect();
+    Ok(Reply::multi(211, "Features:", lines, "End"))
+}
+
+/// OPTS.
+pub fn parse_options(rest: Rest<'_>) -> Result<Command, Reply> {
+    let (feature, option) = rest.split_word();
+    let option = option.raw().trim_ascii();
+    match (feature.to_ascii_uppercase().as_slice(), option.to_ascii_uppercase().as_slice()) {
+        (b"UTF8" | b"UTF-8", b"" | b"ON" | b"NLST") => Ok(Command::Confirm("Names are UTF-8.")),
+        (b"UTF8" | b"UTF-8", _) => Err(Reply::new(504, "Names are UTF-8, always.")),
+        (b"MLST", _) => Ok(Command::OptionsFacts(option.to_vec())),
+        (b"HASH", b"") => Ok(Command::OptionsHash(None)),
+        (b"HASH", name) => Ok(Command::OptionsHash(Some(name.to_vec()))),
+        (b"", _) => Err(rest.usage()),
+        _ => Err(Reply::new(501, "That feature has no options here.")),
+    }
+}
+
+/// OPTS MLST (RFC 3659 §7.9).
+pub fn options_facts(session: &mut Session, facts: &[u8]) -> Result<Reply, Failure> {
+    session.settings.facts = FactChoice::named(facts);
+    Ok(Reply::new(200, format!("MLST OPTS {}", session.settings.facts.names()).trim_end()))
+}
+
+/// OPTS HASH (draft-bryan-ftpext-hash-02 §4).
+pub fn options_hash(session: &mut Session, name: Option<&[u8]>) -> Result<Reply, Failure> {
+    session.settings.algorithm = match name {
+        None => session.settings.algorithm,
+        Some(b"SHA-256") => Algorithm::Sha256,
+        Some(b"SHA-512") => Algorithm::Sha512,
+        Some(_) => return Err(Reply::new(501, "SHA-256 or SHA-512.").into()),
+    };
+    Ok(Reply::new(200, session.settings.algorithm.name()))
+}
+
+/// LANG (RFC 2640 §4.1).
+pub fn parse_language(rest: Rest<'_>) -> Result<Command, Reply> {
+    match rest.raw().trim_ascii().to_ascii_uppercase().as_slice() {
+        b"" | b"EN" | b"EN-US" | b"EN-GB" | b"EN*" => Ok(Command::Confirm("Replies are in English.")),
+        _ => Err(Reply::new(504, "Replies are in English only.")),
+    }
+}
+
+/// Verbs of the RFCs that there is no use for here: 502, and nothing changes.
+pub fn refused(verb: &[u8]) -> Reply {
+    let verb = String::from_utf8_lossy(verb).to_ascii_uppercase();
+    match verb.as_str() {
+        "ACCT" | "SMNT" | "HOST" => Reply::new(502, format!("{verb} is not implemented here.")),
+        _ => Reply::new(
+            502,
+            format!("{verb} is not implemented: no encryption here; use an ssh or TLS tunnel."),
+        ),
+    }
+}
+
+/// STAT without a path.
+pub fn status(session: &mut Session) -> Result<Reply, Failure> {
+    let who = session.account().map_or("Nobody yet".to_string(), |account| account.name.clone());
+    let kind = if session.settings.binary { "I" } else { "A" };
+    let lines = vec![
+        format!("from {}", session.peer()).into_bytes(),
+        format!("signed in: {who}").into_bytes(),
+        [b"current folder: ", session.folder.bytes().as_slice()].concat(),
+        format!("TYPE {kind}, MODE S, STRU F").into_bytes(),
+    ];
+    Ok(Reply::multi(211, "plainftpd:", lines, "End"))
+}

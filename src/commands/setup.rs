@@ -1,0 +1,158 @@
+//! How content will travel: TYPE, MODE, STRU, and the data connection (RFC 959 §4.1.2, RFC 2428).
+
+use std::net::IpAddr;
+
+use crate::data::{self, DataSetup, HostPort};
+use crate::reply::Reply;
+use crate::session::{Failure, Session};
+
+use super::Command;
+use super::rest::Rest;
+
+/// What EPSV asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Family {
+    /// That of the control connection.
+    Same,
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+    /// Another one.
+    Unknown,
+    /// No port, but the promise to use nothing else from now on.
+    All,
+}
+
+/// `A`, `A N`, `I`, `L 8`, in any case and spacing. True for those that leave bytes alone.
+pub fn parse_type(rest: Rest<'_>) -> Result<bool, Reply> {
+    let letters: Vec<u8> = rest.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+    match letters.to_ascii_uppercase().as_slice() {
+        b"A" | b"AN" => Ok(false),
+        b"I" | b"L8" => Ok(true),
+        b"" => Err(rest.usage()),
+        _ => Err(Reply::new(504, "TYPE is A (line ends are turned) or I (all bytes are left alone).")),
+    }
+}
+
+/// MODE and STRU, of which there is one each; the others are refused by 504 (RFC 959 §5.4).
+pub fn parse_only(rest: Rest<'_>, letter: &[u8], text: &'static str) -> Result<Command, Reply> {
+    match rest.raw().trim_ascii() {
+        b"" => Err(rest.usage()),
+        given if given.eq_ignore_ascii_case(letter) => Ok(Command::Confirm(text)),
+        _ => Err(Reply::new(504, format!("Only this is possible: {text}"))),
+    }
+}
+
+/// EPSV's argument.
+pub fn parse_family(rest: Rest<'_>) -> Result<Family, Reply> {
+    match rest.raw().trim_ascii().to_ascii_uppercase().as_slice() {
+        b"" => Ok(Family::Same),
+        b"1" => Ok(Family::V4),
+        b"2" => Ok(Family::V6),
+        b"ALL" => Ok(Family::All),
+        digits if digits.iter().all(u8::is_ascii_digit) => Ok(Family::Unknown),
+        _ => Err(rest.usage()),
+    }
+}
+
+/// TYPE.
+pub fn representation(session: &mut Session, binary: bool) -> Result<Reply, Failure> {
+    session.settings.binary = binary;
+    Ok(Reply::new(
+        200,
+        if binary { "TYPE is I: all bytes are left alone." } else { "TYPE is A: line ends are turned." },
+    ))
+}
+
+/// ABOR with nothing to stop: one 226. What waited for a transfer is closed.
+pub fn abort(session: &mut Session) -> Result<Reply, Failure> {
+    session.settings.data = DataSetup::Unset;
+    Ok(Reply::new(226, "Nothing to stop."))
+}
+
+/// After EPSV ALL nothing else will do (RFC 2428 §4).
+fn not_after_epsv_all(session: &Session) -> Result<(), Failure> {
+    match session.settings.only_epsv {
+        true => Err(Reply::new(501, "EPSV ALL was said: only EPSV from now on.").into()),
+        false => Ok(()),
+    }
+}
+
+/// The address by which the client reached us.
+fn local(session: &mut Session) -> Result<IpAddr, Failure> {
+    let local = session.control().local().map_err(Failure::Lost)?;
+    Ok(local.ip().to_canonical())
+}
+
+/// Opens a port in place of the one before, and says which.
+fn listen(session: &mut Session, local: IpAddr) -> Result<u16, Failure> {
+    session.settings.data = DataSetup::Unset; // its port is free before another is taken
+    let server = session.server();
+    match DataSetup::listen(local, server.config.passive_ports.as_ref()) {
+        Ok((setup, port)) => {
+            session.settings.data = setup;
+            Ok(port)
+        }
+        Err(error) => {
+            let why = format!("no passive port could be opened: {error}");
+            session.notes.why = Some(why);
+            Err(Reply::new(425, "No port could be opened; try again, or use PORT.").into())
+        }
+    }
+}
+
+/// PASV.
+pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
+    not_after_epsv_all(session)?;
+    let local = local(session)?;
+    let server = session.server();
+    let public = server.config.public_address.as_deref();
+    let Some(address) = data::announced(local, session.peer().ip(), public) else {
+        if local.is_ipv4() {
+            session.notes.why = Some("the public address could not be resolved".to_string());
+        }
+        return Err(Reply::new(425, "PASV has no address to tell here; use EPSV.").into());
+    };
+    let port = listen(session, local)?;
+    let ([a, b, c, d], [high, low]) = (address.octets(), port.to_be_bytes());
+    Ok(Reply::new(227, format!("Entering Passive Mode ({a},{b},{c},{d},{high},{low}).")))
+}
+
+/// EPSV.
+pub fn extended_passive(session: &mut Session, family: Family) -> Result<Reply, Failure> {
+    let local = local(session)?;
+    match (family, local) {
+        (Family::All, _) => {
+            session.settings.only_epsv = true;
+            return Ok(Reply::new(200, "Only EPSV from now on."));
+        }
+        (Family::Same, _) | (Family::V4, IpAddr::V4(_)) | (Family::V6, IpAddr::V6(_)) => {}
+        (_, IpAddr::V4(_)) => return Err(wrong_family(1)),
+        (_, IpAddr::V6(_)) => return Err(wrong_family(2)),
+    }
+    let port = listen(session, local)?;
+    Ok(Reply::new(229, format!("Entering Extended Passive Mode (|||{port}|)")))
+}
+
+/// RFC 2428 §2.
+fn wrong_family(supported: u8) -> Failure {
+    Reply::new(522, format!("Network protocol not supported, use ({supported})")).into()
+}
+
+/// PORT, EPRT: the client's own address only, and no port of a service (RFC 2577 §3, §4).
+pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> {
+    not_after_epsv_all(session)?;
+    let peer = session.peer();
+    let family = if peer.ip().to_canonical().is_ipv4() { 1 } else { 2 };
+    let HostPort::At(address) = place else { return Err(wrong_family(family)) };
+    if address.ip().to_canonical().is_ipv4() != peer.ip().to_canonical().is_ipv4() {
+        return Err(wrong_family(family));
+    }
+    let Some(own) = data::own_address(peer, address) else {
+        session.notes.why = Some(format!("asked to connect to {address}"));
+        return Err(Reply::new(504, "Only to your own address, and to a port from 1024 up.").into());
+    };
+    session.settings.data = DataSetup::Active(own);
+    Ok(Reply::new(200, "Noted where you wait; now the transfer."))
+}

@@ -1,0 +1,305 @@
+//! The data connection: PASV and PORT (RFC 959 §4.1.2), EPSV and EPRT (RFC 2428).
+//!
+//! Hides how a second connection comes to be, and whose it may be: only the client's own address
+//! is connected to or accepted (RFC 2577). A connection from elsewhere is dropped and the wait goes
+//! on, so that nobody can use a transfer up.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use crate::config::TICK;
+
+/// What the next transfer will use.
+#[derive(Debug, Default)]
+pub enum DataSetup {
+    /// Nothing was set up.
+    #[default]
+    Unset,
+    /// The client will connect here.
+    Passive(TcpListener),
+    /// The client waits for us there.
+    Active(SocketAddr),
+}
+
+/// Why there is no data connection.
+#[derive(Debug)]
+pub enum NoData {
+    /// The client said neither PASV nor PORT.
+    Unset,
+    /// Nobody came to this port.
+    NobodyCame(u16),
+    /// The client could not be reached at this port.
+    Unreachable(u16, io::Error),
+    /// The caller asked to stop.
+    Stopped,
+    /// The server's own trouble.
+    Failed(io::Error),
+}
+
+impl DataSetup {
+    /// Listens for the client at the address it reached us by, on a random port.
+    pub fn listen(local: IpAddr, ports: Option<&RangeInclusive<u16>>) -> io::Result<(DataSetup, u16)> {
+        let listener = match ports {
+            // The system chooses a random free one.
+            None => TcpListener::bind((local, 0))?,
+            Some(ports) => listen_in(local, ports)?,
+        };
+        let port = listener.local_addr()?.port();
+        Ok((DataSetup::Passive(listener), port))
+    }
+
+    /// Opens the connection to `peer`, the other end of the control connection. Asks `stop` now
+    /// and then while it waits.
+    pub fn open(
+        self,
+        peer: SocketAddr,
+        patience: Duration,
+        stop: &mut dyn FnMut() -> bool,
+    ) -> Result<TcpStream, NoData> {
+        let stream = match self {
+            DataSetup::Unset => return Err(NoData::Unset),
+            DataSetup::Passive(listener) => accept(&listener, peer.ip(), patience, stop)?,
+            DataSetup::Active(address) => TcpStream::connect_timeout(&address, patience)
+                .map_err(|error| NoData::Unreachable(address.port(), error))?,
+        };
+        // A tick is a chance to look at the clock and at ABOR, no more.
+        let timeouts = stream.set_read_timeout(Some(TICK)).and(stream.set_write_timeout(Some(TICK)));
+        timeouts.map_err(NoData::Failed)?;
+        Ok(stream)
+    }
+}
+
+fn listen_in(local: IpAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
+    let count = u64::from(ports.end().saturating_sub(*ports.start())) + 1;
+    let start = RandomState::new().hash_one(0) % count;
+    let candidates = (0..count).filter_map(|n| {
+        let offset = u16::try_from((start + n) % count).ok()?;
+        ports.start().checked_add(offset)
+    });
+    for port in candidates {
+        match TcpListener::bind((local, port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    Err(io::Error::new(ErrorKind::AddrInUse, "all passive ports are taken"))
+}
+
+fn accept(
+    listener: &TcpListener,
+    peer: IpAddr,
+    patience: Duration,
+    stop: &mut dyn FnMut() -> bool,
+) -> Result<TcpStream, NoData> {
+    // SO_RCVTIMEO counts for accept(2) too, and std offers it for streams.
+    let timed = listener.as_fd().try_clone_to_owned().map(TcpStream::from);
+    timed.and_then(|timed| timed.set_read_timeout(Some(TICK))).map_err(NoData::Failed)?;
+    let since = Instant::now();
+    loop {
+        match listener.accept() {
+            Ok((stream, from)) if from.ip().to_canonical() == peer.to_canonical() => return Ok(stream),
+            Ok(_) => {} // somebody else's; dropped
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(NoData::Failed(error)),
+        }
+        if stop() {
+            return Err(NoData::Stopped);
+        }
+        if since.elapsed() >= patience {
+            let port = listener.local_addr().map_or(0, |address| address.port());
+            return Err(NoData::NobodyCame(port));
+        }
+    }
+}
+
+/// What a client gave as the place where it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostPort {
+    /// An address and a port.
+    At(SocketAddr),
+    /// An address family that there is none of (RFC 2428 §2: 522).
+    UnknownFamily,
+}
+
+/// `h1,h2,h3,h4,p1,p2`: six decimal bytes.
+pub fn parse_port(argument: &[u8]) -> Option<HostPort> {
+    let numbers = argument.trim_ascii().split(|byte| *byte == b',').map(decimal::<u8>);
+    let numbers: Vec<u8> = numbers.collect::<Option<_>>()?;
+    let [a, b, c, d, high, low] = numbers.try_into().ok()?;
+    let port = u16::from_be_bytes([high, low]);
+    Some(HostPort::At(SocketAddr::from((Ipv4Addr::new(a, b, c, d), port))))
+}
+
+/// `|1|132.235.1.2|6275|`, `|2|1080::8:800:200C:417A|5282|`, with any delimiter from 33 to 126.
+pub fn parse_eprt(argument: &[u8]) -> Option<HostPort> {
+    let argument = argument.trim_ascii();
+    let delimiter = *argument.first().filter(|byte| byte.is_ascii_graphic())?;
+    let fields: Vec<&[u8]> = argument.split(|byte| *byte == delimiter).collect();
+    let [b"", family, address, port, b""] = fields.as_slice() else { return None };
+    let address = str::from_utf8(address).ok()?;
+    let port = decimal::<u16>(port)?;
+    let address = match *family {
+        b"1" => IpAddr::V4(address.parse::<Ipv4Addr>().ok()?),
+        b"2" => IpAddr::V6(address.parse::<Ipv6Addr>().ok()?),
+        family => return decimal::<u32>(family).map(|_| HostPort::UnknownFamily),
+    };
+    Some(HostPort::At(SocketAddr::new(address, port)))
+}
+
+/// Digits only: `parse` alone would take a sign.
+fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
+    let digits = digits.trim_ascii();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Where we may connect to: the client's own address, and no port below 1024, where services live
+/// that a client could have us talk to (RFC 2577 §3 and §4).
+pub fn own_address(peer: SocketAddr, asked: SocketAddr) -> Option<SocketAddr> {
+    let same = peer.ip().to_canonical() == asked.ip().to_canonical();
+    // The peer's own form of it, so that an IPv6 scope is kept.
+    (same && asked.port() >= 1024).then(|| SocketAddr::new(peer.ip(), asked.port())).map(|mut address| {
+        if let (SocketAddr::V6(address), SocketAddr::V6(peer)) = (&mut address, peer) {
+            address.set_scope_id(peer.scope_id());
+        }
+        address
+    })
+}
+
+/// The address that PASV's answer names: the one that the client itself reached, or for a peer
+/// from outside the one that the owner says. `None` where that is no IPv4 address.
+pub fn announced(local: IpAddr, peer: IpAddr, public: Option<&str>) -> Option<Ipv4Addr> {
+    let IpAddr::V4(local) = local.to_canonical() else { return None };
+    let is_near = match peer.to_canonical() {
+        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
+        IpAddr::V6(_) => true,
+    };
+    match public {
+        // Resolved each time: the name of a dynamic address is given for its changes.
+        Some(public) if !is_near => (public, 0).to_socket_addrs().ok()?.find_map(|address| match address {
+            SocketAddr::V4(address) => Some(*address.ip()),
+            SocketAddr::V6(_) => None,
+        }),
+        _ => Some(local),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn at(text: &str) -> HostPort {
+        HostPort::At(text.parse().unwrap())
+    }
+
+    #[test]
+    fn port_takes_six_bytes_and_nothing_else() {
+        assert_eq!(parse_port(b"127,0,0,1,7,208"), Some(at("127.0.0.1:2000")));
+        assert_eq!(parse_port(b" 10,0,0,255,0,1 "), Some(at("10.0.0.255:1")));
+        for bad in [
+            "",
+            "127,0,0,1,7",
+            "127,0,0,1,7,208,1",
+            "127,0,0,256,7,208",
+            "127,0,0,1,7,4096",
+            "127,0,0,-1,7,208",
+            "127,0,0,+1,7,208",
+            "127,,0,1,7,208",
+            "127.0.0.1,7,208",
+            "127,0,0,1,7,99999999999999999999",
+        ] {
+            assert_eq!(parse_port(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn eprt_takes_both_families_and_any_delimiter() {
+        assert_eq!(parse_eprt(b"|1|132.235.1.2|6275|"), Some(at("132.235.1.2:6275")));
+        assert_eq!(parse_eprt(b"|2|1080::8:800:200C:417A|5282|"), Some(at("[1080::8:800:200c:417a]:5282")));
+        assert_eq!(parse_eprt(b"!1!127.0.0.1!2000!"), Some(at("127.0.0.1:2000")));
+        assert_eq!(parse_eprt(b"|3|x|1|"), Some(HostPort::UnknownFamily));
+        for bad in [
+            "",
+            "|",
+            "|1|127.0.0.1|2000",
+            "|1|127.0.0.1|65536|",
+            "|1|127.0.0.1|-1|",
+            "|1|127.0.0.1|2000||",
+            "|1|::1|2000|",
+            "|2|127.0.0.1|2000|",
+            "|x|127.0.0.1|2000|",
+            "1|127.0.0.1|2000|",
+        ] {
+            assert_eq!(parse_eprt(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_clients_own_address_and_high_ports_are_connected_to() {
+        let peer: SocketAddr = "[::ffff:10.0.0.1]:5000".parse().unwrap();
+        let own = |asked: &str| own_address(peer, asked.parse().unwrap());
+        assert_eq!(own("10.0.0.1:1024"), Some("[::ffff:10.0.0.1]:1024".parse().unwrap()));
+        assert_eq!(own("[::ffff:10.0.0.1]:2000"), Some("[::ffff:10.0.0.1]:2000".parse().unwrap()));
+        for other in ["10.0.0.2:2000", "10.0.0.1:1023", "127.0.0.1:2000", "0.0.0.0:2000", "[::1]:2000"] {
+            assert_eq!(own(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_public_address_is_for_peers_from_outside_only() {
+        let announced = |local: &str, peer: &str, public| {
+            announced(local.parse().unwrap(), peer.parse().unwrap(), public)
+                .map(|address| address.to_string())
+        };
+        let public = Some("198.51.100.7");
+        assert_eq!(announced("192.168.1.2", "8.8.8.8", None).as_deref(), Some("192.168.1.2"));
+        assert_eq!(announced("192.168.1.2", "8.8.8.8", public).as_deref(), public);
+        for near in ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.9", "169.254.1.1", "::ffff:10.0.0.1"] {
+            assert_eq!(announced("192.168.1.2", near, public).as_deref(), Some("192.168.1.2"), "{near}");
+        }
+        assert_eq!(announced("::1", "::1", public), None);
+        assert_eq!(announced("192.168.1.2", "8.8.8.8", Some("localhost")).as_deref(), Some("127.0.0.1"));
+    }
+
+    #[test]
+    fn a_wrong_peer_is_dropped_and_does_not_use_the_transfer_up() {
+        let (setup, port) = DataSetup::listen("0.0.0.0".parse().unwrap(), None).unwrap();
+        let wrong = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut asked = 0;
+        // Nobody from 127.0.0.2 is there when the wrong one has been dropped.
+        let stopped = setup.open("127.0.0.2:9".parse().unwrap(), PATIENCE, &mut || {
+            asked += 1;
+            asked == 2
+        });
+        assert!(matches!(stopped, Err(NoData::Stopped)), "{stopped:?}");
+        drop(wrong);
+    }
+
+    #[test]
+    fn a_port_that_nobody_comes_to_is_named() {
+        let (setup, port) = DataSetup::listen("127.0.0.1".parse().unwrap(), None).unwrap();
+        let nobody = setup.open("127.0.0.1:9".parse().unwrap(), Duration::ZERO, &mut || false);
+        assert!(matches!(nobody, Err(NoData::NobodyCame(named)) if named == port), "{nobody:?}");
+    }
+
+    #[test]
+    fn passive_ports_stay_in_their_range_and_run_out_with_an_error() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let only = free..=free;
+        let local = "127.0.0.1".parse().unwrap();
+        let (setup, port) = DataSetup::listen(local, Some(&only)).unwrap();
+        assert_eq!(port, free);
+        assert_eq!(DataSetup::listen(local, Some(&only)).unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(setup);
+        assert!(DataSetup::listen(local, Some(&only)).is_ok());
+    }
+}

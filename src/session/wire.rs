@@ -1,0 +1,335 @@
+//! How content travels: over the control connection, or over a data connection; and the one place
+//! where a transfer's end becomes a reply.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
+use crate::control::{Body, Control, Verdict};
+use crate::data::NoData;
+use crate::reply::Reply;
+use crate::transfer::{self, Ascii, End, LineEnds};
+use crate::vfs::{Upload, VirtualPath};
+
+use super::{Failure, Session, is_worth_reading};
+
+/// What the control connection brings while a transfer goes on.
+struct Watch {
+    last: Instant,
+    aborted: bool,
+    lost: Option<io::Error>,
+}
+
+impl Watch {
+    fn new() -> Watch {
+        Watch { last: Instant::now(), aborted: false, lost: None }
+    }
+
+    /// Whether the transfer must stop. Looks now and then only: it is asked for every chunk.
+    fn stops(&mut self, control: &mut Control, moved: u64) -> bool {
+        if self.last.elapsed() < TICK / 2 {
+            return false;
+        }
+        self.last = Instant::now();
+        let mut asked = false;
+        let looked = control.look(&mut |line| {
+            let verdict = judge(line);
+            match line.trim_ascii().to_ascii_uppercase().as_slice() {
+                b"ABOR" => self.aborted = true,
+                b"STAT" => asked = true,
+                _ => {}
+            }
+            verdict
+        });
+        let status = Reply::new(213, format!("{moved} bytes so far."));
+        let answered = looked.and_then(|()| match asked {
+            true => control.write_all(&status.encode()).and_then(|()| control.flush()),
+            false => Ok(()),
+        });
+        self.lost = answered.err();
+        self.aborted || self.lost.is_some()
+    }
+}
+
+/// What becomes of a line that comes during a transfer.
+fn judge(line: &[u8]) -> Verdict {
+    let line = line.trim_ascii().to_ascii_uppercase();
+    let verb = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    match verb {
+        b"ABOR" => Verdict::Taken,
+        b"STAT" if line == b"STAT" => Verdict::Taken,
+        b"PUT" | b"UPLOAD" | b"SEND" | b"WRITE" | b"APPEND" => Verdict::WaitWithContent,
+        _ => Verdict::Wait,
+    }
+}
+
+impl Session {
+    /// Opens the data connection that was set up; `by_hand` is the word that needs none.
+    fn open_data(&mut self, by_hand: &str) -> Result<TcpStream, Failure> {
+        // The answer to PASV may still be on its way.
+        self.control.flush().map_err(Failure::Lost)?;
+        let patience = self.place.server.config.stall_timeout.min(CONNECT_LIMIT);
+        let setup = std::mem::take(&mut self.settings.data);
+        let mut watch = Watch::new();
+        let control = &mut self.control;
+        let mut stop = || watch.stops(control, 0) || control.has_ended();
+        let why = match setup.open(self.peer, patience, &mut stop) {
+            Ok(stream) => return Ok(stream),
+            Err(NoData::Unset) => {
+                let text = format!("No data connection: send EPSV or PASV first; by hand, use \"{by_hand}\"");
+                return Err(Reply::new(425, text).into());
+            }
+            Err(NoData::Stopped) if watch.aborted => return Err(Failure::Aborted),
+            Err(NoData::Stopped) => "the client is gone".to_string(),
+            Err(NoData::NobodyCame(port)) => {
+                let seconds = patience.as_secs();
+                format!("nobody connected to port {port} within {seconds} s; is it closed by a firewall?")
+            }
+            Err(NoData::Unreachable(port, error)) => {
+                format!("your port {port} could not be reached: {}", error.kind())
+            }
+            Err(NoData::Failed(error)) => format!("trouble on the server's side: {}", error.kind()),
+        };
+        let reply = Reply::new(425, format!("No data connection: {why}"));
+        self.notes.why = Some(why);
+        Err(reply.into())
+    }
+
+    fn announce(&mut self, text: &str, path: &VirtualPath, size: Option<u64>) -> Result<(), Failure> {
+        let size = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
+        let reply = Reply::about(150, text, &path.bytes(), &format!("{size}."));
+        self.say(&reply).and_then(|()| self.control.flush()).map_err(Failure::Lost)
+    }
+
+    /// Sends `source` over the data connection, which is closed when this returns. `size` is told to
+    /// the client where it is known. Returns the bytes sent.
+    pub fn send_data(
+        &mut self,
+        source: &mut dyn Read,
+        size: Option<u64>,
+        path: &VirtualPath,
+        by_hand: &str,
+    ) -> Result<u64, Failure> {
+        let mut stream = self.open_data(by_hand)?;
+        self.announce("Sending ", path, size)?;
+        let mut watch = Watch::new();
+        let stall = self.place.server.config.stall_timeout;
+        let control = &mut self.control;
+        let mut stop = |moved| watch.stops(control, moved);
+        let end = transfer::pump(source, &mut stream, chunk_for(size.unwrap_or(u64::MAX)), stall, &mut stop);
+        let sent = match end {
+            End::Complete(sent) => sent,
+            End::SourceFailed(error) => return Err(Reply::failure(&path.bytes(), &error).into()),
+            End::SinkFailed(error) => return Err(broken(&error, "").into()),
+            End::TimedOut => return Err(self.stalled("").into()),
+            End::Aborted => return Err(aborted(watch)),
+        };
+        self.sent = self.sent.saturating_add(sent);
+        self.notes.bytes = Some(sent);
+        Ok(sent)
+    }
+
+    /// Receives the data connection's content into `upload`; when this returns, the connection is
+    /// closed and the file in its place. Returns the bytes stored.
+    pub fn receive_data(&mut self, upload: Upload, path: &VirtualPath) -> Result<u64, Failure> {
+        self.receive_data_as(upload, path, "Send ")
+    }
+
+    /// The same; the 150 begins with `text`, then names the path.
+    pub fn receive_data_as(
+        &mut self,
+        mut upload: Upload,
+        path: &VirtualPath,
+        text: &str,
+    ) -> Result<u64, Failure> {
+        let mut stream = self.open_data("put")?;
+        self.announce(text, path, None)?;
+        let mut watch = Watch::new();
+        let stall = self.place.server.config.stall_timeout;
+        let binary = self.settings.binary;
+        let control = &mut self.control;
+        let mut stop = |moved| watch.stops(control, moved);
+        let mut pump = |source: &mut dyn Read| transfer::pump(source, &mut upload, CHUNK, stall, &mut stop);
+        let end = match binary {
+            true => pump(&mut stream),
+            false => pump(&mut Ascii::new(&mut stream, LineEnds::FromNetwork)),
+        };
+        let failure = match end {
+            End::Complete(received) => {
+                upload.commit().map_err(|error| Reply::failure(&path.bytes(), &error))?;
+                self.received = self.received.saturating_add(received);
+                self.notes.bytes = Some(received);
+                return Ok(received);
+            }
+            End::SinkFailed(error) => return Err(Reply::failure(&path.bytes(), &error).into()),
+            end => end,
+        };
+        let kept = match upload.keep_partial() {
+            true => " What came is kept, to go on from.",
+            false => " Nothing was stored.",
+        };
+        Err(match failure {
+            End::Aborted => aborted(watch),
+            End::SourceFailed(error) => broken(&error, kept).into(),
+            _ => self.stalled(kept).into(),
+        })
+    }
+
+    fn stalled(&self, kept: &str) -> Reply {
+        let seconds = self.place.server.config.stall_timeout.as_secs();
+        Reply::new(426, format!("Nothing moved for {seconds} s; the transfer was ended.{kept}"))
+    }
+
+    /// Sends a file over the control connection: 150 with the count, exactly so many bytes, an
+    /// empty line's end. Returns the bytes sent.
+    pub fn send_inline(&mut self, file: File) -> Result<u64, Failure> {
+        let size = match file.metadata() {
+            Ok(metadata) => metadata.len(),
+            Err(error) => return Err(Reply::trouble(&error).into()),
+        };
+        self.say(&Reply::new(150, format!("{size} bytes follow."))).map_err(Failure::Lost)?;
+        let mut source = file.take(size);
+        let end = transfer::pump(
+            &mut source,
+            &mut self.control,
+            chunk_for(size),
+            self.place.server.config.stall_timeout,
+            &mut |_| false,
+        );
+        match end {
+            End::Complete(sent) if sent == size => {
+                self.sent = self.sent.saturating_add(sent);
+                self.notes.bytes = Some(sent);
+                self.say_raw(b"\r\n")?;
+                Ok(sent)
+            }
+            // The count is promised and the bytes are missing: only the end of the connection can
+            // tell the client.
+            End::Complete(_) => Err(Failure::Lost(ErrorKind::UnexpectedEof.into())),
+            End::SourceFailed(error) | End::SinkFailed(error) => Err(Failure::Lost(error)),
+            End::TimedOut | End::Aborted => Err(Failure::Lost(ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// Receives content over the control connection into `upload`, or throws it away where that is
+    /// already refused. The content is consumed in either case, or the session ends. Returns the
+    /// bytes stored.
+    pub fn receive_inline(
+        &mut self,
+        upload: Result<Upload, Reply>,
+        body: Body,
+        path: &VirtualPath,
+    ) -> Result<u64, Failure> {
+        let refused = |error: io::Error| Reply::failure(&path.shown(), &error);
+        let held = upload.and_then(|mut upload| match body {
+            Body::Counted(length) => upload.expect(length).map(|()| upload).map_err(refused),
+            _ => Ok(upload),
+        });
+        let mut upload = match held {
+            Ok(upload) => upload,
+            Err(reply) if matches!(body, Body::Line(_)) => return Err(reply.into()),
+            Err(reply) => {
+                if is_worth_reading(&body) {
+                    self.invite(&body)?;
+                }
+                return Err(self.refuse_content(reply, body));
+            }
+        };
+        self.invite(&body)?;
+        let (end, left) = self.pump_inline(&mut upload, &body);
+        let received = match end {
+            End::Complete(bytes) if left == Body::Counted(0) => bytes,
+            End::Complete(_) => return Err(broken_off(&upload)),
+            End::SinkFailed(error) => {
+                drop(upload); // its space is free again before the client hears of it
+                return Err(self.refuse_content(refused(error), left));
+            }
+            End::SourceFailed(error) if error.kind() == ErrorKind::InvalidData => {
+                let reply = Reply::new(500, format!("{error}. Nothing was stored."));
+                return Err(self.refuse_content(reply, left));
+            }
+            End::SourceFailed(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Err(broken_off(&upload));
+            }
+            End::SourceFailed(error) => return Err(Failure::Lost(error)),
+            End::TimedOut | End::Aborted => return Err(Failure::Lost(ErrorKind::TimedOut.into())),
+        };
+        upload.commit().map_err(refused)?;
+        self.received = self.received.saturating_add(received);
+        self.notes.bytes = Some(received);
+        Ok(received)
+    }
+
+    /// Throws the content away that is still to come, so that `reply` is the answer to all of it.
+    fn refuse_content(&mut self, reply: Reply, left: Body) -> Failure {
+        self.will_discard(left);
+        match self.discard_unread() {
+            Ok(()) => Failure::Refused(reply),
+            Err(error) => Failure::Lost(error),
+        }
+    }
+
+    /// The 150 that tells a person that the server listens.
+    fn invite(&mut self, body: &Body) -> Result<(), Failure> {
+        let text = match body {
+            Body::Counted(length) => format!("Send {length} bytes."),
+            Body::Lines => "Type the text; end it with a line that holds only \".\"".to_string(),
+            Body::Line(_) | Body::Unknown => "Storing the line.".to_string(),
+        };
+        self.say(&Reply::new(150, text)).map_err(Failure::Lost)
+    }
+
+    /// Moves inline content; also returns what of it was not read.
+    fn pump_inline(&mut self, upload: &mut Upload, body: &Body) -> (End, Body) {
+        let mut pump = |source: &mut dyn Read, chunk| {
+            // The control connection has waited its whole time-out when it ticks.
+            transfer::pump(source, upload, chunk, Duration::ZERO, &mut |_| false)
+        };
+        match body {
+            Body::Line(text) => {
+                let line = [text, &b"\n"[..]].concat();
+                (pump(&mut line.as_slice(), line.len()), Body::Counted(0))
+            }
+            Body::Counted(length) => {
+                let mut content = self.control.content(*length);
+                let end = pump(&mut content, chunk_for(*length));
+                (end, Body::Counted(content.left()))
+            }
+            Body::Lines | Body::Unknown => {
+                let end = pump(&mut self.control.text(), CHUNK_OF_TEXT);
+                let left = match end {
+                    End::Complete(_) => Body::Counted(0),
+                    _ => Body::Lines,
+                };
+                (end, left)
+            }
+        }
+    }
+}
+
+/// Lines are handed on one by one.
+const CHUNK_OF_TEXT: usize = 16 * 1024;
+
+/// A buffer as large as the content, up to [`CHUNK`].
+fn chunk_for(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(CHUNK).clamp(1, CHUNK)
+}
+
+fn broken_off(upload: &Upload) -> Failure {
+    let kept = match upload.is_in_place() {
+        true => "What came is there.",
+        false => "Nothing was stored.",
+    };
+    Reply::new(426, format!("The connection ended before the content did. {kept}")).into()
+}
+
+fn broken(error: &io::Error, kept: &str) -> Reply {
+    Reply::new(426, format!("The data connection broke: {}.{kept}", error.kind()))
+}
+
+/// Why the watch stopped the transfer: ABOR, or there is no client any more.
+fn aborted(watch: Watch) -> Failure {
+    watch.lost.map_or(Failure::Aborted, Failure::Lost)
+}
