@@ -7,14 +7,14 @@
 use std::io::{self, ErrorKind};
 use std::time::{Instant, SystemTime};
 
-use crate::config::BAD_LINES;
+use crate::config::{BAD_LINES, LINE_LIMIT};
 use crate::control::{Body, Input};
 use crate::data::{self, HostPort};
 use crate::reply::Reply;
 use crate::session::{Failure, Notes, Pending, Session, Via};
 use crate::text;
 use crate::users::Password;
-use crate::vfs::Existing;
+use crate::vfs::{Existing, VirtualPath};
 
 mod accounts;
 mod content;
@@ -97,7 +97,7 @@ enum Command {
     Abort,
     // How content travels
     Representation {
-        binary: bool,
+        ascii: bool,
     },
     Passive,
     ExtendedPassive(setup::Family),
@@ -211,7 +211,7 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
         b"REST" => Restart(rest.first_number()?),
         b"ABOR" => Abort,
 
-        b"TYPE" => Representation { binary: setup::parse_type(rest)? },
+        b"TYPE" => Representation { ascii: setup::parse_type(rest)? },
         b"MODE" => setup::parse_only(rest, b"S", "MODE is S.")?,
         b"STRU" => setup::parse_only(rest, b"F", "STRU is F.")?,
         b"PASV" => rest.finish().map(|()| Passive)?,
@@ -322,7 +322,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         Abort => setup::abort(session),
         Discard(reply, body) => content::discard(session, reply, body),
 
-        Representation { binary } => setup::representation(session, binary),
+        Representation { ascii } => setup::representation(session, ascii),
         Passive => setup::passive(session),
         ExtendedPassive(family) => setup::extended_passive(session, family),
         Active(place) => setup::active(session, place),
@@ -410,7 +410,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
         let input = session.discard_unread().and_then(|()| session.control().read_line());
         let (parsed, line) = match input {
             Ok(Input::Line(line)) if text::trim(&line).is_empty() => continue,
-            Ok(Input::Line(line)) if is_http(&line) => {
+            Ok(Input::Line(line) | Input::TooLong(line)) if is_http(&line) => {
                 session.log(session.line("refused").with("why", "http").number("code", 421));
                 session.say(&Reply::new(421, "This is no web server."))?;
                 return Ok("http");
@@ -442,7 +442,14 @@ const GREETING: &str = "plainftpd ready. New here? Type: register NAME PASSWORD.
 /// A browser that was tricked into posting to this port must not get far (CVE-2021-3618 and its
 /// kin).
 fn is_http(line: &[u8]) -> bool {
+    const METHODS: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
     let line = text::trim(line);
+    if line.len() == LINE_LIMIT {
+        // Its end was thrown away; its beginning says enough.
+        let (method, target) = verb_and_rest(line);
+        return target.starts_with(b"/") && METHODS.iter().any(|known| known.as_bytes() == method);
+    }
     let Some((rest, [major, b'.', minor])) = line.split_last_chunk::<3>() else { return false };
     major.is_ascii_digit() && minor.is_ascii_digit() && rest.to_ascii_uppercase().ends_with(b"HTTP/")
 }
@@ -452,11 +459,13 @@ fn is_http(line: &[u8]) -> bool {
 fn too_long(start: &[u8]) -> Result<Command, Reply> {
     let reply = Reply::new(500, "The line is longer than 8 KiB; nothing of it was done.");
     let (verb, rest) = verb_and_rest(start);
-    match verb.to_ascii_uppercase().as_slice() {
-        b"PUT" | b"UPLOAD" | b"SEND" => Ok(Command::Discard(reply, Body::Unknown)),
-        b"WRITE" | b"APPEND" if !text::trim(rest).iter().any(u8::is_ascii_whitespace) => {
-            Ok(Command::Discard(reply, Body::Lines))
-        }
+    let Some(word) = words::find(verb) else { return Err(reply) };
+    match word.name {
+        "put" => Ok(Command::Discard(reply, Body::Unknown)),
+        "write" | "append" => match content::what_follows_text(Rest::new(rest, word)) {
+            Body::Line(_) => Err(reply),
+            body => Ok(Command::Discard(reply, body)),
+        },
         _ => Err(reply),
     }
 }
@@ -515,11 +524,13 @@ fn note(session: &Session, typed: &[u8], code: u16, since: Instant) {
     if let Some(account) = &session.notes.account {
         line = line.with("account", account);
     }
-    if let Some(path) = &session.notes.path {
-        line = line.with("path", path.bytes());
-    }
-    if let Some(to) = &session.notes.to {
-        line = line.with("to", to.bytes());
+    for (key, path) in [("path", &session.notes.path), ("to", &session.notes.to)] {
+        // A name that was refused and that nothing bears may have been a password, too.
+        let is_known =
+            |path: &&VirtualPath| code < 400 || session.files().is_ok_and(|files| files.entry(path).is_ok());
+        if let Some(path) = path.as_ref().filter(is_known) {
+            line = line.with(key, path.bytes());
+        }
     }
     if let Some(bytes) = session.notes.bytes {
         line = line.number("bytes", bytes);

@@ -3,6 +3,7 @@
 //! Every default and every limit of the server stands here, with its reason. The names in the file
 //! (`name = value`, `#` begins a comment line) are those of the flags; a flag wins over the file.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -122,7 +123,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "listen",
         value: "ADDR",
-        help: "address and port to listen on, such as 0.0.0.0:2121 or [::]:2121; may be repeated (127.0.0.1:2121)",
+        help: "address and port to listen on, such as 0.0.0.0:2121, or [::]:2121 for IPv6 and IPv4; may be repeated (127.0.0.1:2121)",
         set: |config, value| {
             let addresses = value
                 .to_socket_addrs()
@@ -242,8 +243,10 @@ where
 }
 
 /// Reads the arguments that follow the program's name.
-pub fn from_args(args: impl Iterator<Item = String>) -> Result<Request, Mistake> {
-    let mut args = args;
+pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, Mistake> {
+    let args: Result<Vec<String>, OsString> = args.map(OsString::into_string).collect();
+    let args = args.map_err(|arg| Mistake(format!("not UTF-8: {}", arg.to_string_lossy())))?;
+    let mut args = args.into_iter();
     let (mut given, mut file, mut hash_password) = (Vec::new(), None, false);
     while let Some(arg) = args.next() {
         let Some(flag) = arg.strip_prefix("--") else {
@@ -348,7 +351,7 @@ mod tests {
     use super::*;
 
     fn request(args: &[&str]) -> Result<Request, String> {
-        from_args(args.iter().map(ToString::to_string)).map_err(|mistake| mistake.to_string())
+        from_args(args.iter().map(OsString::from)).map_err(|mistake| mistake.to_string())
     }
 
     fn config(args: &[&str]) -> Config {

@@ -335,11 +335,13 @@ impl Write for Control {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.outbox.is_empty() {
-            self.stream.write_all(&self.outbox)?;
-            self.outbox.clear();
+        if self.outbox.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        // After an error nobody knows how much of it went, so nothing is ever sent twice.
+        let sent = self.stream.write_all(&self.outbox);
+        self.outbox.clear();
+        sent
     }
 }
 

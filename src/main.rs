@@ -25,13 +25,13 @@ mod server;
 mod session;
 mod commands;
 
-use std::io::{self, BufRead, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, BufRead, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use config::{Config, Request, STACK_SIZE};
 use log::Line;
@@ -41,9 +41,11 @@ use session::Session;
 
 /// How long to wait after `accept` failed, as it does while descriptors have run out.
 const BREATH: Duration = Duration::from_millis(100);
+/// How often the log tells of it.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    let (code, message) = match config::from_args(std::env::args().skip(1)) {
+    let (code, message) = match config::from_args(std::env::args_os().skip(1)) {
         Ok(Request::Help) => (ExitCode::SUCCESS, Ok(config::help())),
         Ok(Request::Version) => {
             (ExitCode::SUCCESS, Ok(concat!("plainftpd ", env!("CARGO_PKG_VERSION"), "\n").to_string()))
@@ -112,11 +114,16 @@ fn run(config: Config) -> Result<(), String> {
 }
 
 fn accept(server: &Arc<Server>, listener: &TcpListener) {
+    let mut warned: Option<Instant> = None;
     loop {
         match listener.accept() {
             Ok((stream, _)) => admit(server, stream),
             Err(error) => {
-                server.log.warn(&format!("cannot accept a client: {error}"));
+                // Peers can bring this about, so it must not fill the log.
+                if warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
+                    server.log.warn(&format!("cannot accept a client: {error}"));
+                    warned = Some(Instant::now());
+                }
                 thread::sleep(BREATH);
             }
         }
@@ -142,8 +149,11 @@ fn admit(server: &Arc<Server>, stream: TcpStream) {
 fn turn_away(server: &Server, mut stream: TcpStream, why: &str) {
     let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
     server.log.write(Line::new("refused").with("peer", peer).number("code", 421));
-    // A fresh socket's buffer takes the line at once; a client that is gone needs none.
+    // A fresh socket's buffer takes the line at once; a client that is gone needs none. What it has
+    // sent already is read, for closing over it would reset the connection and lose the line.
     let _ = stream.write_all(&Reply::new(421, why).encode());
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0; 4096]));
 }
 
 /// Serves one client; a panic ends this session only.

@@ -62,8 +62,9 @@ impl Algorithm {
 /// What a client has set for its transfers, and REIN sets back.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// TYPE I; otherwise A, with which a session begins (RFC 959 §5.1).
-    pub binary: bool,
+    /// TYPE A; otherwise I. A session begins with I, where RFC 959 §3.1.1.5 has A: a device that says
+    /// no TYPE sends pictures, which turned line ends would ruin.
+    pub ascii: bool,
     /// What the next transfer uses.
     pub data: DataSetup,
     /// EPSV ALL was said (RFC 2428 §4).
@@ -211,9 +212,10 @@ impl Session {
         self.log(line.number("received", self.received).number("sent", self.sent));
     }
 
-    /// Signs an account in: opens its folder and goes to its top.
-    pub fn enter(&mut self, record: &Record) -> io::Result<()> {
-        let files = self.place.server.store.home(&record.name, record.quota)?;
+    /// Signs an account in, whose folder was opened: goes to its top.
+    pub fn enter(&mut self, record: &Record, files: Vfs) -> io::Result<()> {
+        files.set_quota(record.quota)?;
+        self.settings = Settings::default();
         self.account = Some(Account { name: record.name.clone(), files });
         self.folder = VirtualPath::root();
         Ok(())

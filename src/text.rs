@@ -29,7 +29,7 @@ pub fn shown(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// `bytes` without the spaces and tabs around them.
+/// `bytes` without the blanks around them.
 pub fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
 }

@@ -26,6 +26,8 @@ mod record;
 pub use hash::{Password, PasswordHash};
 pub use record::{Record, Role, is_valid_name};
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 const HEADER: &str = "\
 # The accounts of plainftpd, a line each: NAME:ROLE:QUOTA:HASH
 #
@@ -129,9 +131,24 @@ impl Users {
         Ok(users)
     }
 
-    /// The account that `name` and `password` sign in to, or `None`; an unknown name costs the
-    /// same work as a wrong password.
-    pub fn sign_in(&self, name: &[u8], password: &Password) -> io::Result<Option<Record>> {
+    /// The account that `name` and `password` sign in to, with what `then` makes of it, or `None`;
+    /// an unknown name costs the same work as a wrong password. `then` runs while the account is
+    /// sure to be there: hashing takes long, and it may be removed meanwhile.
+    pub fn sign_in<T>(
+        &self,
+        name: &[u8],
+        password: &Password,
+        then: impl FnOnce(&Record) -> T,
+    ) -> io::Result<Option<(Record, T)>> {
+        let Some(known) = self.verify(name, password)? else { return Ok(None) };
+        let _turn = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index()?;
+        let record = index.find(name).filter(|record| **record == known);
+        Ok(record.map(|record| (record.clone(), then(record))))
+    }
+
+    /// The account whose password it is, after the same work for an unknown name.
+    fn verify(&self, name: &[u8], password: &Password) -> io::Result<Option<Record>> {
         let index = self.index()?;
         let record = index.find(name).filter(|record| record.role != Role::Disabled);
         let matches = self.matches(record, password);
@@ -143,14 +160,14 @@ impl Users {
         Ok(self.index()?.0.contains_key(&key(name)))
     }
 
-    /// Creates an account. `vacant` says whether the name's folder is free to be given to a new
-    /// account; it is asked under the file's lock.
+    /// Creates an account. `found` makes its folder, and says false where the name's folder is not
+    /// free; it runs when all else is in order, before the account is there for anybody.
     pub fn register(
         &self,
         name: &[u8],
         password: &Password,
         code: Option<&[u8]>,
-        vacant: impl Fn(&str) -> io::Result<bool>,
+        found: impl FnOnce(&str) -> io::Result<bool>,
     ) -> Result<Record, Refusal> {
         match &self.registration {
             Registration::Open => {}
@@ -168,7 +185,7 @@ impl Users {
         let hash = self.hash(password)?;
         let record = Record { name, role: Role::User, quota: None, hash };
         self.edit(|text, index| {
-            if index.0.contains_key(&key(record.name.as_bytes())) || !vacant(&record.name)? {
+            if index.0.contains_key(&key(record.name.as_bytes())) || !found(&record.name)? {
                 return Err(Refusal::NameTaken);
             }
             if text.last().is_some_and(|last| *last != b'\n') {
@@ -211,7 +228,7 @@ impl Users {
     }
 
     fn verified(&self, name: &str, password: &Password) -> Result<Record, Refusal> {
-        self.sign_in(name.as_bytes(), password)?.ok_or(Refusal::WrongPassword)
+        self.verify(name.as_bytes(), password)?.ok_or(Refusal::WrongPassword)
     }
 
     /// The hash of a new password, if it is long enough to become one.
@@ -293,7 +310,8 @@ impl Users {
 
     /// Where a new version of the file is written; only under the lock, so one name is enough.
     fn temporary(&self) -> PathBuf {
-        self.path.with_extension("new")
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        self.path.with_file_name(format!(".{name}.plainftpd-new"))
     }
 }
 
@@ -321,6 +339,8 @@ impl Stamp {
 impl Index {
     /// Reads the file's text; the second value is a warning for each line that locks an account.
     fn parse(text: &[u8]) -> (Index, Vec<String>) {
+        // Some editors begin a file with a byte order mark.
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let mut index: HashMap<String, Option<Record>> = HashMap::new();
         let mut warnings = Vec::new();
         for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -357,7 +377,8 @@ fn unchanged<'i>(index: &'i Index, known: &Record) -> Result<&'i Record, Refusal
 /// Puts `record`, or nothing, in the place of the line of `name`.
 fn replace_line(text: &mut Vec<u8>, name: &str, record: Option<&Record>) {
     let mut out = Vec::with_capacity(text.len());
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
+    let text_without_mark = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    for line in text_without_mark.split_inclusive(|byte| *byte == b'\n') {
         if Record::claimed_name(line) != Some(key(name.as_bytes())) {
             out.extend_from_slice(line);
         } else if let Some(record) = record {

@@ -99,6 +99,16 @@ enum Walked<'v> {
     Below(Folder),
 }
 
+impl Walked<'_> {
+    /// A handle that outlives the walk.
+    fn owned(self) -> io::Result<Folder> {
+        match self {
+            Walked::Root(root) => root.again(),
+            Walked::Below(folder) => Ok(folder),
+        }
+    }
+}
+
 impl Deref for Walked<'_> {
     type Target = Folder;
 
@@ -140,6 +150,11 @@ impl Vfs {
         Ok((holder, name))
     }
 
+    /// The same, for what only a file can be done to.
+    fn holder_of_file<'p>(&self, path: &'p VirtualPath) -> io::Result<(Walked<'_>, &'p [u8])> {
+        if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.holder(path) }
+    }
+
     /// The facts about what bears the name.
     pub fn entry(&self, path: &VirtualPath) -> io::Result<Entry> {
         if path.is_root() {
@@ -178,10 +193,7 @@ impl Vfs {
 
     /// Opens a regular file to read it.
     pub fn open(&self, path: &VirtualPath) -> io::Result<File> {
-        if path.is_root() {
-            return Err(ErrorKind::IsADirectory.into());
-        }
-        let (holder, name) = self.holder(path)?;
+        let (holder, name) = self.holder_of_file(path)?;
         holder.open_file(name, OpenOptions::new().read(true))
     }
 
@@ -191,33 +203,15 @@ impl Vfs {
     }
 
     fn create_with_mode(&self, path: &VirtualPath, existing: Existing, mode: u32) -> io::Result<Upload> {
-        if path.is_root() {
-            return Err(ErrorKind::IsADirectory.into());
-        }
-        let (holder, name) = self.holder(path)?;
-        let holder = match holder {
-            Walked::Root(root) => root.again()?,
-            Walked::Below(folder) => folder,
-        };
-        Upload::new(&self.store, &self.space, holder, name, existing, mode)
+        let (holder, name) = self.holder_of_file(path)?;
+        Upload::new(&self.store, &self.space, holder.owned()?, name, existing, mode)
     }
 
-    /// Opens a file to write on in place, at its end or at an offset; where there is none, begins
-    /// one.
+    /// Opens a file to write on in place, at its end or at an offset; where there is none, makes it.
+    /// One upload at a time may do so.
     pub fn write_on(&self, path: &VirtualPath, place: Place) -> io::Result<Upload> {
-        if path.is_root() {
-            return Err(ErrorKind::IsADirectory.into());
-        }
-        let (holder, name) = self.holder(path)?;
-        match Upload::in_place(&self.space, &holder, name, place) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                drop(holder);
-                let mut upload = self.create(path, Existing::Keep)?;
-                upload.seek(place)?;
-                Ok(upload)
-            }
-            opened => opened,
-        }
+        let (holder, name) = self.holder_of_file(path)?;
+        Upload::in_place(&self.space, holder.owned()?, name, place)
     }
 
     /// Gives a file or folder the present time; where there is none, makes an empty file.
@@ -277,10 +271,7 @@ impl Vfs {
 
     /// Removes a file, or a link itself.
     pub fn remove_file(&self, path: &VirtualPath) -> io::Result<()> {
-        if path.is_root() {
-            return Err(ErrorKind::IsADirectory.into());
-        }
-        let (holder, name) = self.holder(path)?;
+        let (holder, name) = self.holder_of_file(path)?;
         let mut state = self.space.lock();
         let metadata = holder.stat(name)?;
         if metadata.is_dir() {
@@ -295,16 +286,21 @@ impl Vfs {
     /// before it is taken apart.
     pub fn remove_tree(&self, path: &VirtualPath) -> io::Result<()> {
         let (holder, name) = self.holder(path)?;
-        if !holder.stat(name)?.is_dir() {
-            drop(holder);
-            return self.remove_file(path);
-        }
-        let fresh = self.store.fresh_name();
-        {
-            let _state = self.space.lock();
+        let fresh = {
+            let mut state = self.space.lock();
+            let metadata = holder.stat(name)?;
+            if !metadata.is_dir() {
+                holder.remove_file(name)?;
+                state.removed(blocks(metadata.len()));
+                return Ok(());
+            }
+            let fresh = self.store.fresh_name();
             holder.rename(name, self.store.staging(), &fresh)?;
-        }
+            state.unsettled();
+            fresh
+        };
         self.store.remove_staged(fresh, &mut |bytes| self.space.lock().removed(bytes));
+        self.space.lock().settled();
         Ok(())
     }
 
@@ -366,6 +362,11 @@ impl Vfs {
     /// Fails with [`ErrorKind::QuotaExceeded`] where a new file of `bytes` would not fit.
     pub fn check_room(&self, bytes: u64) -> io::Result<()> {
         self.space.lock().check(blocks(bytes))
+    }
+
+    /// Sets the most bytes that the files may take, and counts them where nobody has yet.
+    pub fn set_quota(&self, quota: Option<u64>) -> io::Result<()> {
+        self.space.set_limit(quota, || tree::count(&self.root))
     }
 
     /// The bytes that the files take, counted anew, and the quota.

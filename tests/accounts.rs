@@ -132,6 +132,28 @@ fn a_folder_that_was_somebodys_is_not_given_to_a_new_account() {
 }
 
 #[test]
+fn a_session_whose_account_an_editor_removed_never_sees_the_successor() {
+    let server = Server::start();
+    let mut first = server.registered("alice");
+    fs::write(server.dir().join("users"), "").unwrap();
+    let mut heir = server.registered("alice");
+    heir.put("secret", b"mine");
+    assert!(first.get("secret").is_err());
+    assert!(!first.put("trap", b"x").starts_with("226 "));
+    assert_eq!(heir.ask("ls").lines().count(), 3);
+}
+
+#[test]
+fn a_missing_users_file_is_the_servers_trouble_and_is_logged() {
+    let server = Server::start();
+    let mut client = server.connect();
+    fs::remove_file(server.dir().join("users")).unwrap();
+    let reply = client.expect("login alice password", 451);
+    assert_eq!(reply, "451 The accounts cannot be read; tell the owner of this server.");
+    assert!(server.log().contains("why=\"the users file: "));
+}
+
+#[test]
 fn a_session_of_a_removed_account_never_sees_its_successor() {
     let server = Server::start();
     let mut first = server.registered("alice");

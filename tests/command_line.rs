@@ -43,6 +43,15 @@ fn unknown_flags_and_bad_values_are_one_line_and_exit_2() {
 }
 
 #[test]
+fn an_argument_that_is_not_utf_8_is_a_mistake_and_no_panic() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"/x\xff");
+    let output = Command::new(env!("CARGO_BIN_EXE_plainftpd")).arg("--dir").arg(odd).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.stderr, "plainftpd: not UTF-8: /x\u{fffd}\n".as_bytes());
+}
+
+#[test]
 fn a_busy_port_or_an_unusable_folder_is_one_line_and_exit_1() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = busy.local_addr().unwrap().to_string();

@@ -200,7 +200,7 @@ fn a_home_that_was_swapped_for_a_link_is_not_entered() {
     fs::remove_dir(scene.server.real("alice")).unwrap();
     symlink(&scene.outside, scene.server.real("alice")).unwrap();
     assert!(client.get("secret").is_err());
-    client.expect("login alice password", 550);
+    client.expect("login alice password", 451);
     client.expect("ls", 530);
 }
 

@@ -64,6 +64,36 @@ fn a_put_whose_size_is_none_ends_the_session_for_its_content_may_follow() {
 }
 
 #[test]
+fn a_quote_left_open_lets_no_content_be_run() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.expect("mkdir d", 257);
+    for line in ["write \"my file.txt", "write it's mine.txt", "append a\\", "append", "write \"\""] {
+        client.send_line(&format!("{line}\r\nrm -r d\r\n."));
+        assert!(client.reply().starts_with("501 "), "{line}");
+    }
+    client.send_line(&format!("write \"{}\r\nrm -r d\r\n.", "x y".repeat(3000)));
+    assert!(client.reply().starts_with("500 "));
+    client.expect("cd d", 250);
+}
+
+#[test]
+fn an_append_that_breaks_off_leaves_the_file_as_it_was() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.put("f", b"old\n");
+    client.send_line(&format!("append f\r\none\r\n{}\r\n.", "x".repeat(9000)));
+    client.reply();
+    assert!(client.reply().starts_with("500 "));
+    client.send("append f\r\none\r\n");
+    client.half_close();
+    assert!(
+        client.rest().ends_with("426 The connection ended before the content did. Nothing was stored.\r\n")
+    );
+    assert_eq!(std::fs::read(server.real("alice/f")).unwrap(), b"old\n");
+}
+
+#[test]
 fn content_cut_off_by_the_end_of_the_connection_is_not_stored() {
     let server = Server::start();
     let mut client = server.registered("alice");

@@ -88,6 +88,44 @@ fn a_browser_that_posts_commands_is_shown_the_door() {
 }
 
 #[test]
+fn a_long_request_line_does_not_hide_the_browser() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let path = "a".repeat(9000);
+    client.send(format!("POST /{path} HTTP/1.1\r\nHost: x\r\n\r\nregister mallory password\r\n"));
+    assert_eq!(client.rest(), "421 This is no web server.\r\n");
+    assert!(!server.users().contains("mallory"));
+}
+
+#[test]
+fn a_client_too_many_that_has_sent_something_still_reads_why() {
+    let server = Server::with(&["--max-clients", "1"]);
+    let _first = server.connect();
+    for _ in 0..20 {
+        let mut client = Client::to(server.address());
+        client.send("USER alice\r\n");
+        assert_eq!(client.reply(), "421 Too many clients; try again later.");
+    }
+}
+
+#[test]
+fn silence_within_content_is_answered_with_421_too() {
+    let server = Server::with(&["--idle-timeout", "1"]);
+    for (line, invitation) in [
+        ("put f 100", "150 Send 100 bytes.\r\n"),
+        ("write f", "150 Type the text; end it with a line that holds only \".\"\r\n"),
+    ] {
+        let mut client = server.connect();
+        client.ask(&format!("register u{} password", line.len()));
+        client.send_line(line);
+        assert_eq!(
+            client.rest(),
+            format!("{invitation}421 Silent for too long; closing. Nothing was stored.\r\n")
+        );
+    }
+}
+
+#[test]
 fn a_name_of_300_bytes_is_refused_by_name() {
     let server = Server::start();
     let mut client = server.registered("alice");

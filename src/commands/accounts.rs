@@ -1,5 +1,7 @@
 //! Accounts: who is here, and how one becomes somebody.
 
+use std::io;
+
 use crate::reply::Reply;
 use crate::session::{Failure, Session};
 use crate::users::{Password, Refusal};
@@ -44,32 +46,48 @@ pub fn pass(session: &mut Session, password: &Password) -> Result<Reply, Failure
 /// `login`. One answer for an unknown name and a wrong password; the log names only accounts that
 /// exist, because a password may have been typed in the name's place.
 pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<Reply, Failure> {
+    let was_somebody = session.account().is_some();
     session.sign_out();
     let server = session.server();
-    let signed_in = server.users.sign_in(name, password).map_err(|error| Reply::trouble(&error))?;
-    let Some(record) = signed_in else {
-        if server.users.exists(name).unwrap_or(false) {
-            session.notes.account = Some(String::from_utf8_lossy(name).into_owned());
+    let signed_in = server.users.sign_in(name, password, |record| server.store.home(&record.name));
+    let (record, home) = match signed_in {
+        Ok(Some(signed_in)) => signed_in,
+        Ok(None) => {
+            if server.users.exists(name).unwrap_or(false) {
+                session.notes.account = Some(String::from_utf8_lossy(name).into_owned());
+            }
+            let more = if was_somebody { " You are signed out." } else { "" };
+            return Err(Reply::new(530, format!("Wrong name or password.{more}")).into());
         }
-        return Err(Reply::new(530, "Wrong name or password.").into());
+        Err(error) => {
+            session.notes.why = Some(format!("the users file: {error}"));
+            return Err(Reply::new(451, "The accounts cannot be read; tell the owner of this server.").into());
+        }
     };
-    session.enter(&record).map_err(|error| Reply::trouble(&error))?;
+    home.and_then(|files| session.enter(&record, files)).map_err(|error| no_home(session, &error))?;
     let text = format!("Welcome, {}; you are in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }
 
-/// `register`.
+/// The account's folder cannot be used, which is not the client's fault.
+fn no_home(session: &mut Session, error: &io::Error) -> Failure {
+    session.notes.why = Some(format!("the account's folder: {error}"));
+    Reply::new(451, "Your folder cannot be opened; tell the owner of this server.").into()
+}
+
+/// `register`. Whoever is signed in stays so where it is refused.
 pub fn register(
     session: &mut Session,
     name: &[u8],
     password: &Password,
     code: Option<&[u8]>,
 ) -> Result<Reply, Failure> {
-    session.sign_out();
     let server = session.server();
-    let vacant = |name: &str| server.store.is_vacant(name);
-    let record = server.users.register(name, password, code, vacant).map_err(refusal)?;
-    session.enter(&record).map_err(|error| Reply::trouble(&error))?;
+    let found = |name: &str| server.store.found_home(name);
+    let record = server.users.register(name, password, code, found).map_err(refusal)?;
+    session.sign_out();
+    let home = server.store.home(&record.name);
+    home.and_then(|files| session.enter(&record, files)).map_err(|error| no_home(session, &error))?;
     let text = format!("Account {} created; you are signed in, in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }
@@ -85,17 +103,20 @@ pub fn change_password(session: &mut Session, old: &Password, new: &Password) ->
     Ok(Reply::new(200, "Password changed."))
 }
 
-/// `unregister`: the account goes first, then its folder, both under the lock of the users file,
-/// so that nobody can register the name in between.
+/// `unregister`: the account goes first, then its folder goes out of sight, before this server lets
+/// anybody register the name anew.
 pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, Failure> {
     let name = own_name(session);
     session.notes.account = Some(name.clone());
     let server = session.server();
-    let removed =
-        server.users.unregister(&name, password, || server.store.remove_home(&name)).map_err(refusal)?;
+    let closed =
+        server.users.unregister(&name, password, || server.store.close_home(&name)).map_err(refusal)?;
     session.sign_out();
-    match removed {
-        Ok(()) => Ok(Reply::new(250, format!("Account {name} and its folder are gone."))),
+    match closed {
+        Ok(remove) => {
+            remove();
+            Ok(Reply::new(250, format!("Account {name} and its folder are gone.")))
+        }
         Err(error) => {
             server.log.warn(&format!("the folder of {name}, who unregistered, is left: {error}"));
             Ok(Reply::new(250, format!("Account {name} is gone; its folder awaits the owner.")))

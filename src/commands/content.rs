@@ -5,7 +5,6 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crate::control::Body;
 use crate::reply::Reply;
 use crate::session::{Failure, Pending, Session, Via};
-use crate::text;
 use crate::transfer::{Ascii, LineEnds};
 use crate::vfs::{Existing, Place, VirtualPath};
 
@@ -55,11 +54,14 @@ pub fn parse_text(rest: Rest<'_>, command: fn(Vec<u8>, Via<Body>) -> Command) ->
     match rest.path_and_text() {
         Ok((path, Some(text))) => command(path, Via::Inline(Body::Line(text))),
         Ok((path, None)) => command(path, Via::Inline(Body::Lines)),
-        Err(reply) => {
-            let more = text::trim(rest.raw()).iter().any(u8::is_ascii_whitespace);
-            Command::Discard(reply, if more { Body::Line(Vec::new()) } else { Body::Lines })
-        }
+        Err(reply) => Command::Discard(reply, what_follows_text(rest)),
     }
+}
+
+/// What a client that wrote this malformed line will send next: nothing where the text stood on the
+/// line; else, and where a quote left open hides whether it did, lines.
+pub fn what_follows_text(rest: Rest<'_>) -> Body {
+    if rest.has_text_behind_path() { Body::Line(Vec::new()) } else { Body::Lines }
 }
 
 /// Answers a malformed line at once, and says what becomes of its content.
@@ -88,14 +90,14 @@ pub fn retrieve(
         Via::Data => {
             let offset = offset(pending);
             let size = file.metadata().map_err(failure(&path))?.len();
-            if session.settings.binary {
-                file.seek(SeekFrom::Start(offset)).map_err(failure(&path))?;
-                session.send_data(&mut file, Some(size.saturating_sub(offset)), &path, "get")?
-            } else {
+            if session.settings.ascii {
                 // The offset is one of what travels (RFC 3659 §5.2), so it is counted there.
                 let mut source = Ascii::new(file, LineEnds::ToNetwork);
                 io::copy(&mut source.by_ref().take(offset), &mut io::sink()).map_err(failure(&path))?;
                 session.send_data(&mut source, None, &path, "get")?
+            } else {
+                file.seek(SeekFrom::Start(offset)).map_err(failure(&path))?;
+                session.send_data(&mut file, Some(size.saturating_sub(offset)), &path, "get")?
             }
         }
     };
@@ -126,7 +128,7 @@ pub fn store(
             let offset = offset(pending);
             let upload = match offset {
                 0 => session.files()?.create(&path, Existing::Replace),
-                _ if !session.settings.binary => {
+                _ if session.settings.ascii => {
                     return Err(Reply::new(504, "REST before STOR works in TYPE I only.").into());
                 }
                 _ => session.files()?.write_on(&path, Place::At(offset)),

@@ -83,7 +83,7 @@ pub fn refused(verb: &[u8]) -> Reply {
 /// STAT without a path.
 pub fn status(session: &mut Session) -> Result<Reply, Failure> {
     let who = session.account().map_or("Nobody yet".to_string(), |account| account.name.clone());
-    let kind = if session.settings.binary { "I" } else { "A" };
+    let kind = if session.settings.ascii { "A" } else { "I" };
     let lines = vec![
         format!("from {}", session.peer()).into_bytes(),
         format!("signed in: {who}").into_bytes(),

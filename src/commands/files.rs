@@ -91,7 +91,8 @@ fn into(session: &Session, from: &VirtualPath, to: VirtualPath) -> Result<Virtua
     }
 }
 
-/// What a failure between two paths is answered with: it names the one that it comes from.
+/// What a failure between two paths is answered with. It names the target, unless it can only come
+/// from the source.
 fn failure_between(from: &VirtualPath, to: &VirtualPath, error: &io::Error) -> Reply {
     match error.kind() {
         ErrorKind::AlreadyExists => Reply::about(550, "", &to.bytes(), ": exists already"),
@@ -204,7 +205,7 @@ const COUNTED: u64 = 8 * 1024 * 1024;
 pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let (path, entry) = entry(session, argument)?;
     match entry.kind {
-        Kind::File if session.settings.binary => Ok(Reply::new(213, entry.size.to_string())),
+        Kind::File if !session.settings.ascii => Ok(Reply::new(213, entry.size.to_string())),
         Kind::File if entry.size > COUNTED => {
             Err(Reply::about(550, "", &path.bytes(), ": too large to be counted in TYPE A; say TYPE I")
                 .into())

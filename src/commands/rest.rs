@@ -196,6 +196,14 @@ impl<'l> Rest<'l> {
         }
     }
 
+    /// Whether a whole path and something behind it stand here.
+    pub fn has_text_behind_path(&self) -> bool {
+        split(self.bytes).first().is_some_and(|path| {
+            let (path, behind) = self.bytes.split_at_checked(path.end).unwrap_or_default();
+            is_balanced(path) && !behind.trim_ascii().is_empty()
+        })
+    }
+
     /// A path and the bytes behind it, for `write FILE TEXT`. The text is what follows the blanks
     /// after the path, as it was typed.
     pub fn path_and_text(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Reply> {

@@ -24,12 +24,12 @@ pub enum Family {
     All,
 }
 
-/// `A`, `A N`, `I`, `L 8`, in any case and spacing. True for those that leave bytes alone.
+/// `A`, `A N`, `I`, `L 8`, in any case and spacing. True for those that turn line ends.
 pub fn parse_type(rest: Rest<'_>) -> Result<bool, Reply> {
     let letters: Vec<u8> = rest.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
     match letters.to_ascii_uppercase().as_slice() {
-        b"A" | b"AN" => Ok(false),
-        b"I" | b"L8" => Ok(true),
+        b"A" | b"AN" => Ok(true),
+        b"I" | b"L8" => Ok(false),
         b"" => Err(rest.usage()),
         _ => Err(Reply::new(504, "TYPE is A (line ends are turned) or I (all bytes are left alone).")),
     }
@@ -57,11 +57,11 @@ pub fn parse_family(rest: Rest<'_>) -> Result<Family, Reply> {
 }
 
 /// TYPE.
-pub fn representation(session: &mut Session, binary: bool) -> Result<Reply, Failure> {
-    session.settings.binary = binary;
+pub fn representation(session: &mut Session, ascii: bool) -> Result<Reply, Failure> {
+    session.settings.ascii = ascii;
     Ok(Reply::new(
         200,
-        if binary { "TYPE is I: all bytes are left alone." } else { "TYPE is A: line ends are turned." },
+        if ascii { "TYPE is A: line ends are turned." } else { "TYPE is I: all bytes are left alone." },
     ))
 }
 

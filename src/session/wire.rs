@@ -148,13 +148,13 @@ impl Session {
         self.announce(text, path, None)?;
         let mut watch = Watch::new();
         let stall = self.place.server.config.stall_timeout;
-        let binary = self.settings.binary;
+        let ascii = self.settings.ascii;
         let control = &mut self.control;
         let mut stop = |moved| watch.stops(control, moved);
         let mut pump = |source: &mut dyn Read| transfer::pump(source, &mut upload, CHUNK, stall, &mut stop);
-        let end = match binary {
-            true => pump(&mut stream),
-            false => pump(&mut Ascii::new(&mut stream, LineEnds::FromNetwork)),
+        let end = match ascii {
+            false => pump(&mut stream),
+            true => pump(&mut Ascii::new(&mut stream, LineEnds::FromNetwork)),
         };
         let failure = match end {
             End::Complete(received) => {
@@ -241,7 +241,7 @@ impl Session {
         let (end, left) = self.pump_inline(&mut upload, &body);
         let received = match end {
             End::Complete(bytes) if left == Body::Counted(0) => bytes,
-            End::Complete(_) => return Err(broken_off(&upload)),
+            End::Complete(_) => return Err(broken_off()),
             End::SinkFailed(error) => {
                 drop(upload); // its space is free again before the client hears of it
                 return Err(self.refuse_content(refused(error), left));
@@ -251,10 +251,13 @@ impl Session {
                 return Err(self.refuse_content(reply, left));
             }
             End::SourceFailed(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                return Err(broken_off(&upload));
+                return Err(broken_off());
             }
             End::SourceFailed(error) => return Err(Failure::Lost(error)),
-            End::TimedOut | End::Aborted => return Err(Failure::Lost(ErrorKind::TimedOut.into())),
+            End::TimedOut | End::Aborted => {
+                self.leave();
+                return Err(Reply::new(421, "Silent for too long; closing. Nothing was stored.").into());
+            }
         };
         upload.commit().map_err(refused)?;
         self.received = self.received.saturating_add(received);
@@ -317,12 +320,8 @@ fn chunk_for(size: u64) -> usize {
     usize::try_from(size).unwrap_or(CHUNK).clamp(1, CHUNK)
 }
 
-fn broken_off(upload: &Upload) -> Failure {
-    let kept = match upload.is_in_place() {
-        true => "What came is there.",
-        false => "Nothing was stored.",
-    };
-    Reply::new(426, format!("The connection ended before the content did. {kept}")).into()
+fn broken_off() -> Failure {
+    Reply::new(426, "The connection ended before the content did. Nothing was stored.").into()
 }
 
 fn broken(error: &io::Error, kept: &str) -> Reply {

@@ -48,7 +48,7 @@ fn line(name: &str, secret: &str) -> String {
 }
 
 fn signs_in(users: &Users, name: &str, secret: &str) -> Option<String> {
-    users.sign_in(name.as_bytes(), &password(secret)).unwrap().map(|record| record.name)
+    users.sign_in(name.as_bytes(), &password(secret), |_| ()).unwrap().map(|(record, ())| record.name)
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn comments_unknown_lines_and_the_mode_survive_every_change() {
     assert_eq!(alice.iter().filter(|byte| **byte == b'\n').count(), 2);
     assert_eq!(signs_in(&users, "alice", "looking-glass").as_deref(), Some("alice"));
     assert_eq!(place.path().metadata().unwrap().permissions().mode() & 0o777, 0o640);
-    assert!(!place.dir.path().join("users.new").exists());
+    assert!(!place.dir.path().join(".users.plainftpd-new").exists());
 }
 
 #[test]
@@ -234,4 +234,37 @@ fn no_more_enter_the_gate_than_it_has_places() {
         }
     });
     assert!(most.into_inner() <= 2);
+}
+
+#[test]
+fn a_byte_order_mark_hides_no_account() {
+    let place = Place::new();
+    fs::write(place.path(), format!("\u{feff}{}", line("carol", "singing"))).unwrap();
+    let users = place.users();
+    assert!(matches!(register(&users, "carol", "dancing"), Err(Refusal::NameTaken)));
+    assert_eq!(signs_in(&users, "carol", "singing").as_deref(), Some("carol"));
+    users.unregister("carol", &password("singing"), || ()).unwrap();
+    assert_eq!(place.text(), "");
+}
+
+#[test]
+fn an_account_that_goes_while_its_password_is_hashed_is_not_entered() {
+    let place = Place::new();
+    let users = place.users_with(Config::default());
+    // Many iterations for one account, so that the removal is sure to come first.
+    let slow = PasswordHash::new(&password("singing"), 300_000).unwrap();
+    fs::write(place.path(), format!("carol:user:-:{slow}\n")).unwrap();
+    let entered = thread::scope(|scope| {
+        // All turns are taken until the account is gone.
+        let places = *users.gate.free.lock().unwrap();
+        let turns: Vec<_> = (0..places).map(|_| users.gate.enter()).collect();
+        let signing_in = scope.spawn(|| signs_in(&users, "carol", "singing"));
+        while users.cache.lock().unwrap().index.find(b"carol").is_none() {
+            thread::yield_now();
+        }
+        fs::write(place.path(), "").unwrap();
+        drop(turns);
+        signing_in.join().unwrap()
+    });
+    assert_eq!(entered, None);
 }

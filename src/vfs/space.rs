@@ -5,8 +5,12 @@
 //! becomes stored when the file takes its name. The same lock orders all changes of names in one
 //! user's tree, so that "is the name free?" and "take it" are one step.
 
+use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::folder::Id;
+use super::refused;
 
 const BLOCK: u64 = 4096;
 
@@ -19,13 +23,19 @@ pub fn blocks(size: u64) -> u64 {
 #[derive(Debug, Default)]
 pub struct Space(Mutex<State>);
 
-/// The account of it. Without a limit nothing is counted.
+/// The account of it.
 #[derive(Debug, Default)]
 pub struct State {
     limit: Option<u64>,
     stored: u64,
     reserved: u64,
-    changes: u64,
+    /// `stored` is what the tree holds; without a limit nobody needs to know.
+    counted: bool,
+    /// Changes under way that a count would see half of: trees being taken apart, files written in
+    /// place.
+    unsettled: u32,
+    /// The files that are written in place, one writer each.
+    written: HashSet<Id>,
 }
 
 impl Space {
@@ -35,22 +45,28 @@ impl Space {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a new limit; says whether the tree must be counted for it.
-    pub fn set_limit(&self, limit: Option<u64>) -> bool {
+    /// Takes a new limit, and counts the tree by `count` where it has not been. Nothing in the tree
+    /// changes its name meanwhile. Fails where the count does; then nobody may come in.
+    pub fn set_limit(&self, limit: Option<u64>, count: impl FnOnce() -> io::Result<u64>) -> io::Result<()> {
         let mut state = self.lock();
-        let count = state.limit.is_none() && limit.is_some();
+        if limit.is_some() && !state.counted {
+            state.stored = count()?;
+            state.counted = true;
+        }
         state.limit = limit;
-        count
+        Ok(())
     }
 
-    /// Counts the tree by `count`, and takes its result unless names changed meanwhile. Returns
-    /// the bytes stored and the limit.
+    /// Counts the tree anew. Returns the bytes that the files take, and the limit.
     pub fn recount(&self, count: impl FnOnce() -> io::Result<u64>) -> io::Result<(u64, Option<u64>)> {
-        let before = self.lock().changes;
-        let counted = count()?;
         let mut state = self.lock();
-        if state.changes == before || state.limit.is_none() {
-            state.stored = counted;
+        if state.unsettled == 0 || !state.counted {
+            let stored = count()?;
+            if state.unsettled > 0 {
+                return Ok((stored, state.limit));
+            }
+            state.stored = stored;
+            state.counted = true;
         }
         Ok((state.stored, state.limit))
     }
@@ -70,8 +86,34 @@ impl State {
 
     /// Notes that something of `bytes` has gone from the tree.
     pub fn removed(&mut self, bytes: u64) {
-        self.changes += 1;
         self.stored = self.stored.saturating_sub(bytes);
+    }
+
+    /// Notes that a tree is being taken apart, until [`State::settled`].
+    pub fn unsettled(&mut self) {
+        self.unsettled += 1;
+    }
+
+    /// Notes its end.
+    pub fn settled(&mut self) {
+        self.unsettled = self.unsettled.saturating_sub(1);
+    }
+
+    /// Takes the one right to write a file in place, until [`State::written`]. Fails with
+    /// [`ErrorKind::ResourceBusy`] while another has it.
+    pub fn write_in_place(&mut self, file: Id) -> io::Result<()> {
+        if !self.written.insert(file) {
+            return Err(refused(ErrorKind::ResourceBusy, "another upload is writing to it; try again"));
+        }
+        self.unsettled();
+        Ok(())
+    }
+
+    /// Gives that right back.
+    pub fn written(&mut self, file: Id) {
+        if self.written.remove(&file) {
+            self.settled();
+        }
     }
 }
 
@@ -117,7 +159,6 @@ impl Reservation {
 
     /// What was held is now stored. `state` is the locked space.
     pub fn keep(&mut self, state: &mut State) {
-        state.changes += 1;
         state.reserved = state.reserved.saturating_sub(self.bytes);
         state.stored = state.stored.saturating_add(self.bytes);
         self.bytes = 0;
@@ -136,7 +177,7 @@ mod tests {
 
     fn space(limit: u64) -> Arc<Space> {
         let space = Arc::new(Space::default());
-        assert!(space.set_limit(Some(limit)));
+        space.set_limit(Some(limit), || Ok(0)).unwrap();
         space
     }
 
@@ -166,14 +207,36 @@ mod tests {
     }
 
     #[test]
-    fn a_count_during_which_names_changed_is_not_taken() {
+    fn a_count_while_something_is_unsettled_is_not_taken() {
         let space = space(10_000);
         assert_eq!(space.recount(|| Ok(5_000)).unwrap(), (5_000, Some(10_000)));
-        let counted = space.recount(|| {
-            space.lock().removed(1_000);
-            Ok(9_999)
-        });
-        assert_eq!(counted.unwrap(), (4_000, Some(10_000)));
+        space.lock().unsettled();
+        assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (5_000, Some(10_000)));
+        space.lock().removed(4_000);
+        space.lock().settled();
+        assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (1_000, Some(10_000)));
+    }
+
+    #[test]
+    fn a_first_count_that_fails_keeps_everybody_out_until_it_succeeds() {
+        let space = Space::default();
+        assert!(space.set_limit(Some(10_000), || Err(ErrorKind::PermissionDenied.into())).is_err());
+        assert!(space.set_limit(Some(10_000), || Err(ErrorKind::PermissionDenied.into())).is_err());
+        space.set_limit(Some(10_000), || Ok(9_000)).unwrap();
+        assert!(space.lock().check(1_001).is_err());
+        // Counted once, it is not counted again.
+        space.set_limit(Some(20_000), || Ok(0)).unwrap();
+        assert!(space.lock().check(11_001).is_err());
+    }
+
+    #[test]
+    fn a_file_has_one_writer_in_place() {
+        let space = space(10_000);
+        space.lock().write_in_place((1, 2)).unwrap();
+        assert_eq!(space.lock().write_in_place((1, 2)).unwrap_err().kind(), ErrorKind::ResourceBusy);
+        space.lock().write_in_place((1, 3)).unwrap();
+        space.lock().written((1, 2));
+        space.lock().write_in_place((1, 2)).unwrap();
     }
 
     #[test]

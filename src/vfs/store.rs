@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::log::Log;
 
@@ -94,44 +94,49 @@ impl Store {
         }
     }
 
-    /// The folder of an account, made where it is missing. Where `quota` is new, the tree is
-    /// counted first.
-    pub fn home(self: &Arc<Store>, name: &str, quota: Option<u64>) -> io::Result<Vfs> {
+    /// The folder of an account, made where it is missing. Before the files can be used under a
+    /// quota, [`Vfs::set_quota`] must have counted them.
+    pub fn home(self: &Arc<Store>, name: &str) -> io::Result<Vfs> {
         let bytes = name.as_bytes();
         match self.workdir.make_folder(bytes, 0o755) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
         let root = self.workdir.child(bytes)?;
-        let space = {
-            let mut spaces = self.spaces.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(spaces.entry(name.to_string()).or_default())
-        };
-        if space.set_limit(quota) {
-            space.recount(|| tree::count(&root))?;
-        }
+        let mut spaces = self.spaces();
+        let space = Arc::clone(spaces.entry(name.to_string()).or_default());
         Ok(Vfs::new(root, Arc::clone(self), space))
     }
 
-    /// Whether a new account may have the folder `name`: it is missing or empty. A folder with
-    /// files in it belonged to somebody.
-    pub fn is_vacant(&self, name: &str) -> io::Result<bool> {
-        match self.workdir.child(name.as_bytes()) {
-            Ok(folder) => Ok(folder.entries()?.next().is_none()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
-            Err(error) => Err(error),
+    /// Makes the folder of a new account. False where one stands there with something in it: that
+    /// belonged to somebody. An empty one is not taken over but made anew, for a session of its
+    /// former owner may still have it open.
+    pub fn found_home(&self, name: &str) -> io::Result<bool> {
+        let bytes = name.as_bytes();
+        match self.workdir.remove_folder(bytes) {
+            Ok(()) => {}
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => {}
+                ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => return Ok(false),
+                _ => return Err(error),
+            },
         }
+        self.spaces().remove(name);
+        self.workdir.make_folder(bytes, 0o755).map(|()| true)
     }
 
-    /// Removes the folder of an account that is no more, with all in it.
-    pub fn remove_home(&self, name: &str) -> io::Result<()> {
+    /// Takes the folder of an account that is no more out of sight; what is returned removes it,
+    /// with all in it.
+    pub fn close_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
         let fresh = self.fresh_name();
         self.workdir.child(name.as_bytes())?;
         self.workdir.rename(name.as_bytes(), &self.staging, &fresh)?;
-        self.spaces.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.remove_staged(fresh, &mut |_| {});
-        Ok(())
+        self.spaces().remove(name);
+        Ok(move || self.remove_staged(fresh, &mut |_| {}))
+    }
+
+    fn spaces(&self) -> MutexGuard<'_, HashMap<String, Arc<Space>>> {
+        self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

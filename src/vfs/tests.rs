@@ -22,7 +22,8 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("secret"), "secret").unwrap();
         let store = Arc::new(open_store(dir.path()).unwrap());
-        let files = store.home("alice", quota).unwrap();
+        let files = store.home("alice").unwrap();
+        files.set_quota(quota).unwrap();
         House { dir, store, files }
     }
 
@@ -35,7 +36,6 @@ impl House {
     }
 
     fn used(&self) -> u64 {
-        self.files.space.recount(|| Ok(0)).unwrap(); // whatever it was, it must be counted right
         self.files.usage().unwrap().0
     }
 
@@ -324,10 +324,10 @@ fn what_an_earlier_server_left_is_swept_at_start() {
 fn a_session_keeps_its_own_root_when_the_name_goes_to_somebody_else() {
     let house = House::new();
     house.write("a", b"first alice").unwrap();
-    assert!(!house.store.is_vacant("alice").unwrap());
-    house.store.remove_home("alice").unwrap();
-    assert!(house.store.is_vacant("alice").unwrap());
-    let second = house.store.home("alice", None).unwrap();
+    assert!(!house.store.found_home("alice").unwrap());
+    house.store.close_home("alice").unwrap()();
+    assert!(house.store.found_home("alice").unwrap());
+    let second = house.store.home("alice").unwrap();
     second.create(&path("b"), Existing::Keep).unwrap().commit().unwrap();
     fails(house.read("b"), ErrorKind::NotFound);
     assert!(house.write("c", b"x").is_err());
@@ -408,4 +408,117 @@ fn permission_bits_are_set_but_the_owners_own_access_stays() {
     assert_eq!(house.files.entry(&path("f")).unwrap().mode, 0o677);
     house.files.set_modified(&path("d"), SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(house.files.entry(&path("d")).unwrap().modified, SystemTime::UNIX_EPOCH);
+}
+
+#[test]
+fn an_empty_folder_is_not_handed_on_but_made_anew() {
+    let house = House::new();
+    // Its account was removed by an editor while a session has it open.
+    assert!(house.store.found_home("alice").unwrap());
+    let second = house.store.home("alice").unwrap();
+    second.make_folder(&path("secret")).unwrap();
+    fails(house.files.entry(&path("secret")), ErrorKind::NotFound);
+    assert!(house.files.make_folder(&path("mine")).is_err());
+}
+
+/// The room that is left must be what `limit` leaves beside what is really there.
+#[track_caller]
+fn holds_to_the_byte(house: &House, limit: u64) {
+    let left = limit - tree::count(&house.files.root).unwrap();
+    assert!(house.files.space.lock().check(left).is_ok(), "counted too much");
+    assert!(house.files.space.lock().check(left + 1).is_err(), "counted too little");
+}
+
+#[test]
+fn the_account_of_space_stays_exact_through_every_change() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    house.write("a", &[1; 10_000]).unwrap();
+    house.write("a", &[1; 20_000]).unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    house.write("a", &[1; 5]).unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    house.files.make_folder(&path("d")).unwrap();
+    assert!(house.files.make_folder(&path("d")).is_err());
+    house.write("d/b", &[1; 9_000]).unwrap();
+    house.files.copy(&path("d"), &path("e"), Existing::Keep).unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    house.files.copy(&path("a"), &path("d/b"), Existing::Replace).unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    house.files.rename(&path("e/b"), &path("d/b"), Existing::Replace).unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    house.files.remove_folder(&path("e")).unwrap();
+    house.files.touch(&path("empty")).unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    drop(house.files.create(&path("x"), Existing::Keep).map(|mut upload| upload.write_all(&[1; 9_000])));
+    holds_to_the_byte(&house, LIMIT);
+    let too_much = house.write("x", &[1; LIMIT as usize]);
+    fails(too_much, ErrorKind::QuotaExceeded);
+    holds_to_the_byte(&house, LIMIT);
+    house.files.remove_tree(&path("d")).unwrap();
+    house.files.remove_file(&path("a")).unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    assert_eq!(house.used(), 4096);
+}
+
+#[test]
+fn a_count_during_an_append_counts_nothing_twice() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+    upload.write_all(&[1; 100_000]).unwrap();
+    house.files.usage().unwrap();
+    upload.write_all(&[1; 50_000]).unwrap();
+    upload.commit().unwrap();
+    holds_to_the_byte(&house, LIMIT);
+}
+
+#[test]
+fn a_file_is_written_in_place_by_one_at_a_time_and_cut_back_when_that_fails() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    house.write("a", b"old").unwrap();
+    let mut first = house.files.write_on(&path("a"), Place::End).unwrap();
+    first.write_all(&[1; 9_000]).unwrap();
+    fails(house.files.write_on(&path("a"), Place::End), ErrorKind::ResourceBusy);
+    drop(first);
+    assert_eq!(house.read("a").unwrap(), b"old");
+    holds_to_the_byte(&house, LIMIT);
+    let mut second = house.files.write_on(&path("a"), Place::End).unwrap();
+    second.write_all(b" and new").unwrap();
+    second.commit().unwrap();
+    assert_eq!(house.read("a").unwrap(), b"old and new");
+    // One that it made itself goes again.
+    drop(house.files.write_on(&path("b"), Place::End).unwrap());
+    fails(house.read("b"), ErrorKind::NotFound);
+    holds_to_the_byte(&house, LIMIT);
+}
+
+#[test]
+fn an_append_to_a_file_that_was_replaced_meanwhile_is_not_acknowledged() {
+    let house = House::new();
+    house.write("a", b"old").unwrap();
+    let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+    upload.write_all(b"lost").unwrap();
+    house.write("a", b"new").unwrap();
+    fails(upload.commit(), ErrorKind::ResourceBusy);
+    assert_eq!(house.read("a").unwrap(), b"new");
+}
+
+#[test]
+fn two_sessions_that_remove_the_same_trees_leave_nothing_staged() {
+    let house = House::new();
+    for _ in 0..100 {
+        for folder in ["d", "d/e0", "d/e1", "d/e2", "d/e3", "d/e0/f", "d/e2/f"] {
+            house.files.make_folder(&path(folder)).unwrap();
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| house.files.remove_tree(&path("d")));
+            for folder in ["d/e0", "d/e1", "d/e2", "d/e3"] {
+                let _ = house.files.remove_tree(&path(folder));
+            }
+        });
+        assert_eq!(house.staged(), 0);
+        assert_eq!(house.used(), 0);
+    }
 }

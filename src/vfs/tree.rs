@@ -193,7 +193,9 @@ pub fn writable(metadata: &Metadata) -> u32 {
     metadata.permissions().mode() & 0o777 | owner
 }
 
-const REREADS: u32 = 1000;
+/// Reading a folder while it shrinks may pass names over, so it is read again; but not for ever, for
+/// another session of the user may still be putting files into it.
+const READS: u32 = 100;
 
 /// Removes the folder `name` of the staging area with all in it, telling `removed` the space of
 /// each thing that went. It does not descend: folders move up into the staging area, one rename
@@ -202,26 +204,39 @@ const REREADS: u32 = 1000;
 pub fn empty(store: &Store, name: Vec<u8>, removed: &mut dyn FnMut(u64)) -> io::Result<()> {
     let mut first_error = Ok(());
     let mut waiting = vec![name];
-    let mut rereads = 0;
     while let Some(name) = waiting.pop() {
-        let emptied = store.staging().child(&name).and_then(|folder| {
-            let mut error = Ok(());
-            for entry in folder.entries()? {
-                if let Err(this) = uproot(store, &folder, &entry?, &mut waiting, removed) {
-                    error = error.and(Err(this));
-                }
+        let mut emptied = Err(ErrorKind::DirectoryNotEmpty.into());
+        for _ in 0..READS {
+            emptied = uproot_all(store, &name, &mut waiting, removed)
+                .and_then(|()| store.staging().remove_folder(&name));
+            match &emptied {
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+                _ => break,
             }
-            error
-        });
-        match emptied.and_then(|()| store.staging().remove_folder(&name)) {
+        }
+        match emptied {
             Ok(()) => removed(blocks(0)),
-            // Reading a folder while it shrinks may pass names over: read it again, but not for
-            // ever, for another session of the user may still be putting files into it.
-            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && rereads < REREADS => {
-                rereads += 1;
-                waiting.push(name);
-            }
+            // Another session of the user, that still has it open, was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => first_error = first_error.and(Err(error)),
+        }
+    }
+    first_error
+}
+
+/// Removes all leaves of a staged folder, and moves its folders up.
+fn uproot_all(
+    store: &Store,
+    name: &[u8],
+    waiting: &mut Vec<Vec<u8>>,
+    removed: &mut dyn FnMut(u64),
+) -> io::Result<()> {
+    let folder = store.staging().child(name)?;
+    let mut first_error = Ok(());
+    for entry in folder.entries()? {
+        match entry.and_then(|entry| uproot(store, &folder, &entry, waiting, removed)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => first_error = first_error.and(Err(error)),
+            _ => {}
         }
     }
     first_error

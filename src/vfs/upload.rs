@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
-use super::folder::{Folder, check_regular};
+use super::folder::{Folder, Id, check_regular, id_of};
 use super::refused;
 use super::space::{Reservation, Space, blocks};
 use super::store::Store;
@@ -32,8 +32,8 @@ pub enum Place {
     At(u64),
 }
 
-/// Content on its way to a name. Dropped before [`Upload::commit`], it leaves nothing behind (or,
-/// appended in place, what has arrived).
+/// Content on its way to a name. Dropped before [`Upload::commit`], it leaves nothing behind; a file
+/// that was written on in place is cut to its former length.
 #[derive(Debug)]
 pub struct Upload {
     file: File,
@@ -50,7 +50,7 @@ pub struct Upload {
 #[derive(Debug)]
 enum Target {
     Temporary { store: Arc<Store>, temporary: Vec<u8>, folder: Folder, name: Vec<u8>, existing: Existing },
-    InPlace,
+    InPlace { id: Id, before: u64, created: bool, folder: Folder, name: Vec<u8> },
     Done,
 }
 
@@ -75,9 +75,10 @@ impl Upload {
         Ok(Upload { file, position: 0, length: 0, counted: blocks(0), reservation, target })
     }
 
+    /// Opens a file to write on in place, or makes it.
     pub(super) fn in_place(
         space: &Arc<Space>,
-        folder: &Folder,
+        folder: Folder,
         name: &[u8],
         place: Place,
     ) -> io::Result<Upload> {
@@ -86,20 +87,24 @@ impl Upload {
             Place::End => options.append(true),
             Place::At(_) => options.write(true),
         };
-        let file = folder.open_file(name, &mut options)?;
-        let length = file.metadata()?.len();
-        let (counted, reservation) = (blocks(length), Reservation::new(Arc::clone(space)));
-        let mut upload =
-            Upload { file, position: length, length, counted, reservation, target: Target::InPlace };
-        upload.seek(place)?;
-        Ok(upload)
-    }
-
-    pub(super) fn seek(&mut self, place: Place) -> io::Result<()> {
+        let mut reservation = Reservation::new(Arc::clone(space));
+        let (file, created) = match folder.open_file(name, &mut options) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                reservation.grow(blocks(0))?;
+                (folder.open_file(name, options.create_new(true))?, true)
+            }
+            opened => (opened?, false),
+        };
+        let metadata = file.metadata()?;
+        let (before, id) = (metadata.len(), id_of(&metadata));
+        space.lock().write_in_place(id)?;
+        let target = Target::InPlace { id, before, created, folder, name: name.to_vec() };
+        let (position, length, counted) = (before, before, blocks(before));
+        let mut upload = Upload { file, position, length, counted, reservation, target };
         if let Place::At(offset) = place {
-            self.position = self.file.seek(SeekFrom::Start(offset))?;
+            upload.position = upload.file.seek(SeekFrom::Start(offset))?;
         }
-        Ok(())
+        Ok(upload)
     }
 
     /// Holds space for `bytes` more, so that content that cannot fit is refused before it is read.
@@ -120,18 +125,28 @@ impl Upload {
         Ok(copied)
     }
 
-    /// The file takes its name.
+    /// The file takes its name. Written in place, it must still bear it: content that went to a
+    /// file which was replaced meanwhile is not there for anybody.
     pub fn commit(mut self) -> io::Result<()> {
         self.settle();
         let space = self.reservation.space();
         let mut state = space.lock();
-        if let Target::Temporary { store, temporary, folder, name, existing } = &self.target {
-            let before = folder.find(name)?;
-            may_take(before.as_ref(), *existing)?;
-            store.staging().rename(temporary, folder, name)?;
-            if let Some(before) = before {
-                state.removed(blocks(before.len()));
+        match &self.target {
+            Target::Temporary { store, temporary, folder, name, existing } => {
+                let before = folder.find(name)?;
+                may_take(before.as_ref(), *existing)?;
+                store.staging().rename(temporary, folder, name)?;
+                if let Some(before) = before {
+                    state.removed(blocks(before.len()));
+                }
             }
+            Target::InPlace { id, folder, name, .. } => {
+                if folder.find(name)?.map(|metadata| id_of(&metadata)) != Some(*id) {
+                    return Err(refused(ErrorKind::ResourceBusy, "it was replaced or removed meanwhile"));
+                }
+                state.written(*id);
+            }
+            Target::Done => {}
         }
         self.target = Target::Done;
         self.reservation.keep(&mut state);
@@ -142,19 +157,13 @@ impl Upload {
     /// from there; over an existing file it is dropped. In place it is there anyway. Says whether
     /// something was kept.
     pub fn keep_partial(mut self) -> bool {
-        match &mut self.target {
-            Target::Temporary { existing, .. } if self.length > 0 => {
-                *existing = Existing::Keep;
-                self.commit().is_ok()
+        if let Target::Temporary { existing, .. } = &mut self.target {
+            *existing = Existing::Keep;
+            if self.length == 0 {
+                return false;
             }
-            Target::Temporary { .. } => false,
-            Target::InPlace | Target::Done => true,
         }
-    }
-
-    /// Whether what is written is there at once, and not only when it is committed.
-    pub fn is_in_place(&self) -> bool {
-        matches!(self.target, Target::InPlace)
+        self.commit().is_ok()
     }
 
     fn advance(&mut self, bytes: u64) {
@@ -185,16 +194,21 @@ impl Write for Upload {
 }
 
 impl Drop for Upload {
+    /// What cannot be undone here is swept at the next start, or found by the next count.
     fn drop(&mut self) {
         match &self.target {
             Target::Temporary { store, temporary, .. } => {
-                // What cannot be removed now is swept at the next start.
                 let _ = store.staging().remove_file(temporary);
             }
-            Target::InPlace => {
-                self.settle();
+            Target::InPlace { id, before, created, folder, name } => {
                 let space = self.reservation.space();
-                self.reservation.keep(&mut space.lock());
+                let mut state = space.lock();
+                let _ = self.file.set_len(*before);
+                let is_ours = |metadata: &Metadata| id_of(metadata) == *id && metadata.len() == 0;
+                if *created && folder.stat(name).is_ok_and(|metadata| is_ours(&metadata)) {
+                    let _ = folder.remove_file(name);
+                }
+                state.written(*id);
             }
             Target::Done => {}
         }
