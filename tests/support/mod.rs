@@ -355,3 +355,96 @@ pub fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
     hex::encode(sha2::Sha256::digest(bytes))
 }
+
+/// How a data connection is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Pasv,
+    Epsv,
+    Port,
+    Eprt,
+}
+
+/// A data connection that was set up, and is or will be open.
+pub enum Data {
+    Open(TcpStream),
+    Waiting(std::net::TcpListener),
+}
+
+impl Data {
+    fn stream(self) -> TcpStream {
+        let stream = match self {
+            Data::Open(stream) => stream,
+            Data::Waiting(listener) => listener.accept().unwrap().0,
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+}
+
+impl Client {
+    /// The port that EPSV opens.
+    pub fn epsv_port(&mut self) -> u16 {
+        let reply = self.expect("EPSV", 229);
+        reply.split('|').nth(3).unwrap().parse().unwrap()
+    }
+
+    pub fn data(&mut self, way: Way) -> Data {
+        let ip = self.stream().local_addr().unwrap().ip();
+        match way {
+            Way::Pasv => {
+                let reply = self.expect("PASV", 227);
+                let numbers = reply.split(['(', ')']).nth(1).unwrap();
+                let numbers: Vec<u16> = numbers.split(',').map(|n| n.parse().unwrap()).collect();
+                assert_eq!(
+                    numbers[..4].iter().map(u16::to_string).collect::<Vec<_>>().join("."),
+                    ip.to_string()
+                );
+                Data::Open(TcpStream::connect((ip, numbers[4] * 256 + numbers[5])).unwrap())
+            }
+            Way::Epsv => {
+                let port = self.epsv_port();
+                Data::Open(TcpStream::connect((ip, port)).unwrap())
+            }
+            Way::Port | Way::Eprt => {
+                let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let line = match way {
+                    Way::Port => {
+                        format!("PORT {},{},{}", ip.to_string().replace('.', ","), port >> 8, port & 255)
+                    }
+                    _ => format!("EPRT |{}|{ip}|{port}|", if ip.is_ipv4() { 1 } else { 2 }),
+                };
+                self.expect(&line, 200);
+                Data::Waiting(listener)
+            }
+        }
+    }
+
+    /// Says `line`, reads the 150 and gives the data connection.
+    #[track_caller]
+    pub fn begin(&mut self, way: Way, line: &str) -> TcpStream {
+        let data = self.data(way);
+        self.expect(line, 150);
+        data.stream()
+    }
+
+    /// A whole download or listing.
+    #[track_caller]
+    pub fn download(&mut self, way: Way, line: &str) -> Vec<u8> {
+        let mut content = Vec::new();
+        self.begin(way, line).read_to_end(&mut content).unwrap();
+        let reply = self.reply();
+        assert!(reply.starts_with("226 "), "{line}: {reply}");
+        content
+    }
+
+    /// A whole upload.
+    #[track_caller]
+    pub fn upload(&mut self, way: Way, line: &str, content: &[u8]) {
+        self.begin(way, line).write_all(content).unwrap();
+        let reply = self.reply();
+        assert!(reply.starts_with("226 "), "{line}: {reply}");
+    }
+}
