@@ -56,8 +56,13 @@ fn every_transfer_word_works_over_every_way_type_and_family() {
                     client.upload(way, "STOR f", b"TWO");
                     assert_eq!(client.get("f").unwrap(), b"one\nTWO\r\nthree\nmore\r\n");
                 }
-                client.begin(way, "STOU").write_all(b"x").unwrap();
-                client.reply();
+                let data = client.data(way);
+                assert_eq!(client.ask("STOU"), "150 FILE: file");
+                data.stream().write_all(b"x").unwrap();
+                assert_eq!(client.reply(), "226 /file stored, 1 bytes.");
+                client.upload(way, "STOU f", b"y");
+                assert_eq!(client.get("f.1").unwrap(), b"y");
+                client.expect("rm f.1", 250);
                 assert!(text(client.download(way, "LIST")).ends_with(" f\r\n"));
                 let mut names: Vec<_> =
                     text(client.download(way, "NLST")).lines().map(str::to_string).collect();
@@ -268,7 +273,7 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
     let port = client.epsv_port();
     let why = format!("nobody connected to port {port} within 1 s; is it closed by a firewall?");
     assert_eq!(client.ask("RETR f"), format!("425 No data connection: {why}"));
-    assert!(server.log().contains(&format!("code=425 ")) && server.log().contains(&format!("why=\"{why}\"")));
+    assert!(server.log().contains("code=425 ") && server.log().contains(&format!("why=\"{why}\"")));
     // Nobody listens there any more, nor where the client said that it would.
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -480,6 +485,41 @@ fn a_failed_retr_leaves_the_data_connection_as_it_was() {
     let mut content = Vec::new();
     stream.read_to_end(&mut content).unwrap();
     assert_eq!(content, b"x");
+}
+
+#[test]
+fn a_camera_that_says_all_at_once_is_answered_completely_before_closing() {
+    let server = Server::start();
+    server.registered("cam");
+    for exists in [false, true] {
+        // Without waiting for the greeting.
+        let mut client = Client::to(server.address());
+        client.send("USER cam\r\nPASS password\r\n\r\nmkd //2026\r\nquit\r\n");
+        let made = if exists { "550 \"/2026\" exists already." } else { "257 \"/2026\" created." };
+        let rest = client.rest();
+        let lines: Vec<_> = rest.lines().collect();
+        assert_eq!((lines.len(), lines[3], lines[4]), (5, made, "221 Goodbye."));
+    }
+}
+
+#[test]
+fn allo_asks_the_quota_and_a_stor_beyond_it_is_552() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::in_folder(dir.path(), &[]);
+    server.registered("alice");
+    let users = server.users().replace("alice:user:-:", "alice:user:16K:");
+    fs::write(dir.path().join("users"), users).unwrap();
+    let mut client = server.connect();
+    client.expect("login alice password", 230);
+    client.expect("ALLO 16384", 200);
+    assert_eq!(client.ask("ALLO 16385"), "552 the quota is used up: 0 of 16384 bytes are taken");
+    client.expect("ALLO 1000", 200);
+    client.upload(Way::Epsv, "STOR small", &[1; 1000]);
+    // Whether the data connection is reset before all is written is a matter of timing.
+    let _ = client.begin(Way::Epsv, "STOR large").write_all(&[1; 1_000_000]);
+    assert!(client.reply().starts_with("552 /large: the quota is used up: "));
+    assert_eq!(client.ask("free"), "211 4096 of 16384 bytes used; 12288 left.");
+    client.upload(Way::Epsv, "STOR exact", &[1; 12_288]);
 }
 
 #[test]

@@ -154,7 +154,10 @@ pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply,
     };
     let upload = files.create(&path, Existing::Keep).map_err(failure(&path))?;
     session.notes.path = Some(path.clone());
-    let bytes = session.receive_data_as(upload, &path, "FILE: ")?;
+    // Exactly in this form, so that programs can read it.
+    let told =
+        if path.parent() == session.folder { path.name().unwrap_or_default().to_vec() } else { path.bytes() };
+    let bytes = session.receive_data_as(upload, &path, &Reply::about(150, "FILE: ", &told, ""))?;
     Ok(Reply::about(226, "", &path.bytes(), &format!(" stored, {bytes} bytes.")))
 }
 

@@ -97,10 +97,8 @@ impl Session {
         Err(reply.into())
     }
 
-    fn announce(&mut self, text: &str, path: &VirtualPath, size: Option<u64>) -> Result<(), Failure> {
-        let size = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
-        let reply = Reply::about(150, text, &path.bytes(), &format!("{size}."));
-        self.say(&reply).and_then(|()| self.control.flush()).map_err(Failure::Lost)
+    fn announce(&mut self, reply: &Reply) -> Result<(), Failure> {
+        self.say(reply).and_then(|()| self.control.flush()).map_err(Failure::Lost)
     }
 
     /// Sends `source` over the data connection, which is closed when this returns. `size` is told to
@@ -113,7 +111,8 @@ impl Session {
         by_hand: &str,
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data(by_hand)?;
-        self.announce("Sending ", path, size)?;
+        let told = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
+        self.announce(&Reply::about(150, "Sending ", &path.bytes(), &format!("{told}.")))?;
         let mut watch = Watch::new();
         let stall = self.place.server.config.stall_timeout;
         let control = &mut self.control;
@@ -134,18 +133,18 @@ impl Session {
     /// Receives the data connection's content into `upload`; when this returns, the connection is
     /// closed and the file in its place. Returns the bytes stored.
     pub fn receive_data(&mut self, upload: Upload, path: &VirtualPath) -> Result<u64, Failure> {
-        self.receive_data_as(upload, path, "Send ")
+        self.receive_data_as(upload, path, &Reply::about(150, "Send ", &path.bytes(), "."))
     }
 
-    /// The same; the 150 begins with `text`, then names the path.
+    /// The same, with a 150 of its own.
     pub fn receive_data_as(
         &mut self,
         mut upload: Upload,
         path: &VirtualPath,
-        text: &str,
+        invitation: &Reply,
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data("put")?;
-        self.announce(text, path, None)?;
+        self.announce(invitation)?;
         let mut watch = Watch::new();
         let stall = self.place.server.config.stall_timeout;
         let ascii = self.settings.ascii;

@@ -372,7 +372,7 @@ pub enum Data {
 }
 
 impl Data {
-    fn stream(self) -> TcpStream {
+    pub fn stream(self) -> TcpStream {
         let stream = match self {
             Data::Open(stream) => stream,
             Data::Waiting(listener) => listener.accept().unwrap().0,
