@@ -22,6 +22,7 @@ mod features;
 mod files;
 mod lists;
 mod rest;
+mod rights;
 mod setup;
 mod words;
 
@@ -271,11 +272,15 @@ fn existing(force: bool) -> Existing {
 /// Runs a command. `Ok` is the reply that follows whatever the command has said already.
 fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Reply, Failure> {
     use Command::*;
-    if command.needs_sign_in() && session.account().is_none() {
+    if !rights::may(session.role(), command.needs()) {
         if let Store(_, Via::Inline(body)) | Append(_, Via::Inline(body)) | Discard(_, body) = command {
             session.will_discard(body);
         }
-        return Err(Reply::new(530, "Sign in first: login NAME PASSWORD").into());
+        return Err(match session.role() {
+            None => Reply::new(530, "Sign in first: login NAME PASSWORD"),
+            Some(_) => Reply::new(550, "This account may not do that."),
+        }
+        .into());
     }
     match command {
         User(name) => accounts::user(session, name),
@@ -346,25 +351,6 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
 }
 
 impl Command {
-    /// Whether it is only for somebody who has signed in.
-    fn needs_sign_in(&self) -> bool {
-        use Command::*;
-        match self {
-            User(_) | Pass(_) | Login(..) | Register { .. } | Reinitialize | WhoAmI => false,
-            Help(_) | SiteHelp | Features | OptionsFacts(_) | OptionsHash(_) | Confirm(_) => false,
-            System | Noop | Quit => false,
-            ChangePassword(..) | Unregister(_) | Free | Status(_) => true,
-            PrintFolder | ChangeFolder(_) | ChangeToParent | List(..) => true,
-            MakeFolder(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) | Touch(_) => true,
-            Copy { .. } | CopyFrom(_) | CopyTo(_) | Rename { .. } | RenameFrom(_) | RenameTo(_) => true,
-            Info(_) | Size(_) | ModificationTime(_) | Hash(_) | HashOnly(_) => true,
-            TimeOrSetTime { .. } | SetTime { .. } | SetMode(..) => true,
-            Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) | Discard(..) => true,
-            Allocate(_) | Restart(_) | Abort => true,
-            Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => true,
-        }
-    }
-
     /// Whether the log tells of it also when it went well: changes and downloads do, and signing
     /// in and out; looking around does not.
     fn is_noted(&self) -> bool {
@@ -418,12 +404,18 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             Ok(Input::Line(line)) => (parse(&line), line),
             Ok(Input::TooLong(start)) => (too_long(&start), start),
             Ok(Input::End) => return Ok("end of input"),
+            Err(error) if error.kind() == ErrorKind::TimedOut && session.is_overdue() => {
+                return overdue(session);
+            }
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 session.say(&Reply::new(421, "Silent for too long; closing."))?;
                 return Ok("idle");
             }
             Err(error) => return Err(error),
         };
+        if session.is_overdue() {
+            return overdue(session);
+        }
         let (reply, bad) = answer(session, parsed, &line)?;
         bad_lines = if bad { bad_lines + 1 } else { 0 };
         if bad_lines == BAD_LINES {
@@ -432,9 +424,19 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
         }
         session.say(&reply)?;
         if session.is_leaving() {
-            return Ok(if reply.code == 221 { "quit" } else { "refused content" });
+            return Ok(match reply.code {
+                221 => "quit",
+                421 => "turned out",
+                _ => "refused content",
+            });
         }
     }
+}
+
+/// Strangers have a time-out of their own, whatever they say in it.
+fn overdue(session: &mut Session) -> io::Result<&'static str> {
+    session.say(&Reply::new(421, "Not signed in in time; closing."))?;
+    Ok("not signed in")
 }
 
 const GREETING: &str = "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.";

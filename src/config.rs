@@ -62,6 +62,19 @@ pub struct Config {
     /// How long a client may be silent between two commands. RFC 1123 §4.1.3.2 asks for at least
     /// five minutes.
     pub idle_timeout: Duration,
+    /// How long a client may take to sign in.
+    pub login_timeout: Duration,
+    /// So many failed sign-ins in a row end a session.
+    pub max_failures: u32,
+    /// Most clients from one address (an IPv6 network of 64 bits counts as one). `None`: half of
+    /// `max_clients`, but no limit for loopback, where all that comes through a tunnel is from.
+    pub max_per_address: Option<usize>,
+    /// Most bytes that an account's folder may take where the users file sets no other limit.
+    pub quota: Option<u64>,
+    /// Whether files and their folders are synced to the disk before an upload is acknowledged.
+    pub sync: bool,
+    /// Whether an upload under a new name that breaks off keeps what has come.
+    pub keep_partial: bool,
     /// How long a peer may take not a single byte of what we send, or send none of what it has
     /// announced. A slow peer that moves is never ended.
     pub stall_timeout: Duration,
@@ -81,6 +94,12 @@ impl Default for Config {
             min_password: 4,
             max_clients: 256,
             idle_timeout: Duration::from_secs(300),
+            login_timeout: Duration::from_secs(60),
+            max_failures: 5,
+            max_per_address: None,
+            quota: None,
+            sync: false,
+            keep_partial: true,
             stall_timeout: Duration::from_secs(60),
             passive_ports: None,
             public_address: None,
@@ -195,6 +214,71 @@ const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "login-timeout",
+        value: "SECONDS",
+        help: "how long a client may take to sign in, 1 to 86400 (60)",
+        set: |config, value| {
+            config.login_timeout = Duration::from_secs(number(value, 1, 86_400)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "max-failures",
+        value: "N",
+        help: "failed sign-ins in a row that end a session, 1 to 1000 (5)",
+        set: |config, value| {
+            config.max_failures = number(value, 1, 1000)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "max-per-address",
+        value: "N",
+        help: "most clients from one address, 1 to 15000 (half of max-clients; no limit for loopback)",
+        set: |config, value| {
+            config.max_per_address = Some(number(value, 1, 15_000)?);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "quota",
+        value: "SIZE",
+        help: "most bytes an account may store, such as 500M, where users sets no other limit (none)",
+        set: |config, value| {
+            config.quota = match value {
+                "none" => None,
+                _ => Some(parse_size(value).ok_or("a size such as 500M, or none")?),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "sync",
+        value: "on|off",
+        help: "sync a file and its folder to the disk before an upload is acknowledged; --sync alone is on (off)",
+        set: |config, value| {
+            config.sync = match value {
+                "on" => true,
+                "off" => false,
+                _ => return Err("on or off".to_string()),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "partial-uploads",
+        value: "keep|discard",
+        help: "what becomes of an upload under a new name that breaks off (keep)",
+        set: |config, value| {
+            config.keep_partial = match value {
+                "keep" => true,
+                "discard" => false,
+                _ => return Err("keep or discard".to_string()),
+            };
+            Ok(())
+        },
+    },
+    Setting {
         name: "stall-timeout",
         value: "SECONDS",
         help: "how long a transfer may stand still, 1 to 86400 (60)",
@@ -268,7 +352,8 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, Mistak
         if name != "config" && setting(name).is_none() {
             return Err(Mistake(format!("unknown flag --{name}; see --help")));
         }
-        let Some(value) = attached.or_else(|| args.next()) else {
+        let bare = (name == "sync" && attached.is_none()).then(|| "on".to_string());
+        let Some(value) = attached.or(bare).or_else(|| args.next()) else {
             return Err(Mistake(format!("--{name} needs a value; see --help")));
         };
         if name == "config" { file = Some(value) } else { given.push((name.to_string(), value)) }
@@ -327,6 +412,21 @@ fn apply(
             .map_err(|wanted| Mistake(format!("{place}{dashes}{name} needs {wanted}, not \"{value}\"")))?;
     }
     Ok(())
+}
+
+/// Bytes from a number with an optional suffix K, M, G or T, powers of 1,024.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.strip_suffix(['K', 'M', 'G', 'T']) {
+        None => (text, 0),
+        Some(digits) if text.ends_with('K') => (digits, 10),
+        Some(digits) if text.ends_with('M') => (digits, 20),
+        Some(digits) if text.ends_with('G') => (digits, 30),
+        Some(digits) => (digits, 40),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// The text of `--help`.

@@ -114,6 +114,15 @@ impl Control {
         })
     }
 
+    /// Sets how long the client may be silent from now on.
+    pub fn set_patience(&mut self, idle: Duration) -> io::Result<()> {
+        if idle != self.idle {
+            self.stream.set_read_timeout(Some(idle))?;
+            self.idle = idle;
+        }
+        Ok(())
+    }
+
     /// The next line. [`ErrorKind::TimedOut`] where it was not complete in time, however slowly
     /// its bytes drip in.
     pub fn read_line(&mut self) -> io::Result<Input> {

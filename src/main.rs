@@ -26,7 +26,7 @@ mod session;
 mod commands;
 
 use std::io::{self, BufRead, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -101,6 +101,9 @@ fn run(config: Config) -> Result<(), String> {
         server.log.write(Line::new("start").with("listen", address.to_string()));
         text.push_str(&format!("listening on {address}\n"));
     }
+    for warning in server.warnings() {
+        server.log.warn(&warning);
+    }
     print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
     thread::scope(|scope| {
         for (_, listener) in &listeners {
@@ -117,7 +120,7 @@ fn accept(server: &Arc<Server>, listener: &TcpListener) {
     let mut warned: Option<Instant> = None;
     loop {
         match listener.accept() {
-            Ok((stream, _)) => admit(server, stream),
+            Ok((stream, peer)) => admit(server, stream, peer),
             Err(error) => {
                 // Peers can bring this about, so it must not fill the log.
                 if warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
@@ -131,24 +134,24 @@ fn accept(server: &Arc<Server>, listener: &TcpListener) {
 }
 
 /// Gives a client a thread, or a 421.
-fn admit(server: &Arc<Server>, stream: TcpStream) {
-    let Some(place) = server.admit() else {
-        return turn_away(server, stream, "Too many clients; try again later.");
+fn admit(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr) {
+    let place = match server.admit(&stream, peer.ip()) {
+        Ok(place) => place,
+        Err(why) => return turn_away(server, stream, peer, why),
     };
-    // The thread takes the socket with it, so a second handle is kept for the case of no thread.
-    let spare = stream.try_clone();
     let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
-    if let Err(error) = builder.spawn(move || guarded(place, |place| serve(stream, place))) {
+    let spawned =
+        builder.spawn(move || guarded(place, |place| commands::serve(Session::new(stream, peer, place)?)));
+    if let Err(error) = spawned {
+        // The client sees the connection end; its place is free again.
         server.log.warn(&format!("cannot start a thread: {error}"));
-        if let Ok(stream) = spare {
-            turn_away(server, stream, "No room for one more client; try again later.");
-        }
     }
 }
 
-fn turn_away(server: &Server, mut stream: TcpStream, why: &str) {
-    let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
-    server.log.write(Line::new("refused").with("peer", peer).number("code", 421));
+fn turn_away(server: &Server, mut stream: TcpStream, peer: SocketAddr, why: &str) {
+    server
+        .log
+        .write(Line::new("refused").with("peer", peer.to_string()).number("code", 421).with("why", why));
     // A fresh socket's buffer takes the line at once; a client that is gone needs none. What it has
     // sent already is read, for closing over it would reset the connection and lose the line.
     let _ = stream.write_all(&Reply::new(421, why).encode());
@@ -165,11 +168,6 @@ fn guarded(place: Place, serve: impl FnOnce(Place) -> io::Result<()>) {
     }
 }
 
-fn serve(stream: TcpStream, place: Place) -> io::Result<()> {
-    let peer = stream.peer_addr()?;
-    commands::serve(Session::new(stream, peer, place)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,11 +177,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { dir: dir.path().to_path_buf(), max_clients: 1, ..Config::default() };
         let server = Arc::new(Server::open(config).unwrap());
-        let place = server.admit().unwrap();
-        assert!(server.admit().is_none());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let admit = || server.admit(&client, address.ip());
+        let place = admit().unwrap();
+        assert!(admit().is_err());
         guarded(place, |_place| panic!("a bug"));
         let log = std::fs::read_to_string(dir.path().join("log.txt")).unwrap();
         assert_eq!(&log[24..], " event=panic session=1\n");
-        assert!(server.admit().is_some());
+        assert!(admit().is_ok());
     }
 }

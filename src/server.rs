@@ -1,17 +1,25 @@
 //! What all sessions share: the settings, the log, the accounts, the working directory, and who is
 //! connected.
+//!
+//! Places are few, and whoever has not signed in is a stranger: strangers cannot take all places,
+//! one address cannot take more than its share, and when places are short the stranger who has been
+//! idling longest gives way, so that nobody who has a password can be locked out by others who do
+//! nothing.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::config::Config;
+use crate::config::{Config, Registration};
 use crate::log::Log;
-use crate::users::Users;
-use crate::vfs::Store;
+use crate::users::{Users, network_of};
+use crate::vfs::{Keeping, Store};
 
 /// The state that lives as long as the server does.
 #[derive(Debug)]
@@ -26,8 +34,25 @@ pub struct Server {
     pub store: Arc<Store>,
     /// Where all of it is, for the owner's eyes.
     pub dir: PathBuf,
-    clients: AtomicUsize,
-    sessions: AtomicU64,
+    clients: Mutex<Clients>,
+}
+
+/// Who is connected.
+#[derive(Debug, Default)]
+struct Clients {
+    last_session: u64,
+    count: usize,
+    by_address: HashMap<IpAddr, usize>,
+    /// Those who have not signed in, oldest first.
+    strangers: BTreeMap<u64, Stranger>,
+    /// Sessions whose place was given to another while they end.
+    given_way: HashSet<u64>,
+}
+
+#[derive(Debug)]
+struct Stranger {
+    since: Instant,
+    stream: TcpStream,
 }
 
 /// Why the server cannot start, in one line for its owner.
@@ -61,27 +86,88 @@ impl Server {
             }
         };
         let log = Arc::new(Log::open(&at("log.txt")).map_err(failed("log.txt"))?);
-        let store = Store::open(&at("workdir"), Arc::clone(&log)).map_err(failed("workdir"))?;
+        let keeping = Keeping { sync: config.sync, partial: config.keep_partial };
+        let store = Store::open(&at("workdir"), keeping, Arc::clone(&log)).map_err(failed("workdir"))?;
         let users = Users::open(&at("users"), &config, Arc::clone(&log)).map_err(failed("users"))?;
-        Ok(Server {
-            config,
-            log,
-            users,
-            store: Arc::new(store),
-            dir,
-            clients: AtomicUsize::new(0),
-            sessions: AtomicU64::new(0),
-        })
+        let store = Arc::new(store);
+        Ok(Server { config, log, users, store, dir, clients: Mutex::default() })
     }
 
-    /// A place for one more client, or `None` where all are taken.
-    pub fn admit(self: &Arc<Server>) -> Option<Place> {
-        let most = self.config.max_clients;
-        self.clients
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < most).then_some(n + 1))
-            .ok()?;
-        let session = self.sessions.fetch_add(1, Ordering::SeqCst) + 1;
-        Some(Place { server: Arc::clone(self), session })
+    /// What the owner should know about these settings, a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let config = &self.config;
+        let is_open = config.registration == Registration::Open;
+        let is_exposed = config.listen.iter().any(|address| !address.ip().to_canonical().is_loopback());
+        let mut warnings = Vec::new();
+        if is_exposed && is_open && config.quota.is_none() {
+            warnings.push(
+                "anybody who can reach this server may create an account and fill the disk: set --registration or --quota"
+                    .to_string(),
+            );
+        }
+        if is_exposed && config.min_password < 8 {
+            let least = config.min_password;
+            warnings.push(format!(
+                "passwords of {least} characters are allowed beyond loopback: set --min-password 8"
+            ));
+        }
+        let mode = fs::metadata(self.dir.join("users")).map_or(0, |metadata| metadata.permissions().mode());
+        if mode & 0o077 != 0 {
+            warnings.push("others on this machine may read the users file: chmod 600 it".to_string());
+        }
+        warnings
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more client, or why there is none.
+    pub fn admit(self: &Arc<Server>, stream: &TcpStream, peer: IpAddr) -> Result<Place, &'static str> {
+        const TOO_MANY: &str = "Too many clients; try again later.";
+        let address = network_of(peer);
+        // A second handle, to end the session from outside while it is a stranger's.
+        let stream = stream.try_clone().map_err(|_| TOO_MANY)?;
+        let mut clients = self.clients();
+        let most = self.most_per_address(address);
+        if clients.by_address.get(&address).is_some_and(|count| *count >= most) {
+            return Err("Too many clients from your address; try again later.");
+        }
+        let cap = self.config.max_clients;
+        let is_short = clients.count >= cap || clients.strangers.len() >= cap - cap / 8;
+        if is_short && !clients.make_way(self.config.login_timeout / 12) {
+            return Err(TOO_MANY);
+        }
+        clients.count += 1;
+        clients.last_session += 1;
+        *clients.by_address.entry(address).or_default() += 1;
+        let session = clients.last_session;
+        clients.strangers.insert(session, Stranger { since: Instant::now(), stream });
+        Ok(Place { server: Arc::clone(self), session, address })
+    }
+
+    fn most_per_address(&self, address: IpAddr) -> usize {
+        match self.config.max_per_address {
+            Some(most) => most,
+            None if address.is_loopback() => usize::MAX,
+            None => self.config.max_clients.div_ceil(2),
+        }
+    }
+}
+
+impl Clients {
+    /// The oldest stranger gives way, if it has had `grace` to sign in.
+    fn make_way(&mut self, grace: Duration) -> bool {
+        let Some(oldest) = self.strangers.first_entry().filter(|entry| entry.get().since.elapsed() >= grace)
+        else {
+            return false;
+        };
+        let (session, stranger) = oldest.remove_entry();
+        // Its thread sees the end of the connection, and goes.
+        let _ = stranger.stream.shutdown(Shutdown::Both);
+        self.count = self.count.saturating_sub(1);
+        self.given_way.insert(session);
+        true
     }
 }
 
@@ -92,10 +178,28 @@ pub struct Place {
     pub server: Arc<Server>,
     /// The number that the log knows this session by.
     pub session: u64,
+    address: IpAddr,
+}
+
+impl Place {
+    /// The client has signed in: it gives way to nobody any more.
+    pub fn is_no_strangers(&self) {
+        self.server.clients().strangers.remove(&self.session);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.server.clients.fetch_sub(1, Ordering::SeqCst);
+        let mut clients = self.server.clients();
+        clients.strangers.remove(&self.session);
+        if !clients.given_way.remove(&self.session) {
+            clients.count = clients.count.saturating_sub(1);
+        }
+        if let Some(count) = clients.by_address.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                clients.by_address.remove(&self.address);
+            }
+        }
     }
 }

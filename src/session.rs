@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::config::DISCARD_LIMIT;
 use crate::control::{Body, Control};
@@ -11,7 +12,7 @@ use crate::listing::FactChoice;
 use crate::log::Line;
 use crate::reply::Reply;
 use crate::server::{Place, Server};
-use crate::users::Record;
+use crate::users::{Quota, Record, Role};
 use crate::vfs::{Vfs, VirtualPath};
 
 mod wire;
@@ -97,6 +98,8 @@ impl From<Reply> for Failure {
 pub struct Account {
     /// The account's name as the users file spells it.
     pub name: String,
+    /// What it may do.
+    pub role: Role,
     /// The account's files.
     pub files: Vfs,
 }
@@ -125,6 +128,10 @@ pub struct Session {
     place: Place,
     // Who and where
     account: Option<Account>,
+    /// Since when nobody is signed in, where nobody is.
+    stranger_since: Instant,
+    /// Failed sign-ins in a row.
+    failures: u32,
     /// The name that USER gave, waiting for its PASS.
     pub claimed_name: Option<Vec<u8>>,
     /// The current folder.
@@ -148,13 +155,17 @@ pub struct Session {
 impl Session {
     /// Begins the session of a client that was given a place.
     pub fn new(stream: TcpStream, peer: SocketAddr, place: Place) -> io::Result<Session> {
-        let control =
-            Control::new(stream, place.server.config.idle_timeout, place.server.config.stall_timeout)?;
+        let control = {
+            let config = &place.server.config;
+            Control::new(stream, config.idle_timeout.min(config.login_timeout), config.stall_timeout)?
+        };
         Ok(Session {
             control,
             peer,
             place,
             account: None,
+            stranger_since: Instant::now(),
+            failures: 0,
             claimed_name: None,
             folder: VirtualPath::root(),
             settings: Settings::default(),
@@ -214,19 +225,45 @@ impl Session {
 
     /// Signs an account in, whose folder was opened: goes to its top.
     pub fn enter(&mut self, record: &Record, files: Vfs) -> io::Result<()> {
-        files.set_quota(record.quota)?;
+        let config = &self.place.server.config;
+        files.set_quota(match record.quota {
+            Quota::Usual => config.quota,
+            Quota::Unlimited => None,
+            Quota::Bytes(bytes) => Some(bytes),
+        })?;
+        self.control.set_patience(config.idle_timeout)?;
+        self.place.is_no_strangers();
+        self.failures = 0;
         self.settings = Settings::default();
-        self.account = Some(Account { name: record.name.clone(), files });
+        self.account = Some(Account { role: record.role, name: record.name.clone(), files });
         self.folder = VirtualPath::root();
         Ok(())
     }
 
     /// Signs out; the connection stays (RFC 959 §4.1.1, REIN).
     pub fn sign_out(&mut self) {
-        self.account = None;
+        if self.account.take().is_some() {
+            self.stranger_since = Instant::now();
+        }
         self.claimed_name = None;
         self.folder = VirtualPath::root();
         self.settings = Settings::default();
+    }
+
+    /// Whether the client has taken too long to sign in.
+    pub fn is_overdue(&self) -> bool {
+        self.account.is_none() && self.stranger_since.elapsed() >= self.place.server.config.login_timeout
+    }
+
+    /// Notes a failed sign-in; true where it was one too many.
+    pub fn fails_too_often(&mut self) -> bool {
+        self.failures += 1;
+        self.failures >= self.place.server.config.max_failures
+    }
+
+    /// What the account may do, of somebody signed in.
+    pub fn role(&self) -> Option<Role> {
+        self.account.as_ref().map(|account| account.role)
     }
 
     /// The account, of somebody signed in.

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,10 +22,16 @@ use crate::config::{Config, Registration};
 use crate::log::Log;
 
 mod hash;
+mod memory;
 mod record;
+mod throttle;
 
 pub use hash::{Password, PasswordHash};
-pub use record::{Record, Role, is_valid_name};
+pub use record::{Quota, Record, Role, is_valid_name};
+pub use throttle::network_of;
+
+use memory::Memory;
+use throttle::Throttle;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -32,8 +39,8 @@ const HEADER: &str = "\
 # The accounts of plainftpd, a line each: NAME:ROLE:QUOTA:HASH
 #
 # NAME   letters, digits, \".\", \"_\" and \"-\", up to 32; compared without case; its folder is workdir/NAME
-# ROLE   user, or disabled (cannot sign in)
-# QUOTA  most bytes its folder may take, with K, M, G or T behind the number if you like; - for no limit
+# ROLE   user; readonly; drop (may put new files there and see nothing); admin (all folders); disabled
+# QUOTA  most bytes its folder may take, such as 500M (K, M, G, T); - for what --quota says; none for no limit
 # HASH   pbkdf2-sha256$ITERATIONS$SALT$HASH; \"plainftpd --hash-password\" makes one
 #
 # A change counts at the next sign-in. A line that is not of this form locks its account.
@@ -72,6 +79,8 @@ pub struct Users {
     min_password: usize,
     iterations: u32,
     gate: Gate,
+    throttle: Throttle,
+    memory: Memory,
     /// Held while this server changes the file; other processes are kept out by the file's lock.
     edits: Mutex<()>,
     log: Arc<Log>,
@@ -98,7 +107,11 @@ struct Stamp {
 
 /// Names in lower case, with their record or `None` where the line is malformed or not the only one.
 #[derive(Debug, Default)]
-struct Index(HashMap<String, Option<Record>>);
+struct Index {
+    records: HashMap<String, Option<Record>>,
+    /// The iterations that most hashes have: what an unknown name must cost.
+    iterations: Option<u32>,
+}
 
 impl Users {
     /// Opens the file at `path`, and creates it with a header that explains it (mode 0600) where
@@ -119,6 +132,8 @@ impl Users {
             min_password: config.min_password,
             iterations: config.hash_iterations,
             gate: Gate::new(thread::available_parallelism().map_or(1, usize::from)),
+            throttle: Throttle::default(),
+            memory: Memory::new()?,
             edits: Mutex::new(()),
             log,
             cache: Mutex::default(),
@@ -138,26 +153,48 @@ impl Users {
         &self,
         name: &[u8],
         password: &Password,
+        from: IpAddr,
         then: impl FnOnce(&Record) -> T,
     ) -> io::Result<Option<(Record, T)>> {
-        let Some(known) = self.verify(name, password)? else { return Ok(None) };
+        let Some(known) = self.verify(name, password, from)? else { return Ok(None) };
         let _turn = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
         let index = self.index()?;
         let record = index.find(name).filter(|record| **record == known);
         Ok(record.map(|record| (record.clone(), then(record))))
     }
 
-    /// The account whose password it is, after the same work for an unknown name.
-    fn verify(&self, name: &[u8], password: &Password) -> io::Result<Option<Record>> {
+    /// The account whose password it is, after the same work for an unknown name, and a longer wait
+    /// after each failure from this address or for this name.
+    fn verify(&self, name: &[u8], password: &Password, from: IpAddr) -> io::Result<Option<Record>> {
         let index = self.index()?;
         let record = index.find(name).filter(|record| record.role != Role::Disabled);
-        let matches = self.matches(record, password);
-        Ok(record.filter(|_| matches).cloned())
+        if let Some(record) = record.filter(|record| self.memory.knows(record, password)) {
+            self.throttle.succeeded(from, name);
+            return Ok(Some(record.clone()));
+        }
+        thread::sleep(self.throttle.delay(from, name));
+        let decoy = PasswordHash::decoy(index.iterations.unwrap_or(self.iterations));
+        let hash = record.map_or(&decoy, |record| &record.hash);
+        let matches = {
+            let _turn = self.gate.enter();
+            hash.matches(password)
+        };
+        match record.filter(|_| matches) {
+            Some(record) => {
+                self.memory.learn(record, password);
+                self.throttle.succeeded(from, name);
+                Ok(Some(record.clone()))
+            }
+            None => {
+                self.throttle.failed(from, name);
+                Ok(None)
+            }
+        }
     }
 
     /// Whether there is an account of this name, able to sign in or not.
     pub fn exists(&self, name: &[u8]) -> io::Result<bool> {
-        Ok(self.index()?.0.contains_key(&key(name)))
+        Ok(self.index()?.records.contains_key(&key(name)))
     }
 
     /// Creates an account. `found` makes its folder, and says false where the name's folder is not
@@ -183,9 +220,9 @@ impl Users {
             return Err(Refusal::NameTaken);
         }
         let hash = self.hash(password)?;
-        let record = Record { name, role: Role::User, quota: None, hash };
+        let record = Record { name, role: Role::User, quota: Quota::Usual, hash };
         self.edit(|text, index| {
-            if index.0.contains_key(&key(record.name.as_bytes())) || !found(&record.name)? {
+            if index.records.contains_key(&key(record.name.as_bytes())) || !found(&record.name)? {
                 return Err(Refusal::NameTaken);
             }
             if text.last().is_some_and(|last| *last != b'\n') {
@@ -198,8 +235,14 @@ impl Users {
     }
 
     /// Gives an account a new password, where `old` is its present one.
-    pub fn change_password(&self, name: &str, old: &Password, new: &Password) -> Result<(), Refusal> {
-        let known = self.verified(name, old)?;
+    pub fn change_password(
+        &self,
+        name: &str,
+        old: &Password,
+        new: &Password,
+        from: IpAddr,
+    ) -> Result<(), Refusal> {
+        let known = self.verified(name, old, from)?;
         let hash = self.hash(new)?;
         self.edit(|text, index| {
             let mut record = unchanged(index, &known)?.clone();
@@ -216,9 +259,10 @@ impl Users {
         &self,
         name: &str,
         password: &Password,
+        from: IpAddr,
         then: impl FnOnce() -> T,
     ) -> Result<T, Refusal> {
-        let known = self.verified(name, password)?;
+        let known = self.verified(name, password, from)?;
         let _locked = self.edit(|text, index| {
             unchanged(index, &known)?;
             replace_line(text, name, None);
@@ -227,8 +271,8 @@ impl Users {
         Ok(then())
     }
 
-    fn verified(&self, name: &str, password: &Password) -> Result<Record, Refusal> {
-        self.verify(name.as_bytes(), password)?.ok_or(Refusal::WrongPassword)
+    fn verified(&self, name: &str, password: &Password, from: IpAddr) -> Result<Record, Refusal> {
+        self.verify(name.as_bytes(), password, from)?.ok_or(Refusal::WrongPassword)
     }
 
     /// The hash of a new password, if it is long enough to become one.
@@ -238,14 +282,6 @@ impl Users {
         }
         let _turn = self.gate.enter();
         Ok(PasswordHash::new(password, self.iterations)?)
-    }
-
-    /// Whether `password` is the record's, after the same work where there is no record.
-    fn matches(&self, record: Option<&Record>, password: &Password) -> bool {
-        let decoy = PasswordHash::decoy(self.iterations);
-        let hash = record.map_or(&decoy, |record| &record.hash);
-        let _turn = self.gate.enter();
-        hash.matches(password) && record.is_some()
     }
 
     /// What the file says now.
@@ -356,12 +392,20 @@ impl Index {
             }
             index.insert(name, record.ok());
         }
-        (Index(index), warnings)
+        let iterations = most_common(index.values().flatten().map(|record| record.hash.iterations()));
+        (Index { records: index, iterations }, warnings)
     }
 
     fn find(&self, name: &[u8]) -> Option<&Record> {
-        self.0.get(&key(name))?.as_ref()
+        self.records.get(&key(name))?.as_ref()
     }
+}
+
+/// The number that is there most often; of several, the largest.
+fn most_common(numbers: impl Iterator<Item = u32>) -> Option<u32> {
+    let mut counts: HashMap<u32, u32> = HashMap::new();
+    numbers.for_each(|number| *counts.entry(number).or_default() += 1);
+    counts.into_iter().max_by_key(|(number, count)| (*count, *number)).map(|(number, _)| number)
 }
 
 /// Names are compared without case.

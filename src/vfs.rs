@@ -24,7 +24,8 @@ mod upload;
 use folder::{Folder, check_regular};
 pub use path::VirtualPath;
 use space::{Space, blocks};
-pub use store::Store;
+use store::STAGING;
+pub use store::{Keeping, Store};
 pub use upload::{Existing, Place, Upload};
 
 /// An error whose text is ours, fit for a reply.
@@ -90,7 +91,16 @@ impl Entry {
 pub struct Vfs {
     root: Folder,
     store: Arc<Store>,
-    space: Arc<Space>,
+    whose: Whose,
+}
+
+/// Whose files they are.
+#[derive(Debug)]
+enum Whose {
+    /// One user's.
+    One(Arc<Space>),
+    /// All users': the root holds a folder for each, and what is changed in it is accounted there.
+    Everybodys,
 }
 
 /// The folder that a walk ended in.
@@ -121,12 +131,39 @@ impl Deref for Walked<'_> {
 }
 
 impl Vfs {
-    fn new(root: Folder, store: Arc<Store>, space: Arc<Space>) -> Vfs {
-        Vfs { root, store, space }
+    fn new(root: Folder, store: Arc<Store>, whose: Whose) -> Vfs {
+        Vfs { root, store, whose }
+    }
+
+    /// The space that a path is accounted in. What lies beside the users' folders is nobody's.
+    fn space(&self, path: &VirtualPath) -> Arc<Space> {
+        match &self.whose {
+            Whose::One(space) => Arc::clone(space),
+            Whose::Everybodys if path.parent().is_root() => Arc::default(),
+            Whose::Everybodys => {
+                let owner = path.names().next().unwrap_or_default();
+                self.store.space_of(&String::from_utf8_lossy(owner))
+            }
+        }
+    }
+
+    /// After an administrator moved or removed the folder of a user: what was counted is no more.
+    fn forget_count(&self, path: &VirtualPath) {
+        if let (Whose::Everybodys, true, Some(name)) = (&self.whose, path.parent().is_root(), path.name()) {
+            self.store.forget_space(&String::from_utf8_lossy(name));
+        }
+    }
+
+    /// Whether the staging area would be entered, which is there for nobody.
+    fn is_hidden(&self, path: &VirtualPath) -> bool {
+        matches!(self.whose, Whose::Everybodys) && path.names().next() == Some(STAGING.as_bytes())
     }
 
     /// Walks to a folder, a handle a component.
     fn folder(&self, path: &VirtualPath) -> io::Result<Walked<'_>> {
+        if self.is_hidden(path) {
+            return Err(ErrorKind::NotFound.into());
+        }
         let mut here = Walked::Root(&self.root);
         for name in path.names() {
             here = Walked::Below(here.child(name)?);
@@ -140,6 +177,9 @@ impl Vfs {
         let Some(name) = path.name() else {
             return Err(refused(ErrorKind::InvalidInput, "that is your own top folder"));
         };
+        if self.is_hidden(path) {
+            return Err(ErrorKind::NotFound.into());
+        }
         let holder = self.folder(&path.parent()).map_err(|error| match error.kind() {
             ErrorKind::NotFound => refused(ErrorKind::NotFound, "no such folder to hold it"),
             ErrorKind::NotADirectory => {
@@ -178,8 +218,10 @@ impl Vfs {
     /// What a folder holds, in no order. What vanishes meanwhile is left out.
     pub fn entries(&self, path: &VirtualPath) -> io::Result<impl Iterator<Item = io::Result<Entry>> + use<>> {
         let entries = self.folder(path)?.entries()?;
-        Ok(entries.filter_map(|entry| {
+        let hides_staging = path.is_root() && matches!(self.whose, Whose::Everybodys);
+        Ok(entries.filter_map(move |entry| {
             let entry = match entry {
+                Ok(entry) if hides_staging && entry.file_name() == STAGING => return None,
                 Ok(entry) => entry,
                 Err(error) => return Some(Err(error)),
             };
@@ -204,14 +246,14 @@ impl Vfs {
 
     fn create_with_mode(&self, path: &VirtualPath, existing: Existing, mode: u32) -> io::Result<Upload> {
         let (holder, name) = self.holder_of_file(path)?;
-        Upload::new(&self.store, &self.space, holder.owned()?, name, existing, mode)
+        Upload::new(&self.store, &self.space(path), holder.owned()?, name, existing, mode)
     }
 
     /// Opens a file to write on in place, at its end or at an offset; where there is none, makes it.
     /// One upload at a time may do so.
     pub fn write_on(&self, path: &VirtualPath, place: Place) -> io::Result<Upload> {
         let (holder, name) = self.holder_of_file(path)?;
-        Upload::in_place(&self.space, holder.owned()?, name, place)
+        Upload::in_place(&self.store, &self.space(path), holder.owned()?, name, place)
     }
 
     /// Gives a file or folder the present time; where there is none, makes an empty file.
@@ -249,66 +291,77 @@ impl Vfs {
             return Err(ErrorKind::AlreadyExists.into());
         }
         let (holder, name) = self.holder(path)?;
-        let mut reservation = space::Reservation::new(Arc::clone(&self.space));
+        let space = self.space(path);
+        let mut reservation = space::Reservation::new(Arc::clone(&space));
         reservation.grow(blocks(0))?;
-        let mut state = self.space.lock();
+        let mut state = space.lock();
         let made = holder.make_folder(name, 0o777);
         if made.is_ok() {
             reservation.keep(&mut state);
         }
         drop(state); // the reservation gives back under the same lock
-        made
+        made.and_then(|()| self.settle(&holder))
+    }
+
+    /// Makes a change of names in a folder last, where the owner wants that.
+    fn settle(&self, folder: &Folder) -> io::Result<()> {
+        if self.store.keeping().sync { folder.open_itself()?.sync_all() } else { Ok(()) }
     }
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VirtualPath) -> io::Result<()> {
         let (holder, name) = self.holder(path)?;
-        let mut state = self.space.lock();
+        let space = self.space(path);
+        let mut state = space.lock();
         holder.remove_folder(name)?;
         state.removed(blocks(0));
-        Ok(())
+        drop(state);
+        self.settle(&holder)
     }
 
     /// Removes a file, or a link itself.
     pub fn remove_file(&self, path: &VirtualPath) -> io::Result<()> {
         let (holder, name) = self.holder_of_file(path)?;
-        let mut state = self.space.lock();
+        let space = self.space(path);
+        let mut state = space.lock();
         let metadata = holder.stat(name)?;
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());
         }
         holder.remove_file(name)?;
         state.removed(blocks(metadata.len()));
-        Ok(())
+        drop(state);
+        self.settle(&holder)
     }
 
     /// Removes a file, or a folder with all in it. The folder leaves the user's sight in one step,
     /// before it is taken apart.
     pub fn remove_tree(&self, path: &VirtualPath) -> io::Result<()> {
         let (holder, name) = self.holder(path)?;
+        let space = self.space(path);
         let fresh = {
-            let mut state = self.space.lock();
+            let mut state = space.lock();
             let metadata = holder.stat(name)?;
             if !metadata.is_dir() {
                 holder.remove_file(name)?;
                 state.removed(blocks(metadata.len()));
-                return Ok(());
+                return self.settle(&holder);
             }
             let fresh = self.store.fresh_name();
             holder.rename(name, self.store.staging(), &fresh)?;
             state.unsettled();
             fresh
         };
-        self.store.remove_staged(fresh, &mut |bytes| self.space.lock().removed(bytes));
-        self.space.lock().settled();
-        Ok(())
+        self.forget_count(path);
+        self.store.remove_staged(fresh, &mut |bytes| space.lock().removed(bytes));
+        space.lock().settled();
+        self.settle(&holder)
     }
 
     /// Gives a file or folder another name.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> io::Result<()> {
         let (from_holder, from_name) = self.holder(from)?;
         let (to_holder, to_name) = self.holder(to)?;
-        let mut state = self.space.lock();
         let metadata = from_holder.stat(from_name)?;
         if from == to {
             return Ok(());
@@ -316,17 +369,35 @@ impl Vfs {
         if to.is_within(from) && metadata.is_dir() {
             return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
         }
-        let before = to_holder.find(to_name)?;
-        if let Some(before) = &before
-            && !(existing == Existing::Replace && before.is_file() && !metadata.is_dir())
+        let (from_space, to_space) = (self.space(from), self.space(to));
+        let changes_hands = !Arc::ptr_eq(&from_space, &to_space);
+        let mut moving = space::Reservation::new(Arc::clone(&to_space));
+        let mut moved = 0;
+        if changes_hands {
+            moved = match metadata.is_dir() {
+                true => tree::count(&from_holder.child(from_name)?)?.saturating_add(blocks(0)),
+                false => blocks(metadata.len()),
+            };
+            moving.grow(moved)?;
+        }
         {
-            return Err(ErrorKind::AlreadyExists.into());
+            let mut state = to_space.lock();
+            let before = to_holder.find(to_name)?;
+            if let Some(before) = &before
+                && !(existing == Existing::Replace && before.is_file() && !metadata.is_dir())
+            {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            from_holder.rename(from_name, &to_holder, to_name)?;
+            if let Some(before) = before {
+                state.removed(blocks(before.len()));
+            }
+            moving.keep(&mut state);
         }
-        from_holder.rename(from_name, &to_holder, to_name)?;
-        if let Some(before) = before {
-            state.removed(blocks(before.len()));
-        }
-        Ok(())
+        from_space.lock().removed(moved);
+        self.forget_count(from);
+        self.forget_count(to);
+        self.settle(&to_holder).and_then(|()| self.settle(&from_holder))
     }
 
     /// Copies a file, or a folder with all in it; the copy appears whole or not at all. Returns the
@@ -349,7 +420,7 @@ impl Vfs {
             if to_holder.find(to_name)?.is_some() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
-            let copy = tree::TreeCopy::new(&self.store, &self.space, &holder.child(name)?)?;
+            let copy = tree::TreeCopy::new(&self.store, &self.space(to), &holder.child(name)?)?;
             return copy.commit(&to_holder, to_name).map(|()| None);
         }
         check_regular(&metadata)?;
@@ -361,17 +432,26 @@ impl Vfs {
 
     /// Fails with [`ErrorKind::QuotaExceeded`] where a new file of `bytes` would not fit.
     pub fn check_room(&self, bytes: u64) -> io::Result<()> {
-        self.space.lock().check(blocks(bytes))
+        match &self.whose {
+            Whose::One(space) => space.lock().check(blocks(bytes)),
+            Whose::Everybodys => Ok(()),
+        }
     }
 
     /// Sets the most bytes that the files may take, and counts them where nobody has yet.
     pub fn set_quota(&self, quota: Option<u64>) -> io::Result<()> {
-        self.space.set_limit(quota, || tree::count(&self.root))
+        match &self.whose {
+            Whose::One(space) => space.set_limit(quota, || tree::count(&self.root)),
+            Whose::Everybodys => Ok(()),
+        }
     }
 
     /// The bytes that the files take, counted anew, and the quota.
     pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
-        self.space.recount(|| tree::count(&self.root))
+        match &self.whose {
+            Whose::One(space) => space.recount(|| tree::count(&self.root)),
+            Whose::Everybodys => Ok((tree::count(&self.root)?, None)),
+        }
     }
 }
 

@@ -51,7 +51,7 @@ fn a_malformed_line_locks_its_account_with_one_warning() {
     client.expect("register mallory wonderland", 553);
     client.expect("login mallory wonderland", 530);
     let log = server.log();
-    let warnings: Vec<_> = log.lines().filter(|line| line.contains("event=warning")).collect();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("users file, line")).collect();
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].ends_with(
         "text=\"users file, line 1: the hash is not of the form pbkdf2-sha256$ITERATIONS$SALT$HASH\""

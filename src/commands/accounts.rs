@@ -4,7 +4,7 @@ use std::io;
 
 use crate::reply::Reply;
 use crate::session::{Failure, Session};
-use crate::users::{Password, Refusal};
+use crate::users::{Password, Refusal, Role};
 
 fn refusal(refusal: Refusal) -> Reply {
     match refusal {
@@ -49,12 +49,18 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
     let was_somebody = session.account().is_some();
     session.sign_out();
     let server = session.server();
-    let signed_in = server.users.sign_in(name, password, |record| server.store.home(&record.name));
+    let signed_in = server.users.sign_in(name, password, session.peer().ip(), |record| {
+        server.store.home(&record.name, record.role == Role::Admin)
+    });
     let (record, home) = match signed_in {
         Ok(Some(signed_in)) => signed_in,
         Ok(None) => {
             if server.users.exists(name).unwrap_or(false) {
                 session.notes.account = Some(String::from_utf8_lossy(name).into_owned());
+            }
+            if session.fails_too_often() {
+                session.leave();
+                return Err(Reply::new(421, "Wrong name or password; too many failures, closing.").into());
             }
             let more = if was_somebody { " You are signed out." } else { "" };
             return Err(Reply::new(530, format!("Wrong name or password.{more}")).into());
@@ -86,7 +92,7 @@ pub fn register(
     let found = |name: &str| server.store.found_home(name);
     let record = server.users.register(name, password, code, found).map_err(refusal)?;
     session.sign_out();
-    let home = server.store.home(&record.name);
+    let home = server.store.home(&record.name, false);
     home.and_then(|files| session.enter(&record, files)).map_err(|error| no_home(session, &error))?;
     let text = format!("Account {} created; you are signed in, in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
@@ -99,7 +105,7 @@ fn own_name(session: &Session) -> String {
 /// `passwd`.
 pub fn change_password(session: &mut Session, old: &Password, new: &Password) -> Result<Reply, Failure> {
     let name = own_name(session);
-    session.server().users.change_password(&name, old, new).map_err(refusal)?;
+    session.server().users.change_password(&name, old, new, session.peer().ip()).map_err(refusal)?;
     Ok(Reply::new(200, "Password changed."))
 }
 
@@ -109,8 +115,10 @@ pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, F
     let name = own_name(session);
     session.notes.account = Some(name.clone());
     let server = session.server();
-    let closed =
-        server.users.unregister(&name, password, || server.store.close_home(&name)).map_err(refusal)?;
+    let closed = server
+        .users
+        .unregister(&name, password, session.peer().ip(), || server.store.close_home(&name))
+        .map_err(refusal)?;
     session.sign_out();
     match closed {
         Ok(remove) => {

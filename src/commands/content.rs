@@ -11,6 +11,7 @@ use crate::vfs::{Existing, Place, VirtualPath};
 use super::Command;
 use super::files::failure;
 use super::rest::Rest;
+use super::rights::{self, Right};
 
 /// `put FILE SIZE`, `put FILE`. The content of a malformed line follows all the same, so the line
 /// is no error here: what follows it must be thrown away.
@@ -119,15 +120,23 @@ pub fn store(
     pending: Pending,
 ) -> Result<Reply, Failure> {
     let path = resolve_before(session, argument, &via)?;
+    // A drop-box takes new files only.
+    let may_replace = rights::may(session.role(), Right::Change);
+    let existing = if may_replace { Existing::Replace } else { Existing::Keep };
     let bytes = match via {
         Via::Inline(body) => {
-            let upload = session.files()?.create(&path, Existing::Replace).map_err(failure(&path));
+            let upload = session.files()?.create(&path, existing).map_err(failure(&path));
             session.receive_inline(upload, body, &path)?
         }
         Via::Data => {
             let offset = offset(pending);
             let upload = match offset {
-                0 => session.files()?.create(&path, Existing::Replace),
+                0 => session.files()?.create(&path, existing),
+                _ if existing == Existing::Keep => {
+                    return Err(
+                        Reply::new(550, "This account may not write into a file that is there.").into()
+                    );
+                }
                 _ if session.settings.ascii => {
                     return Err(Reply::new(504, "REST before STOR works in TYPE I only.").into());
                 }

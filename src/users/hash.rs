@@ -55,6 +55,11 @@ impl PasswordHash {
         PasswordHash { iterations, salt: vec![0; SALT], hash: [0; 32] }
     }
 
+    /// How much work it is to verify.
+    pub fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
     /// Whether `password` has this hash, in a time that does not tell where they differ.
     pub fn matches(&self, password: &Password) -> bool {
         let hash = pbkdf2(&password.0, &self.salt, self.iterations);
@@ -93,13 +98,14 @@ impl fmt::Display for PasswordHash {
 
 /// HMAC-SHA256 with its key already absorbed, so that a message costs two compressions.
 #[derive(Clone)]
-struct Hmac {
+pub struct Hmac {
     inner: Sha256,
     outer: Sha256,
 }
 
 impl Hmac {
-    fn new(key: &[u8]) -> Hmac {
+    /// Absorbs a key of any length.
+    pub fn new(key: &[u8]) -> Hmac {
         let mut block = [0; BLOCK];
         if key.len() > BLOCK {
             block.iter_mut().zip(Sha256::digest(key)).for_each(|(to, from)| *to = from);
@@ -110,7 +116,8 @@ impl Hmac {
         Hmac { inner: padded(0x36), outer: padded(0x5c) }
     }
 
-    fn sign(&self, message: &[&[u8]]) -> [u8; 32] {
+    /// The code of a message that is given in parts.
+    pub fn sign(&self, message: &[&[u8]]) -> [u8; 32] {
         let mut inner = self.inner.clone();
         message.iter().for_each(|part| inner.update(part));
         let mut outer = self.outer.clone();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::parse_size;
+
 use super::hash::PasswordHash;
 
 /// The longest account name in bytes.
@@ -12,8 +14,33 @@ const NAME_LIMIT: usize = 32;
 pub enum Role {
     /// Everything within its own folder.
     User,
+    /// Look and fetch, and change nothing.
+    ReadOnly,
+    /// Put new files and folders there, and neither see nor touch what is there: a drop-box.
+    Drop,
+    /// Everything within the folders of all.
+    Admin,
     /// Nothing: it cannot sign in.
     Disabled,
+}
+
+const ROLES: [(&str, Role); 5] = [
+    ("user", Role::User),
+    ("readonly", Role::ReadOnly),
+    ("drop", Role::Drop),
+    ("admin", Role::Admin),
+    ("disabled", Role::Disabled),
+];
+
+/// What an account's folder may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// What `--quota` says.
+    Usual,
+    /// As much as the disk holds.
+    Unlimited,
+    /// So many bytes.
+    Bytes(u64),
 }
 
 /// An account of the users file.
@@ -23,8 +50,8 @@ pub struct Record {
     pub name: String,
     /// What it may do.
     pub role: Role,
-    /// Most bytes that its folder may take, or no limit.
-    pub quota: Option<u64>,
+    /// What its folder may take.
+    pub quota: Quota,
     /// The password's hash.
     pub hash: PasswordHash,
 }
@@ -51,14 +78,12 @@ impl Record {
         if !is_valid_name(name.as_bytes()) {
             return Err("the name is not of 1 to 32 letters, digits, \".\", \"_\" and \"-\"");
         }
-        let role = match role {
-            "user" => Role::User,
-            "disabled" => Role::Disabled,
-            _ => return Err("the role is not one of user, disabled"),
-        };
+        let role = ROLES.iter().find(|(word, _)| *word == role).map(|(_, role)| *role);
+        let role = role.ok_or("the role is not one of user, readonly, drop, admin, disabled")?;
         let quota = match quota {
-            "-" => None,
-            _ => Some(parse_size(quota).ok_or("the quota is not \"-\" or a size such as 500M")?),
+            "-" => Quota::Usual,
+            "none" => Quota::Unlimited,
+            _ => Quota::Bytes(parse_size(quota).ok_or("the quota is not -, none or a size such as 500M")?),
         };
         Ok(Record { name: name.to_string(), role, quota, hash: PasswordHash::parse(hash)? })
     }
@@ -78,30 +103,14 @@ impl Record {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = match self.role {
-            Role::User => "user",
-            Role::Disabled => "disabled",
+        let role = ROLES.iter().find(|(_, role)| *role == self.role).map_or("disabled", |(word, _)| word);
+        let quota = match self.quota {
+            Quota::Usual => "-".to_string(),
+            Quota::Unlimited => "none".to_string(),
+            Quota::Bytes(bytes) => bytes.to_string(),
         };
-        match self.quota {
-            None => write!(f, "{}:{role}:-:{}", self.name, self.hash),
-            Some(quota) => write!(f, "{}:{role}:{quota}:{}", self.name, self.hash),
-        }
+        write!(f, "{}:{role}:{quota}:{}", self.name, self.hash)
     }
-}
-
-/// Bytes from a number with an optional suffix K, M, G or T, powers of 1,024.
-fn parse_size(text: &str) -> Option<u64> {
-    let (digits, shift) = match text.strip_suffix(['K', 'M', 'G', 'T']) {
-        None => (text, 0),
-        Some(digits) if text.ends_with('K') => (digits, 10),
-        Some(digits) if text.ends_with('M') => (digits, 20),
-        Some(digits) if text.ends_with('G') => (digits, 30),
-        Some(digits) => (digits, 40),
-    };
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -113,11 +122,17 @@ mod tests {
 
     #[test]
     fn a_record_survives_its_text_form() {
-        for line in [format!("alice:user:-:{HASH}"), format!("Bob.2_x-y:disabled:4096:{HASH}")] {
+        for line in [
+            format!("alice:user:-:{HASH}"),
+            format!("Bob.2_x-y:disabled:4096:{HASH}"),
+            format!("c:readonly:none:{HASH}"),
+            format!("d:drop:0:{HASH}"),
+            format!("e:admin:-:{HASH}"),
+        ] {
             assert_eq!(Record::parse(line.as_bytes()).unwrap().to_string(), line);
         }
         let record = Record::parse(format!("a:user:3M:{HASH}").as_bytes()).unwrap();
-        assert_eq!(record.quota, Some(3 * 1024 * 1024));
+        assert_eq!(record.quota, Quota::Bytes(3 * 1024 * 1024));
     }
 
     #[test]

@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 struct Place {
     dir: tempfile::TempDir,
 }
@@ -48,7 +50,7 @@ fn line(name: &str, secret: &str) -> String {
 }
 
 fn signs_in(users: &Users, name: &str, secret: &str) -> Option<String> {
-    users.sign_in(name.as_bytes(), &password(secret), |_| ()).unwrap().map(|(record, ())| record.name)
+    users.sign_in(name.as_bytes(), &password(secret), HERE, |_| ()).unwrap().map(|(record, ())| record.name)
 }
 
 #[test]
@@ -83,8 +85,8 @@ fn comments_unknown_lines_and_the_mode_survive_every_change() {
     let users = place.users();
     register(&users, "alice", "wonderland").unwrap();
     register(&users, "bob", "builder").unwrap();
-    users.change_password("alice", &password("wonderland"), &password("looking-glass")).unwrap();
-    users.unregister("bob", &password("builder"), || ()).unwrap();
+    users.change_password("alice", &password("wonderland"), &password("looking-glass"), HERE).unwrap();
+    users.unregister("bob", &password("builder"), HERE, || ()).unwrap();
     let text = fs::read(place.path()).unwrap();
     let alice = text.strip_prefix(&odd[..]).unwrap();
     assert!(alice.starts_with(b"\nalice:user:-:"));
@@ -186,12 +188,15 @@ fn the_old_password_is_needed_for_a_change() {
     let place = Place::new();
     let users = place.users();
     register(&users, "alice", "wonderland").unwrap();
-    let change = |old, new| users.change_password("alice", &password(old), &password(new));
+    let change = |old, new| users.change_password("alice", &password(old), &password(new), HERE);
     assert!(matches!(change("wrong", "looking-glass"), Err(Refusal::WrongPassword)));
     assert!(matches!(change("wonderland", "abc"), Err(Refusal::ShortPassword(4))));
-    assert!(matches!(users.unregister("alice", &password("wrong"), || ()), Err(Refusal::WrongPassword)));
+    assert!(matches!(
+        users.unregister("alice", &password("wrong"), HERE, || ()),
+        Err(Refusal::WrongPassword)
+    ));
     assert_eq!(signs_in(&users, "alice", "wonderland").as_deref(), Some("alice"));
-    users.unregister("alice", &password("wonderland"), || ()).unwrap();
+    users.unregister("alice", &password("wonderland"), HERE, || ()).unwrap();
     assert_eq!(place.text(), HEADER);
 }
 
@@ -243,7 +248,7 @@ fn a_byte_order_mark_hides_no_account() {
     let users = place.users();
     assert!(matches!(register(&users, "carol", "dancing"), Err(Refusal::NameTaken)));
     assert_eq!(signs_in(&users, "carol", "singing").as_deref(), Some("carol"));
-    users.unregister("carol", &password("singing"), || ()).unwrap();
+    users.unregister("carol", &password("singing"), HERE, || ()).unwrap();
     assert_eq!(place.text(), "");
 }
 
@@ -267,4 +272,37 @@ fn an_account_that_goes_while_its_password_is_hashed_is_not_entered() {
         signing_in.join().unwrap()
     });
     assert_eq!(entered, None);
+}
+
+#[test]
+fn a_password_that_was_right_needs_no_second_hashing_until_its_record_changes() {
+    let place = Place::new();
+    let users = place.users();
+    register(&users, "alice", "wonderland").unwrap();
+    assert!(signs_in(&users, "alice", "wonderland").is_some());
+    // With every turn at hashing taken, only what is remembered can sign in.
+    let places = *users.gate.free.lock().unwrap();
+    let turns: Vec<_> = (0..places).map(|_| users.gate.enter()).collect();
+    assert!(signs_in(&users, "ALICE", "wonderland").is_some());
+    let index = users.index().unwrap();
+    let record = index.find(b"alice").unwrap();
+    assert!(!users.memory.knows(record, &password("wonderlanD")));
+    assert!(!users.memory.knows(record, &password("")));
+    let changed = Record { quota: Quota::Bytes(1), ..record.clone() };
+    assert!(!users.memory.knows(&changed, &password("wonderland")));
+    drop(turns);
+    users.change_password("alice", &password("wonderland"), &password("looking-glass"), HERE).unwrap();
+    assert_eq!(signs_in(&users, "alice", "wonderland"), None);
+}
+
+#[test]
+fn an_unknown_name_costs_the_iterations_that_accounts_have() {
+    let place = Place::new();
+    fs::write(
+        place.path(),
+        line("a", "aaaa") + &line("b", "bbbb") + &line("c", "cccc").replace("$2$", "$7$"),
+    )
+    .unwrap();
+    assert_eq!(place.users().index().unwrap().iterations, Some(2));
+    assert_eq!(most_common([3, 9, 3, 9].into_iter()), Some(9));
 }

@@ -14,10 +14,19 @@ use crate::log::Log;
 
 use super::folder::Folder;
 use super::space::Space;
-use super::{Vfs, refused, tree};
+use super::{Vfs, Whose, refused, tree};
 
 /// No account's name begins with a dot, so nobody's folder is this.
-const STAGING: &str = ".staging";
+pub(super) const STAGING: &str = ".staging";
+
+/// How files are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeping {
+    /// A file and its folder are synced before the change is acknowledged.
+    pub sync: bool,
+    /// An upload under a new name that breaks off keeps what has come.
+    pub partial: bool,
+}
 
 /// The open working directory. One server at a time has it.
 #[derive(Debug)]
@@ -26,6 +35,7 @@ pub struct Store {
     staging: Folder,
     next: AtomicU64,
     spaces: Mutex<HashMap<String, Arc<Space>>>,
+    keeping: Keeping,
     log: Arc<Log>,
     _locked: File,
 }
@@ -33,7 +43,7 @@ pub struct Store {
 impl Store {
     /// Opens `path`, which is made where it is missing, and sweeps what an earlier server left in
     /// the staging area. Fails with [`ErrorKind::ResourceBusy`] while another server has it.
-    pub fn open(path: &Path, log: Arc<Log>) -> io::Result<Store> {
+    pub fn open(path: &Path, keeping: Keeping, log: Arc<Log>) -> io::Result<Store> {
         make(path, 0o755)?;
         make(&path.join(STAGING), 0o700)?;
         let workdir = Folder::open(path)?;
@@ -49,6 +59,7 @@ impl Store {
             staging,
             next: AtomicU64::new(0),
             spaces: Mutex::default(),
+            keeping,
             log,
             _locked: locked,
         };
@@ -70,6 +81,10 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn keeping(&self) -> Keeping {
+        self.keeping
     }
 
     pub(super) fn staging(&self) -> &Folder {
@@ -96,16 +111,24 @@ impl Store {
 
     /// The folder of an account, made where it is missing. Before the files can be used under a
     /// quota, [`Vfs::set_quota`] must have counted them.
-    pub fn home(self: &Arc<Store>, name: &str) -> io::Result<Vfs> {
+    ///
+    /// An administrator's is the working directory itself, with everybody's folders in it.
+    pub fn home(self: &Arc<Store>, name: &str, is_admin: bool) -> io::Result<Vfs> {
+        if is_admin {
+            return Ok(Vfs::new(self.workdir.again()?, Arc::clone(self), Whose::Everybodys));
+        }
         let bytes = name.as_bytes();
         match self.workdir.make_folder(bytes, 0o755) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
         let root = self.workdir.child(bytes)?;
-        let mut spaces = self.spaces();
-        let space = Arc::clone(spaces.entry(name.to_string()).or_default());
-        Ok(Vfs::new(root, Arc::clone(self), space))
+        Ok(Vfs::new(root, Arc::clone(self), Whose::One(self.space_of(name))))
+    }
+
+    /// The account of space of one user.
+    pub(super) fn space_of(&self, name: &str) -> Arc<Space> {
+        Arc::clone(self.spaces().entry(name.to_string()).or_default())
     }
 
     /// Makes the folder of a new account. False where one stands there with something in it: that
@@ -133,6 +156,11 @@ impl Store {
         self.workdir.rename(name.as_bytes(), &self.staging, &fresh)?;
         self.spaces().remove(name);
         Ok(move || self.remove_staged(fresh, &mut |_| {}))
+    }
+
+    /// Forgets what was counted for one user; the next sign-in counts anew.
+    pub(super) fn forget_space(&self, name: &str) {
+        self.spaces().remove(name);
     }
 
     fn spaces(&self) -> MutexGuard<'_, HashMap<String, Arc<Space>>> {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::log::Log;
 
+const KEEPING: Keeping = Keeping { sync: false, partial: true };
+
 /// A working directory with the folder of `alice`, beside a secret that is nobody's.
 struct House {
     dir: tempfile::TempDir,
@@ -22,7 +24,7 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("secret"), "secret").unwrap();
         let store = Arc::new(open_store(dir.path()).unwrap());
-        let files = store.home("alice").unwrap();
+        let files = store.home("alice", false).unwrap();
         files.set_quota(quota).unwrap();
         House { dir, store, files }
     }
@@ -33,6 +35,10 @@ impl House {
 
     fn staged(&self) -> usize {
         fs::read_dir(self.dir.path().join("workdir/.staging")).unwrap().count()
+    }
+
+    fn space(&self) -> Arc<Space> {
+        self.files.space(&path("x"))
     }
 
     fn used(&self) -> u64 {
@@ -53,7 +59,7 @@ impl House {
 }
 
 fn open_store(dir: &std::path::Path) -> io::Result<Store> {
-    Store::open(&dir.join("workdir"), Arc::new(Log::open(&dir.join("log.txt")).unwrap()))
+    Store::open(&dir.join("workdir"), KEEPING, Arc::new(Log::open(&dir.join("log.txt")).unwrap()))
 }
 
 fn path(text: &str) -> VirtualPath {
@@ -327,7 +333,7 @@ fn a_session_keeps_its_own_root_when_the_name_goes_to_somebody_else() {
     assert!(!house.store.found_home("alice").unwrap());
     house.store.close_home("alice").unwrap()();
     assert!(house.store.found_home("alice").unwrap());
-    let second = house.store.home("alice").unwrap();
+    let second = house.store.home("alice", false).unwrap();
     second.create(&path("b"), Existing::Keep).unwrap().commit().unwrap();
     fails(house.read("b"), ErrorKind::NotFound);
     assert!(house.write("c", b"x").is_err());
@@ -351,12 +357,12 @@ fn a_quota_is_kept_by_every_way_to_grow() {
     append.write_all(&[1; 4095]).unwrap();
     fails(append.write_all(&[1]), ErrorKind::QuotaExceeded);
     append.commit().unwrap();
-    let counted = house.files.space.lock().check(0).is_ok();
-    assert!(counted && house.files.space.lock().check(1).is_err());
+    let counted = house.space().lock().check(0).is_ok();
+    assert!(counted && house.space().lock().check(1).is_err());
     assert_eq!(house.staged(), 0);
     house.files.remove_tree(&path("d")).unwrap();
-    assert!(house.files.space.lock().check(2 * 4096).is_ok());
-    assert!(house.files.space.lock().check(2 * 4096 + 1).is_err());
+    assert!(house.space().lock().check(2 * 4096).is_ok());
+    assert!(house.space().lock().check(2 * 4096 + 1).is_err());
     assert_eq!(house.used(), 3 * 4096);
 }
 
@@ -370,14 +376,14 @@ fn writing_on_in_place_at_an_offset_counts_what_the_file_grows_by() {
     upload.commit().unwrap();
     let content = house.read("a").unwrap();
     assert_eq!((content.len(), content[4989], content[4990], content[5000]), (8192, 1, 2, 3));
-    assert!(house.files.space.lock().check(2 * 4096).is_ok());
-    assert!(house.files.space.lock().check(2 * 4096 + 1).is_err());
+    assert!(house.space().lock().check(2 * 4096).is_ok());
+    assert!(house.space().lock().check(2 * 4096 + 1).is_err());
     // A hole counts as the file's length says.
     let mut upload = house.files.write_on(&path("b"), Place::At(4096)).unwrap();
     upload.write_all(b"x").unwrap();
     upload.commit().unwrap();
-    assert!(house.files.space.lock().check(0).is_ok());
-    assert!(house.files.space.lock().check(1).is_err());
+    assert!(house.space().lock().check(0).is_ok());
+    assert!(house.space().lock().check(1).is_err());
     assert_eq!(house.read("b").unwrap(), [&[0; 4096][..], b"x"].concat());
 }
 
@@ -415,7 +421,7 @@ fn an_empty_folder_is_not_handed_on_but_made_anew() {
     let house = House::new();
     // Its account was removed by an editor while a session has it open.
     assert!(house.store.found_home("alice").unwrap());
-    let second = house.store.home("alice").unwrap();
+    let second = house.store.home("alice", false).unwrap();
     second.make_folder(&path("secret")).unwrap();
     fails(house.files.entry(&path("secret")), ErrorKind::NotFound);
     assert!(house.files.make_folder(&path("mine")).is_err());
@@ -425,8 +431,8 @@ fn an_empty_folder_is_not_handed_on_but_made_anew() {
 #[track_caller]
 fn holds_to_the_byte(house: &House, limit: u64) {
     let left = limit - tree::count(&house.files.root).unwrap();
-    assert!(house.files.space.lock().check(left).is_ok(), "counted too much");
-    assert!(house.files.space.lock().check(left + 1).is_err(), "counted too little");
+    assert!(house.space().lock().check(left).is_ok(), "counted too much");
+    assert!(house.space().lock().check(left + 1).is_err(), "counted too little");
 }
 
 #[test]

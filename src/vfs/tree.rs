@@ -114,8 +114,14 @@ impl TreeCopy {
         store.staging().make_folder(&temporary, writable(&source.metadata()?))?;
         let there = store.staging().child(&temporary)?;
         let mut copy = TreeCopy { store: Arc::clone(store), temporary: Some(temporary), reservation };
-        let mut copier = Copier { there, above: Vec::new(), reservation: &mut copy.reservation };
+        let mut copier = Copier {
+            sync: store.keeping().sync,
+            there,
+            above: Vec::new(),
+            reservation: &mut copy.reservation,
+        };
         walk(source, &mut copier)?;
+        copier.leave()?; // the top, too, is synced where that is wanted
         Ok(copy)
     }
 
@@ -131,7 +137,8 @@ impl TreeCopy {
             self.temporary = None;
         }
         self.reservation.keep(&mut state);
-        Ok(())
+        drop(state);
+        if self.store.keeping().sync { folder.open_itself()?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -145,6 +152,7 @@ impl Drop for TreeCopy {
 }
 
 struct Copier<'r> {
+    sync: bool,
     there: Folder,
     above: Vec<Id>,
     reservation: &'r mut Reservation,
@@ -161,7 +169,7 @@ impl Visitor for Copier<'_> {
         let mut from = folder.open_file(name.as_bytes(), OpenOptions::new().read(true))?;
         let mut to = create(&self.there, name.as_bytes(), metadata)?;
         io::copy(&mut io::Read::take(&mut from, metadata.len()), &mut to)?;
-        Ok(())
+        if self.sync { to.sync_all() } else { Ok(()) }
     }
 
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
@@ -173,6 +181,9 @@ impl Visitor for Copier<'_> {
     }
 
     fn leave(&mut self) -> io::Result<()> {
+        if self.sync {
+            self.there.open_itself()?.sync_all()?;
+        }
         if let Some(above) = self.above.pop() {
             self.there = self.there.parent(above)?;
         }

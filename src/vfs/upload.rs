@@ -50,7 +50,7 @@ pub struct Upload {
 #[derive(Debug)]
 enum Target {
     Temporary { store: Arc<Store>, temporary: Vec<u8>, folder: Folder, name: Vec<u8>, existing: Existing },
-    InPlace { id: Id, before: u64, created: bool, folder: Folder, name: Vec<u8> },
+    InPlace { store: Arc<Store>, id: Id, before: u64, created: bool, folder: Folder, name: Vec<u8> },
     Done,
 }
 
@@ -64,19 +64,19 @@ impl Upload {
         mode: u32,
     ) -> io::Result<Upload> {
         may_take(folder.find(name)?.as_ref(), existing)?;
-        let mut reservation = Reservation::new(Arc::clone(space));
-        reservation.grow(blocks(0))?;
+        let reservation = Reservation::new(Arc::clone(space));
         let temporary = store.fresh_name();
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         let file = store.staging().open_file(&temporary, &mut options)?;
         let (store, name) = (Arc::clone(store), name.to_vec());
         let target = Target::Temporary { store, temporary, folder, name, existing };
-        Ok(Upload { file, position: 0, length: 0, counted: blocks(0), reservation, target })
+        Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target })
     }
 
     /// Opens a file to write on in place, or makes it.
     pub(super) fn in_place(
+        store: &Arc<Store>,
         space: &Arc<Space>,
         folder: Folder,
         name: &[u8],
@@ -98,7 +98,8 @@ impl Upload {
         let metadata = file.metadata()?;
         let (before, id) = (metadata.len(), id_of(&metadata));
         space.lock().write_in_place(id)?;
-        let target = Target::InPlace { id, before, created, folder, name: name.to_vec() };
+        let target =
+            Target::InPlace { store: Arc::clone(store), id, before, created, folder, name: name.to_vec() };
         let (position, length, counted) = (before, before, blocks(before));
         let mut upload = Upload { file, position, length, counted, reservation, target };
         if let Place::At(offset) = place {
@@ -128,7 +129,15 @@ impl Upload {
     /// The file takes its name. Written in place, it must still bear it: content that went to a
     /// file which was replaced meanwhile is not there for anybody.
     pub fn commit(mut self) -> io::Result<()> {
+        self.expect(0)?; // an empty file counts, too
         self.settle();
+        let sync = match &self.target {
+            Target::Temporary { store, .. } | Target::InPlace { store, .. } => store.keeping().sync,
+            Target::Done => false,
+        };
+        if sync {
+            self.file.sync_all()?;
+        }
         let space = self.reservation.space();
         let mut state = space.lock();
         match &self.target {
@@ -148,18 +157,24 @@ impl Upload {
             }
             Target::Done => {}
         }
-        self.target = Target::Done;
+        let target = std::mem::replace(&mut self.target, Target::Done);
         self.reservation.keep(&mut state);
-        Ok(())
+        drop(state);
+        match target {
+            Target::Temporary { folder, .. } | Target::InPlace { folder, .. } if sync => {
+                folder.open_itself()?.sync_all()
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The content broke off. Under a new name what has come is kept, so that the client can go on
     /// from there; over an existing file it is dropped. In place it is there anyway. Says whether
     /// something was kept.
     pub fn keep_partial(mut self) -> bool {
-        if let Target::Temporary { existing, .. } = &mut self.target {
+        if let Target::Temporary { existing, store, .. } = &mut self.target {
             *existing = Existing::Keep;
-            if self.length == 0 {
+            if self.length == 0 || !store.keeping().partial {
                 return false;
             }
         }
@@ -200,7 +215,7 @@ impl Drop for Upload {
             Target::Temporary { store, temporary, .. } => {
                 let _ = store.staging().remove_file(temporary);
             }
-            Target::InPlace { id, before, created, folder, name } => {
+            Target::InPlace { id, before, created, folder, name, .. } => {
                 let space = self.reservation.space();
                 let mut state = space.lock();
                 let _ = self.file.set_len(*before);

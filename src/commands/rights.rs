@@ -1,0 +1,133 @@
+//! What each command needs, and what each role may: one table, asked in one place.
+
+use crate::users::Role;
+
+use super::Command;
+
+/// What a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Nothing: it is for strangers too.
+    Nothing,
+    /// To be signed in.
+    SignedIn,
+    /// To see what is there: names, sizes, times, content.
+    Read,
+    /// To put new things there.
+    Add,
+    /// To change or remove what is there.
+    Change,
+    /// To be the one person whose account it is.
+    Own,
+}
+
+/// Rows are roles, columns what they may beside being signed in.
+const MAY: [(Role, &[Right]); 5] = [
+    (Role::User, &[Right::Read, Right::Add, Right::Change, Right::Own]),
+    // An account for guests: whoever has it must not lock the others out.
+    (Role::ReadOnly, &[Right::Read]),
+    (Role::Drop, &[Right::Add]),
+    // Its folder is everybody's; the account itself is the owner's to remove.
+    (Role::Admin, &[Right::Read, Right::Add, Right::Change]),
+    (Role::Disabled, &[]),
+];
+
+/// Whether a role, or a stranger, may do what needs this right.
+pub fn may(role: Option<Role>, right: Right) -> bool {
+    match (role, right) {
+        (_, Right::Nothing) => true,
+        (None, _) => false,
+        (Some(role), Right::SignedIn) => role != Role::Disabled,
+        (Some(role), right) => MAY.iter().any(|(row, rights)| *row == role && rights.contains(&right)),
+    }
+}
+
+impl Command {
+    /// What it needs.
+    pub fn needs(&self) -> Right {
+        use Command::*;
+        match self {
+            User(_) | Pass(_) | Login(..) | Register { .. } | Reinitialize | WhoAmI => Right::Nothing,
+            Help(_) | SiteHelp | Features | OptionsFacts(_) | OptionsHash(_) | Confirm(_) => Right::Nothing,
+            System | Noop | Quit => Right::Nothing,
+
+            PrintFolder | ChangeFolder(_) | ChangeToParent | Free | Status(None) => Right::SignedIn,
+            Allocate(_) | Restart(_) | Abort => Right::SignedIn,
+            Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => Right::SignedIn,
+
+            List(..) | Status(Some(_)) | Info(_) | Size(_) | ModificationTime(_) => Right::Read,
+            Hash(_) | HashOnly(_) | Retrieve(..) => Right::Read,
+
+            // Over an existing name a drop-box refuses them, where they run.
+            Store(..) | StoreUnique(_) | MakeFolder(_) | Discard(..) => Right::Add,
+
+            Append(..) | Touch(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => Right::Change,
+            Copy { .. } | CopyFrom(_) | CopyTo(_) => Right::Change,
+            Rename { .. } | RenameFrom(_) | RenameTo(_) => Right::Change,
+            TimeOrSetTime { .. } | SetTime { .. } | SetMode(..) => Right::Change,
+
+            ChangePassword(..) | Unregister(_) => Right::Own,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{parse, words};
+    use super::*;
+
+    /// Every word's example, with what it needs; `-` for what is refused to everybody.
+    const NEEDS: &str = "\
+        register:nothing login:nothing logout:nothing whoami:nothing help:nothing quit:nothing \
+        USER:nothing PASS:nothing REIN:nothing FEAT:nothing OPTS:nothing CLNT:nothing LANG:nothing SYST:nothing \
+        NOOP:nothing SITE:nothing SITE_HELP:nothing SITE_REGISTER:nothing \
+        free:signed pwd:signed cd:signed CWD:signed CDUP:signed TYPE:signed PASV:signed EPSV:signed PORT:signed \
+        EPRT:signed REST:signed ALLO:signed ABOR:signed MODE:nothing STRU:nothing \
+        ls:read info:read hash:read get:read SIZE:read MDTM:read XSHA256:read LIST:read NLST:read MLSD:read \
+        MLST:read STAT:read RETR:read \
+        mkdir:add put:add write:add MKD:add STOR:add STOU:add \
+        rmdir:change rm:change touch:change cp:change mv:change append:change RMD:change DELE:change RNFR:change \
+        RNTO:change MFMT:change APPE:change SITE_CPFR:change SITE_CPTO:change SITE_COPY:change SITE_RMDIR:change \
+        SITE_CHMOD:change SITE_UTIME:change \
+        passwd:own unregister:own SITE_PASSWD:own SITE_UNREGISTER:own \
+        ACCT:- SMNT:- AUTH:- HOST:-";
+
+    fn right_named(name: &str) -> Right {
+        match name {
+            "nothing" => Right::Nothing,
+            "signed" => Right::SignedIn,
+            "read" => Right::Read,
+            "add" => Right::Add,
+            "change" => Right::Change,
+            "own" => Right::Own,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn every_word_needs_what_is_written_here_and_every_role_may_what_it_should() {
+        let needs: Vec<_> = NEEDS.split_whitespace().map(|pair| pair.split_once(':').unwrap()).collect();
+        assert_eq!(needs.len(), words::WORDS.len());
+        for word in words::WORDS {
+            let name = word.name.replace(' ', "_");
+            let (_, right) =
+                needs.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}"));
+            let Ok(command) = parse(word.example.as_bytes()) else {
+                assert_eq!(*right, "-", "{name}");
+                continue;
+            };
+            assert_eq!(command.needs(), right_named(right), "{name}");
+            for (role, allowed) in [
+                (None, "nothing"),
+                (Some(Role::Disabled), "nothing"),
+                (Some(Role::ReadOnly), "nothing signed read"),
+                (Some(Role::Drop), "nothing signed add"),
+                (Some(Role::Admin), "nothing signed read add change"),
+                (Some(Role::User), "nothing signed read add change own"),
+            ] {
+                let expected = allowed.split(' ').any(|allowed| allowed == *right);
+                assert_eq!(may(role, command.needs()), expected, "{role:?} {name}");
+            }
+        }
+    }
+}

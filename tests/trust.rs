@@ -1,0 +1,420 @@
+//! Roles, quotas, sign-in and places: who may do what, how much, and how often.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::{Client, Server, Way, has_program};
+
+/// Changes the line of `name` in the users file, as an editor would.
+fn edit(server: &Server, name: &str, fields: &str) {
+    let line = |line: &str| match line.strip_prefix(&format!("{name}:")) {
+        Some(rest) => format!("{name}:{fields}:{}\n", rest.splitn(3, ':').nth(2).unwrap()),
+        None => format!("{line}\n"),
+    };
+    let users: String = server.users().lines().map(line).collect();
+    fs::write(server.dir().join("users"), users).unwrap();
+}
+
+fn with_role(server: &Server, name: &str, role: &str) -> Client {
+    let mut client = server.registered(name);
+    client.put("f", b"content");
+    client.expect("mkdir d", 257);
+    edit(server, name, &format!("{role}:-"));
+    let mut client = server.connect();
+    client.expect(&format!("login {name} password"), 230);
+    client
+}
+
+const REFUSED: &str = "550 This account may not do that.";
+
+#[test]
+fn a_readonly_account_looks_and_fetches_and_changes_nothing() {
+    let server = Server::start();
+    let mut client = with_role(&server, "guest", "readonly");
+    assert_eq!(client.get("f").unwrap(), b"content");
+    assert_eq!(client.download(Way::Epsv, "RETR f"), b"content");
+    client.expect("ls", 212);
+    for line in [
+        "mkdir x",
+        "rm f",
+        "rmdir d",
+        "rm -r d",
+        "mv f g",
+        "cp f g",
+        "touch f",
+        "write f text",
+        "append f text",
+        "passwd password other",
+        "unregister password",
+        "RNFR f",
+        "DELE f",
+        "STOR g",
+        "APPE f",
+        "STOU",
+        "MFMT 20200101000000 f",
+        "SITE CHMOD 777 f",
+        "SITE CPFR f",
+        "SITE RMDIR d",
+    ] {
+        assert_eq!(client.ask(line), REFUSED, "{line}");
+    }
+    // The content of what is refused is consumed all the same.
+    client.send("put f 6\r\nrm f\r\nwrite f\r\nrm f\r\n.\r\n");
+    assert_eq!(client.reply(), REFUSED);
+    assert_eq!(client.reply(), REFUSED);
+    assert_eq!(client.get("f").unwrap(), b"content");
+}
+
+#[test]
+fn a_drop_box_takes_new_files_and_shows_and_changes_none() {
+    let server = Server::start();
+    let mut client = with_role(&server, "box", "drop");
+    for line in [
+        "ls",
+        "get f",
+        "info f",
+        "hash f",
+        "SIZE f",
+        "MDTM f",
+        "LIST",
+        "NLST",
+        "MLSD",
+        "MLST f",
+        "RETR f",
+        "STAT f",
+        "rm f",
+        "mv f g",
+        "cp f g",
+        "append f x",
+        "touch f",
+        "RNFR f",
+        "APPE f",
+        "DELE f",
+    ] {
+        assert_eq!(client.ask(line), REFUSED, "{line}");
+    }
+    assert_eq!(client.put("f", b"other"), "550 /f: exists already");
+    client.data(Way::Epsv);
+    client.expect("STOR f", 550);
+    client.expect("REST 3", 350);
+    client.expect("STOR f", 550);
+    client.expect("mkdir e", 257);
+    assert!(client.put("e/new", b"new").starts_with("226 "));
+    client.upload(Way::Epsv, "STOR newer", b"newer");
+    client.upload(Way::Epsv, "STOU", b"unique");
+    assert_eq!(fs::read(server.real("box/f")).unwrap(), b"content");
+    assert_eq!(fs::read(server.real("box/newer")).unwrap(), b"newer");
+}
+
+#[test]
+fn an_administrator_sees_all_folders_and_what_it_changes_counts_for_their_owners() {
+    let server = Server::start();
+    server.registered("alice");
+    let mut bob = server.registered("bob");
+    bob.put("mine", b"bob's");
+    edit(&server, "alice", "user:40K");
+    let mut alice = server.connect();
+    alice.expect("login alice password", 230);
+    alice.put("a", &[1; 10_000]);
+    let mut admin = with_role(&server, "root", "admin");
+    let listing = admin.ask("ls");
+    assert_eq!(listing.lines().count(), 5, "{listing}");
+    for name in ["alice/", "bob/", "root/"] {
+        assert!(listing.contains(name));
+    }
+    assert_eq!(admin.get("/bob/mine").unwrap(), b"bob's");
+    // The staging area is there for nobody.
+    for line in [
+        "cd .staging",
+        "ls .staging",
+        "info .staging",
+        "rm -r .staging",
+        "mkdir .staging/x",
+        "mv /bob /.staging/bob",
+        "write .staging/x text",
+        "LIST .staging",
+    ] {
+        assert!(admin.ask(line).starts_with("550 "), "{line}");
+    }
+    assert!(!admin.ask("ls .*").contains("staging"));
+    // Alice has 10,000 bytes, three blocks, of ten.
+    assert!(admin.put("/alice/from-admin", &[1; 10_000]).starts_with("226 "));
+    assert_eq!(alice.ask("ALLO 16384"), "200 No need to allocate; it would fit.");
+    alice.expect("ALLO 16385", 552);
+    admin.expect("mv /bob/mine /alice/mine", 250);
+    alice.expect("ALLO 12289", 552);
+    assert_eq!(
+        admin.put("/alice/more", &[1; 20_000]),
+        "552 /alice/more: the quota is used up: 28672 of 40960 bytes are taken"
+    );
+    admin.expect("mv /alice/a /bob/a", 250);
+    alice.expect("ALLO 24576", 200);
+    admin.expect("rm -r /alice/from-admin", 250);
+    assert_eq!(alice.ask("free"), "211 4096 of 40960 bytes used; 36864 left.");
+    admin.expect("passwd password other", 550);
+    admin.expect("unregister password", 550);
+}
+
+#[test]
+fn a_disabled_account_cannot_sign_in() {
+    let server = Server::start();
+    server.registered("alice");
+    edit(&server, "alice", "disabled:-");
+    server.connect().expect("login alice password", 530);
+}
+
+#[test]
+fn the_quota_flag_is_for_everybody_and_the_users_file_for_one() {
+    let server = Server::with(&["--quota", "8K"]);
+    let mut client = server.registered("alice");
+    assert_eq!(client.ask("free"), "211 0 of 8192 bytes used; 8192 left.");
+    assert!(client.put("f", &[1; 8192]).starts_with("226 "));
+    // Checked before a byte is read.
+    assert_eq!(client.put("g", &[1; 1]), "552 /g: the quota is used up: 8192 of 8192 bytes are taken");
+    client.send_line("put g 2000000");
+    assert_eq!(client.rest(), "552 /g: the quota is used up: 8192 of 8192 bytes are taken\r\n");
+    for (quota, answer) in [
+        ("none", "211 8192 bytes used; no limit is set."),
+        ("0", "211 8192 of 0 bytes used; 0 left."),
+        ("1M", "211 8192 of 1048576 bytes used; 1040384 left."),
+    ] {
+        edit(&server, "alice", &format!("user:{quota}"));
+        let mut client = server.connect();
+        client.expect("login alice password", 230);
+        assert_eq!(client.ask("free"), answer);
+        let stored = client.put("tiny", b"x");
+        assert_eq!(stored.starts_with("226 "), quota != "0", "{stored}");
+        client.ask("rm tiny");
+    }
+}
+
+#[test]
+fn parallel_uploads_never_go_over_the_quota_together() {
+    let server = Server::with(&["--quota", "1M"]);
+    server.registered("alice");
+    let stored: Vec<bool> = std::thread::scope(|scope| {
+        let uploads: Vec<_> = (0..8)
+            .map(|n| {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut client = server.connect();
+                    client.expect("login alice password", 230);
+                    let mut stream = client.begin(Way::Epsv, &format!("STOR f{n}"));
+                    let written = stream.write_all(&[1; 300_000]);
+                    drop(stream);
+                    let reply = client.reply();
+                    assert!(reply.starts_with("226 ") || reply.starts_with("552 "), "{reply} {written:?}");
+                    reply.starts_with("226 ")
+                })
+            })
+            .collect();
+        uploads.into_iter().map(|upload| upload.join().unwrap()).collect()
+    });
+    let count = stored.iter().filter(|stored| **stored).count();
+    assert!((1..=3).contains(&count), "{count}");
+    let mut client = server.connect();
+    client.expect("login alice password", 230);
+    let used = 303_104 * count;
+    assert_eq!(client.ask("free"), format!("211 {used} of 1048576 bytes used; {} left.", 1_048_576 - used));
+    assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    // What is left is left to the byte.
+    client.expect(&format!("ALLO {}", 1_048_576 - used), 200);
+    client.expect(&format!("ALLO {}", 1_048_576 - used + 1), 552);
+}
+
+#[test]
+fn a_broken_upload_is_discarded_where_the_owner_wants_that() {
+    let server = Server::with(&["--partial-uploads", "discard"]);
+    let mut client = server.registered("alice");
+    let mut stream = client.begin(Way::Epsv, "STOR new");
+    stream.write_all(b"half").unwrap();
+    while client.ask("STAT") != "213 4 bytes so far." {}
+    client.send("ABOR\r\n");
+    client.reply();
+    client.reply();
+    client.expect("SIZE new", 550);
+    assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+}
+
+/// The number of calls that `strace` counted.
+fn count_of(trace: &str, call: &str) -> usize {
+    trace.lines().filter(|line| line.contains(&format!("{call}("))).count()
+}
+
+#[test]
+fn with_sync_a_file_and_its_folder_are_on_the_disk_before_226() {
+    if !has_program("strace") {
+        return;
+    }
+    for (flags, file_syncs) in [(&["--sync"][..], 1), (&[], 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let trace = dir.path().join("trace");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-e", "trace=fsync,rename,sendto,write", "-s", "60", "-o"]).arg(&trace);
+        command.arg(env!("CARGO_BIN_EXE_plainftpd"));
+        let mut server = Server::spawn(command, dir.path(), flags);
+        let mut client = server.registered("alice");
+        let before = fs::read_to_string(&trace).unwrap();
+        assert!(count_of(&before, "fsync") >= 2, "the users file is always synced");
+        assert!(client.put("f", b"content").starts_with("226 "));
+        client.expect("quit", 221);
+        client.rest();
+        server.kill();
+        let all = fs::read_to_string(&trace).unwrap();
+        let since: Vec<&str> = all[before.len()..].lines().collect();
+        let at = |what: &str| since.iter().position(|line| line.contains(what));
+        let renamed = at("rename(").unwrap();
+        let acknowledged = at("226 /f stored").unwrap();
+        let syncs: Vec<usize> = (0..since.len()).filter(|n| since[*n].contains("fsync(")).collect();
+        assert_eq!(syncs.len(), 2 * file_syncs, "{since:#?}");
+        if let [file, folder] = syncs[..] {
+            assert!(file < renamed && renamed < folder && folder < acknowledged, "{since:#?}");
+        }
+    }
+}
+
+#[test]
+fn failed_sign_ins_end_the_session_and_make_the_next_ones_wait() {
+    let server = Server::with(&["--max-failures", "3"]);
+    server.registered("alice");
+    let mut client = server.connect();
+    for _ in 0..2 {
+        client.expect("login alice wrong", 530);
+    }
+    assert_eq!(client.ask("login alice wrong"), "421 Wrong name or password; too many failures, closing.");
+    assert_eq!(client.rest(), "");
+    // A password that was right before waits for nobody; another one waits longer each time.
+    let mut client = server.connect();
+    client.expect("login alice password", 230);
+    let waited = |client: &mut Client, name: &str| {
+        let since = Instant::now();
+        client.ask(&format!("login {name} wrong"));
+        since.elapsed()
+    };
+    let mut client = server.connect();
+    waited(&mut client, "alice");
+    waited(&mut client, "nobody");
+    // Five failures from this address: the sixth try waits at least 200 ms, whoever it is for.
+    let mut client = server.connect();
+    assert!(waited(&mut client, "bob") >= Duration::from_millis(200));
+    assert!(waited(&mut client, "bob") >= Duration::from_millis(400));
+}
+
+#[test]
+fn an_unknown_name_takes_as_long_as_a_wrong_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::in_folder(dir.path(), &["--hash-iterations", "200000", "--max-failures", "1000"]);
+    server.registered("alice");
+    drop(server);
+    // Each pair on a server that has seen no failure yet, so that no wait is mixed in.
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let server = Server::in_folder(dir.path(), &["--hash-iterations", "200000"]);
+        let mut client = server.connect();
+        for name in ["alice", "nobody", "alice", "nobody"] {
+            let since = Instant::now();
+            assert_eq!(client.ask(&format!("login {name} wrong")), "530 Wrong name or password.");
+            let times = if name == "alice" { &mut known } else { &mut unknown };
+            times.push(since.elapsed());
+        }
+    }
+    known.sort();
+    unknown.sort();
+    // The quickest of each: noise only ever adds. Without the decoy the second is a hundredth.
+    let ratio = unknown[0].as_secs_f64() / known[0].as_secs_f64();
+    assert!((0.5..2.0).contains(&ratio), "{known:?} {unknown:?}");
+}
+
+#[test]
+fn one_address_has_its_share_of_places() {
+    let server = Server::with(&["--max-clients", "4", "--max-per-address", "2"]);
+    let _two = [server.connect(), server.connect()];
+    assert_eq!(
+        Client::to(server.address()).rest(),
+        "421 Too many clients from your address; try again later.\r\n"
+    );
+}
+
+#[test]
+fn a_stranger_has_a_time_out_of_its_own_whatever_it_says() {
+    let server = Server::with(&["--login-timeout", "1"]);
+    let mut silent = server.connect();
+    let mut chatty = server.connect();
+    let mut user = server.registered("alice");
+    assert_eq!(silent.rest(), "421 Not signed in in time; closing.\r\n");
+    let last = loop {
+        chatty.send_line("NOOP");
+        let reply = chatty.reply();
+        if !reply.starts_with("200 ") {
+            break reply;
+        }
+    };
+    assert_eq!(last, "421 Not signed in in time; closing.");
+    user.expect("ls", 212);
+}
+
+#[test]
+fn idle_strangers_cannot_lock_somebody_out_who_has_a_password() {
+    // Strangers have a twelfth of this to sign in before they may have to give way.
+    let server = Server::with(&["--max-clients", "8", "--login-timeout", "24"]);
+    server.registered("alice");
+    let mut strangers: Vec<_> = (0..8).map(|_| Client::to(server.address())).collect();
+    let since = Instant::now();
+    let mut alice = loop {
+        let mut client = Client::to(server.address());
+        if client.reply().starts_with("220 ") {
+            break client;
+        }
+        assert!(since.elapsed() < Duration::from_secs(20), "locked out");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    alice.expect("login alice password", 230);
+    let mut rest = Vec::new();
+    // The oldest gave way: its connection ends, although its time is not up.
+    let oldest = strangers.iter_mut().any(|stranger| {
+        let mut stream = stranger.stream();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        stream.read_to_end(&mut rest).is_ok()
+    });
+    assert!(oldest);
+    // Who has signed in gives way to nobody.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(3) {
+        let _ = Client::to(server.address());
+    }
+    alice.expect("NOOP", 200);
+}
+
+#[test]
+fn the_owner_is_warned_at_start_a_line_each() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("users"), "").unwrap();
+    fs::set_permissions(dir.path().join("users"), fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = |flags: &[&str]| {
+        let _ = fs::remove_file(dir.path().join("log.txt"));
+        let server = Server::in_folder(dir.path(), flags);
+        let log = server.log();
+        log.lines()
+            .filter_map(|line| line.split_once("event=warning text="))
+            .map(|(_, text)| text.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings(&["--listen", "0.0.0.0:0"]),
+        [
+            "\"anybody who can reach this server may create an account and fill the disk: set --registration or --quota\"",
+            "\"passwords of 4 characters are allowed beyond loopback: set --min-password 8\"",
+            "\"others on this machine may read the users file: chmod 600 it\"",
+        ]
+    );
+    fs::set_permissions(dir.path().join("users"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(warnings(&["--listen", "0.0.0.0:0", "--quota", "1G", "--min-password", "8"]), [""; 0]);
+    assert_eq!(warnings(&["--listen", "127.0.0.1:0"]), [""; 0]);
+}
