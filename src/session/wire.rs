@@ -222,9 +222,14 @@ impl Session {
         path: &VirtualPath,
     ) -> Result<u64, Failure> {
         let refused = |error: io::Error| Reply::failure(&path.shown(), &error);
-        let held = upload.and_then(|mut upload| match body {
-            Body::Counted(length) => upload.expect(length).map(|()| upload).map_err(refused),
-            _ => Ok(upload),
+        let announced = match &body {
+            Body::Counted(length) => *length,
+            Body::Line(text) => text.len() as u64 + 1,
+            Body::Lines | Body::Unknown => 0,
+        };
+        let held = upload.and_then(|mut upload| match upload.expect(announced) {
+            Ok(()) => Ok(upload),
+            Err(error) => Err(refused(error)),
         });
         let mut upload = match held {
             Ok(upload) => upload,
