@@ -125,15 +125,22 @@ fn say_lines(
     }
 }
 
+/// So many entries are sorted for a person; those of a larger folder follow as they come, so that no
+/// folder is too large for a session's memory.
+const SORTED: usize = 10_000;
+
 fn by_hand(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
-    let entries = entries(session, path)?.collect::<io::Result<Vec<_>>>();
-    let mut entries = entries.map_err(failure(path))?;
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    let count = entries.len();
+    let mut rest = entries(session, path)?;
+    let first = rest.by_ref().take(SORTED).collect::<io::Result<Vec<_>>>();
+    let mut first = first.map_err(failure(path))?;
+    first.sort_by(|a, b| a.name.cmp(&b.name));
     session.say_raw(&[b"212-", path.shown().as_slice(), b":\r\n"].concat())?;
     let now = SystemTime::now();
-    let entries = Box::new(entries.into_iter().map(Ok));
-    say_lines(session, entries, path, |entry| listing::ls_line(entry, now))?;
+    let mut count = 0;
+    say_lines(session, Box::new(first.into_iter().map(Ok).chain(rest)), path, |entry| {
+        count += 1;
+        listing::ls_line(entry, now)
+    })?;
     Ok(Reply::new(
         212,
         match count {

@@ -68,8 +68,8 @@ impl Store {
     }
 
     fn sweep(&self) -> io::Result<()> {
-        for entry in self.staging.entries()? {
-            let entry = entry?;
+        let left = self.staging.entries()?.collect::<io::Result<Vec<_>>>()?;
+        for entry in left {
             let name = entry.file_name().into_vec();
             if entry.file_type()?.is_dir() {
                 // Under a name of this server, which no name inside it can be taken for.
@@ -104,7 +104,7 @@ impl Store {
     /// Takes a tree of the staging area apart. Nobody sees it any more, so what cannot be removed
     /// is the owner's concern.
     pub(super) fn remove_staged(&self, name: Vec<u8>, removed: &mut dyn FnMut(u64)) {
-        if let Err(error) = tree::empty(self, name, removed) {
+        if let Err(error) = tree::empty(self, &name, removed) {
             self.log.warn(&format!("a removed folder is left in workdir/{STAGING}: {error}"));
         }
     }

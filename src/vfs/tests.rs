@@ -311,6 +311,24 @@ fn a_tree_5000_deep_is_counted_copied_and_removed() {
 }
 
 #[test]
+fn a_folder_of_more_folders_than_a_walk_holds_is_counted_copied_and_removed() {
+    let house = House::new();
+    house.files.make_folder(&path("d")).unwrap();
+    for n in 0..2_500 {
+        fs::create_dir(house.real(&format!("d/{n}"))).unwrap();
+    }
+    house.write("d/2499/f", b"last").unwrap();
+    house.write("d/7/f", b"first").unwrap();
+    assert_eq!(house.used(), 2_503 * 4096);
+    house.files.copy(&path("d"), &path("e"), Existing::Keep).unwrap();
+    assert_eq!(house.used(), 2 * 2_503 * 4096);
+    assert_eq!(house.read("e/2499/f").unwrap(), b"last");
+    house.files.remove_tree(&path("d")).unwrap();
+    house.files.remove_tree(&path("e")).unwrap();
+    assert_eq!((house.used(), house.staged()), (0, 0));
+}
+
+#[test]
 fn what_an_earlier_server_left_is_swept_at_start() {
     let house = House::new();
     let dir = house.dir.path().to_path_buf();

@@ -3,6 +3,7 @@
 //! None of them is recursive, and none holds a handle for each level: a tree may be as deep as the
 //! disk allows.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -27,14 +28,19 @@ trait Visitor {
 /// A folder on the way down to where a walk is.
 struct Level {
     id: Id,
-    /// Its folders that are still to be entered.
+    /// Its next folders to be entered, the last one first.
     waiting: Vec<Vec<u8>>,
+    /// More folders than these, whose names come after this one.
+    more_after: Option<Vec<u8>>,
 }
+
+/// So many names of folders are held for each level; for more, the folder is read again.
+const HELD: usize = 1000;
 
 /// Visits all that is in `top`, depth first.
 fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
     let mut here = top.again()?;
-    let mut levels = vec![Level { id: here.id()?, waiting: scan(&here, visitor)? }];
+    let mut levels = vec![scan(&here, None, visitor)?];
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.waiting.pop() {
             here = match here.child(&name) {
@@ -42,7 +48,9 @@ fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
                 child => child?,
             };
             visitor.enter(OsStr::from_bytes(&name), &here.metadata()?)?;
-            levels.push(Level { id: here.id()?, waiting: scan(&here, visitor)? });
+            levels.push(scan(&here, None, visitor)?);
+        } else if let Some(after) = level.more_after.take() {
+            *level = scan(&here, Some(&after), visitor)?;
         } else {
             levels.pop();
             if let Some(above) = levels.last() {
@@ -54,21 +62,31 @@ fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
     Ok(())
 }
 
-/// Visits the leaves of one folder; returns the names of its folders.
-fn scan(folder: &Folder, visitor: &mut dyn Visitor) -> io::Result<Vec<Vec<u8>>> {
-    let mut folders = Vec::new();
+/// Reads one folder: visits its leaves, unless that was done, and collects the first of its
+/// folders, in the order of their names, that come `after` the ones before.
+fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io::Result<Level> {
+    let mut folders = BTreeSet::new();
+    let mut more_after = None;
     for entry in folder.entries()? {
         let entry = entry?;
+        let name = entry.file_name();
         if entry.file_type()?.is_dir() {
-            folders.push(entry.file_name().into_vec());
-            continue;
-        }
-        match entry.metadata() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {} // gone since it was listed
-            metadata => visitor.leaf(folder, &entry.file_name(), &metadata?)?,
+            if after.is_none_or(|after| name.as_bytes() > after) {
+                folders.insert(name.into_vec());
+            }
+            if folders.len() > HELD {
+                folders.pop_last();
+                more_after = Some(());
+            }
+        } else if after.is_none() {
+            match entry.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // gone since it was listed
+                metadata => visitor.leaf(folder, &name, &metadata?)?,
+            }
         }
     }
-    Ok(folders)
+    let more_after = more_after.and_then(|()| folders.last().cloned());
+    Ok(Level { id: folder.id()?, waiting: folders.into_iter().rev().collect(), more_after })
 }
 
 /// The space that all in `top` counts for, in bytes.
@@ -146,7 +164,7 @@ impl Drop for TreeCopy {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             // What is left is swept at the next start; the reservation is given back whole.
-            let _ = empty(&self.store, temporary, &mut |_| {});
+            let _ = empty(&self.store, &temporary, &mut |_| {});
         }
     }
 }
@@ -204,71 +222,61 @@ pub fn writable(metadata: &Metadata) -> u32 {
     metadata.permissions().mode() & 0o777 | owner
 }
 
-/// Reading a folder while it shrinks may pass names over, so it is read again; but not for ever, for
-/// another session of the user may still be putting files into it.
-const READS: u32 = 100;
+/// So many times in a row a pass may remove nothing: another session of the user, that still has a
+/// folder open, may be putting files into it.
+const FRUITLESS: u32 = 100;
 
 /// Removes the folder `name` of the staging area with all in it, telling `removed` the space of
-/// each thing that went. It does not descend: folders move up into the staging area, one rename
-/// each, and are emptied there in their turn. Goes on past what cannot be removed, and returns the
-/// first error.
-pub fn empty(store: &Store, name: Vec<u8>, removed: &mut dyn FnMut(u64)) -> io::Result<()> {
-    let mut first_error = Ok(());
-    let mut waiting = vec![name];
-    while let Some(name) = waiting.pop() {
-        let mut emptied = Err(ErrorKind::DirectoryNotEmpty.into());
-        for _ in 0..READS {
-            emptied = uproot_all(store, &name, &mut waiting, removed)
-                .and_then(|()| store.staging().remove_folder(&name));
-            match &emptied {
-                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
-                _ => break,
+/// each thing that went. It neither descends nor remembers: everything goes into a bin, where a
+/// folder's own folders move up beside it, one rename each, until the bin is empty. Goes on past
+/// what cannot be removed, and returns the first error.
+pub fn empty(store: &Store, name: &[u8], removed: &mut dyn FnMut(u64)) -> io::Result<()> {
+    let bin_name = store.fresh_name();
+    store.staging().make_folder(&bin_name, 0o700)?;
+    let bin = store.staging().child(&bin_name)?;
+    store.staging().rename(name, &bin, &store.fresh_name())?;
+    let mut fruitless = 0;
+    loop {
+        let (mut first_error, mut progress) = (Ok(()), false);
+        for entry in bin.entries()? {
+            match entry.and_then(|entry| uproot(store, &bin, &entry.file_name(), removed)) {
+                Ok(()) => progress = true,
+                Err(error) => first_error = first_error.and(Err(error)),
             }
         }
-        match emptied {
-            Ok(()) => removed(blocks(0)),
-            // Another session of the user, that still has it open, was faster.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => first_error = first_error.and(Err(error)),
+        match store.staging().remove_folder(&bin_name) {
+            Ok(()) => return Ok(()),
+            Err(error) if progress || fruitless < FRUITLESS => {
+                fruitless = if progress { 0 } else { fruitless + 1 };
+                drop(error);
+            }
+            Err(error) => return first_error.and(Err(error)),
         }
     }
-    first_error
 }
 
-/// Removes all leaves of a staged folder, and moves its folders up.
-fn uproot_all(
-    store: &Store,
-    name: &[u8],
-    waiting: &mut Vec<Vec<u8>>,
-    removed: &mut dyn FnMut(u64),
-) -> io::Result<()> {
-    let folder = store.staging().child(name)?;
+/// Empties one folder of the bin: its leaves go, its folders move up beside it.
+fn uproot(store: &Store, bin: &Folder, name: &OsStr, removed: &mut dyn FnMut(u64)) -> io::Result<()> {
+    let folder = bin.child(name.as_bytes())?;
     let mut first_error = Ok(());
     for entry in folder.entries()? {
-        match entry.and_then(|entry| uproot(store, &folder, &entry, waiting, removed)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => first_error = first_error.and(Err(error)),
-            _ => {}
+        let moved = entry.and_then(|entry| {
+            let name = entry.file_name();
+            if entry.file_type()?.is_dir() {
+                return folder.rename(name.as_bytes(), bin, &store.fresh_name());
+            }
+            let size = entry.metadata()?.len();
+            folder.remove_file(name.as_bytes())?;
+            removed(blocks(size));
+            Ok(())
+        });
+        match moved {
+            // Another session of the user, that still has it open, was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            moved => first_error = first_error.and(moved),
         }
     }
-    first_error
-}
-
-fn uproot(
-    store: &Store,
-    folder: &Folder,
-    entry: &std::fs::DirEntry,
-    waiting: &mut Vec<Vec<u8>>,
-    removed: &mut dyn FnMut(u64),
-) -> io::Result<()> {
-    let name = entry.file_name();
-    if entry.file_type()?.is_dir() {
-        let fresh = store.fresh_name();
-        folder.rename(name.as_bytes(), store.staging(), &fresh)?;
-        waiting.push(fresh);
-    } else {
-        let size = entry.metadata()?.len();
-        folder.remove_file(name.as_bytes())?;
-        removed(blocks(size));
-    }
-    Ok(())
+    bin.remove_folder(name.as_bytes())
+        .map(|()| removed(blocks(0)))
+        .map_err(|error| first_error.err().unwrap_or(error))
 }
