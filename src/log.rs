@@ -29,7 +29,9 @@ impl Log {
             file.seek(SeekFrom::End(-1))?;
             let mut last = [0];
             file.read_exact(&mut last)?;
-            if last != *b"\n" {
+            if last != *b"\n" && file.write_all(b"\n").is_err() {
+                // A full disk has room for it in the place of a byte of the torn line.
+                file.set_len(file.metadata()?.len().saturating_sub(1))?;
                 file.write_all(b"\n")?;
             }
         }

@@ -132,7 +132,7 @@ impl Users {
             min_password: config.min_password,
             iterations: config.hash_iterations,
             gate: Gate::new(thread::available_parallelism().map_or(1, usize::from)),
-            throttle: Throttle::default(),
+            throttle: Throttle::new(config.max_failures),
             memory: Memory::new()?,
             edits: Mutex::new(()),
             log,
@@ -221,8 +221,8 @@ impl Users {
         }
         let hash = self.hash(password)?;
         let record = Record { name, role: Role::User, quota: Quota::Usual, hash };
-        self.edit(|text, index| {
-            if index.records.contains_key(&key(record.name.as_bytes())) || !found(&record.name)? {
+        let add = |text: &mut Vec<u8>, index: &Index| {
+            if index.records.contains_key(&key(record.name.as_bytes())) {
                 return Err(Refusal::NameTaken);
             }
             if text.last().is_some_and(|last| *last != b'\n') {
@@ -230,8 +230,9 @@ impl Users {
             }
             text.extend_from_slice(format!("{record}\n").as_bytes());
             Ok(())
-        })
-        .map(|_turn| record.clone())
+        };
+        let found = || if found(&record.name)? { Ok(()) } else { Err(Refusal::NameTaken) };
+        self.edit(add, found).map(|_turn| record.clone())
     }
 
     /// Gives an account a new password, where `old` is its present one.
@@ -244,13 +245,13 @@ impl Users {
     ) -> Result<(), Refusal> {
         let known = self.verified(name, old, from)?;
         let hash = self.hash(new)?;
-        self.edit(|text, index| {
+        let change = |text: &mut Vec<u8>, index: &Index| {
             let mut record = unchanged(index, &known)?.clone();
             record.hash = hash;
             replace_line(text, name, Some(&record));
             Ok(())
-        })
-        .map(drop)
+        };
+        self.edit(change, || Ok(())).map(drop)
     }
 
     /// Removes an account, where `password` is its present one. `then` runs before this
@@ -263,11 +264,12 @@ impl Users {
         then: impl FnOnce() -> T,
     ) -> Result<T, Refusal> {
         let known = self.verified(name, password, from)?;
-        let _locked = self.edit(|text, index| {
+        let remove = |text: &mut Vec<u8>, index: &Index| {
             unchanged(index, &known)?;
             replace_line(text, name, None);
             Ok(())
-        })?;
+        };
+        let _locked = self.edit(remove, || Ok(()))?;
         Ok(then())
     }
 
@@ -304,11 +306,13 @@ impl Users {
         Ok(Arc::clone(&cache.index))
     }
 
-    /// Changes the file's text under its lock, and makes the change last before it returns. This
-    /// server makes no other change until what is returned is dropped.
+    /// Changes the file's text under its lock, and makes the change last before it returns. `last`
+    /// runs when the new text is on the disk, so that a full one has nothing to undo, and nobody
+    /// reads it yet. This server makes no other change until what is returned is dropped.
     fn edit(
         &self,
         change: impl FnOnce(&mut Vec<u8>, &Index) -> Result<(), Refusal>,
+        last: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<MutexGuard<'_, ()>, Refusal> {
         let turn = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut locked = self.lock()?;
@@ -321,10 +325,11 @@ impl Users {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.set_permissions(locked.metadata()?.permissions())?;
-        let written = file.write_all(&text).and_then(|()| file.sync_all());
-        if let Err(error) = written.and_then(|()| fs::rename(&temporary, &self.path)) {
+        let written = file.write_all(&text).and_then(|()| file.sync_all()).map_err(Refusal::Io);
+        let renamed = || fs::rename(&temporary, &self.path).map_err(Refusal::Io);
+        if let Err(refusal) = written.and_then(|()| last()).and_then(|()| renamed()) {
             let _ = fs::remove_file(&temporary);
-            return Err(error.into());
+            return Err(refusal);
         }
         let folder = self.path.parent().unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()?;

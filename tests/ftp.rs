@@ -563,3 +563,31 @@ fn one_hundred_thousand_files_are_listed_in_flat_memory() {
     let grown = resident() - before;
     assert!(grown < 1024, "{grown} KiB more");
 }
+
+#[test]
+fn a_listing_that_breaks_off_is_ended_by_its_code_all_the_same() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    // For root no folder is unreadable, so the server must be somebody else.
+    const NOBODY: u32 = 65_534;
+    let dir = tempfile::tempdir().unwrap();
+    if chown(dir.path(), Some(NOBODY), Some(NOBODY)).is_err() {
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to give files away");
+        eprintln!("SKIPPED: only root can start a server as somebody else");
+        return;
+    }
+    // Where nobody may run it, too.
+    let program = dir.path().join("plainftpd");
+    fs::copy(env!("CARGO_BIN_EXE_plainftpd"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.uid(NOBODY).gid(NOBODY);
+    let server = Server::spawn(command, dir.path(), &[]);
+    let mut client = server.registered("alice");
+    client.expect("mkdir d", 257);
+    client.expect("touch d/f", 250);
+    // It can be read, and nothing in it can be looked at.
+    fs::set_permissions(server.real("alice/d"), fs::Permissions::from_mode(0o444)).unwrap();
+    assert_eq!(client.ask("STAT d"), "212-/d:\n212 The listing broke off: permission denied.");
+    client.expect("NOOP", 200);
+    client.expect("ls d", 550);
+}

@@ -1,5 +1,6 @@
 //! Listings: `ls`, LIST, NLST, MLSD, MLST and STAT with a path.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read};
 use std::time::SystemTime;
 
@@ -107,22 +108,25 @@ fn send(
     Ok(Reply::about(226, "", &path.bytes(), " listed."))
 }
 
-/// Lines between the first and the last of a multi-line reply, as they come.
+/// Lines between the first and the last of a multi-line reply, as they come. Returns the last line's
+/// text: `end`, or why the lines broke off, for a reply that was begun must be ended by its code.
 fn say_lines(
     session: &mut Session,
     entries: Entries,
-    path: &VirtualPath,
     mut line: impl FnMut(&Entry) -> Vec<u8>,
-) -> Result<(), Failure> {
+    end: impl FnOnce() -> String,
+) -> Result<String, Failure> {
     let mut lines = Lines::new(entries, |entry| [b" ", line(entry).as_slice()].concat());
     let mut chunk = vec![0; 4096];
     loop {
         match lines.read(&mut chunk) {
-            Ok(0) => return Ok(()),
+            Ok(0) => break,
             Ok(read) => session.say_raw(chunk.get(..read).unwrap_or_default())?,
-            Err(error) => return Err(failure(path)(error).into()),
+            Err(error) => return Ok(format!("The listing broke off: {}.", error.kind())),
         }
     }
+    drop(lines);
+    Ok(end())
 }
 
 /// So many entries are sorted for a person; those of a larger folder follow as they come, so that no
@@ -136,19 +140,18 @@ fn by_hand(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> 
     first.sort_by(|a, b| a.name.cmp(&b.name));
     session.say_raw(&[b"212-", path.shown().as_slice(), b":\r\n"].concat())?;
     let now = SystemTime::now();
-    let mut count = 0;
-    say_lines(session, Box::new(first.into_iter().map(Ok).chain(rest)), path, |entry| {
-        count += 1;
+    let count = Cell::new(0_u64);
+    let line = |entry: &Entry| {
+        count.set(count.get() + 1);
         listing::ls_line(entry, now)
-    })?;
-    Ok(Reply::new(
-        212,
-        match count {
-            0 => "Empty.".to_string(),
-            1 => "1 entry.".to_string(),
-            count => format!("{count} entries."),
-        },
-    ))
+    };
+    let end = || match count.get() {
+        0 => "Empty.".to_string(),
+        1 => "1 entry.".to_string(),
+        count => format!("{count} entries."),
+    };
+    let end = say_lines(session, Box::new(first.into_iter().map(Ok).chain(rest)), line, end)?;
+    Ok(Reply::new(212, end))
 }
 
 /// STAT PATH (RFC 959 §4.1.3): 212 for a folder, 213 for a file.
@@ -157,8 +160,8 @@ fn status(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let entries = entries(session, path)?;
     session.say_raw(&[format!("{code}-").as_bytes(), &path.shown(), b":\r\n"].concat())?;
     let now = SystemTime::now();
-    say_lines(session, entries, path, |entry| listing::list_line(entry, now))?;
-    Ok(Reply::new(code, "End"))
+    let end = say_lines(session, entries, |entry| listing::list_line(entry, now), || "End".to_string())?;
+    Ok(Reply::new(code, end))
 }
 
 /// MLSD (RFC 3659 §7): of a folder only.

@@ -10,16 +10,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many failures cost nothing: people mistype.
-const FREE: u32 = 5;
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 const REMEMBERED: usize = 8192;
 
 /// Who failed lately, and how often.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Throttle {
+    /// So many failures cost nothing: people mistype.
+    free: u32,
     /// Names are kept as keyed hashes: a password may have been typed in a name's place.
     keys: RandomState,
     failures: Mutex<HashMap<Key, Failures>>,
@@ -46,6 +46,11 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 }
 
 impl Throttle {
+    /// Knows of no failures, and lets `free` of them pass without a wait.
+    pub fn new(free: u32) -> Throttle {
+        Throttle { free, keys: RandomState::new(), failures: Mutex::default() }
+    }
+
     fn keys(&self, from: IpAddr, name: &[u8]) -> [Key; 2] {
         let name = self.keys.hash_one(name.to_ascii_lowercase());
         [Key::Address(network_of(from)), Key::Name(name)]
@@ -59,7 +64,7 @@ impl Throttle {
             _ => 0,
         };
         let worst = self.keys(from, name).into_iter().map(count).max().unwrap_or(0);
-        delay_after(worst)
+        delay_after(worst.checked_sub(self.free))
     }
 
     /// Notes a failure.
@@ -89,9 +94,9 @@ impl Throttle {
     }
 }
 
-/// Nothing for the first few, then twice as long each time, up to the longest.
-fn delay_after(count: u32) -> Duration {
-    match count.checked_sub(FREE) {
+/// Nothing for the free ones, then twice as long each time, up to the longest.
+fn delay_after(beyond_free: Option<u32>) -> Duration {
+    match beyond_free {
         None => Duration::ZERO,
         Some(more) => FIRST_DELAY.saturating_mul(1 << more.min(16)).min(LONGEST_DELAY),
     }
@@ -107,19 +112,20 @@ mod tests {
 
     #[test]
     fn delays_grow_and_stop_growing() {
-        let milliseconds: Vec<_> = (0..14).map(|count| delay_after(count).as_millis()).collect();
+        let milliseconds: Vec<_> =
+            (0..14_u32).map(|count| delay_after(count.checked_sub(5)).as_millis()).collect();
         assert_eq!(milliseconds, [0, 0, 0, 0, 0, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
-        assert_eq!(delay_after(u32::MAX), LONGEST_DELAY);
+        assert_eq!(delay_after(Some(u32::MAX)), LONGEST_DELAY);
     }
 
     #[test]
     fn failures_count_by_address_and_by_name_across_connections() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::new(5);
         let (here, there) = (address("10.0.0.1"), address("10.0.0.2"));
         for _ in 0..6 {
             throttle.failed(here, b"alice");
         }
-        let slow = delay_after(6);
+        let slow = delay_after(Some(1));
         assert_eq!(throttle.delay(here, b"bob"), slow);
         assert_eq!(throttle.delay(address("::ffff:10.0.0.1"), b"bob"), slow);
         assert_eq!(throttle.delay(there, b"ALICE"), slow);
@@ -137,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_the_oldest_goes_first() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::new(5);
         for n in 0..20_000_u32 {
             throttle.failed(IpAddr::V4(n.into()), &n.to_be_bytes());
         }

@@ -58,7 +58,10 @@ impl Folder {
 
     /// The errno for a link or a FIFO (ELOOP, ENXIO) says little; what bears the name says more.
     fn why_not_opened(&self, name: &[u8], error: io::Error) -> io::Error {
-        self.stat(name).and_then(|metadata| check_regular(&metadata)).err().unwrap_or(error)
+        match self.stat(name) {
+            Ok(metadata) => check_regular(&metadata).err().unwrap_or(error),
+            Err(_) => error,
+        }
     }
 
     /// Makes a folder with these permission bits, less the umask.

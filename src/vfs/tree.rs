@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirEntry, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
@@ -227,56 +227,76 @@ pub fn writable(metadata: &Metadata) -> u32 {
 const FRUITLESS: u32 = 100;
 
 /// Removes the folder `name` of the staging area with all in it, telling `removed` the space of
-/// each thing that went. It neither descends nor remembers: everything goes into a bin, where a
-/// folder's own folders move up beside it, one rename each, until the bin is empty. Goes on past
-/// what cannot be removed, and returns the first error.
+/// each thing that went. It neither descends nor remembers, and makes nothing new, for the disk may
+/// be full: a folder's own folders move up into the top one, one rename each, until that is empty.
+/// Goes on past what cannot be removed, and returns the first error.
 pub fn empty(store: &Store, name: &[u8], removed: &mut dyn FnMut(u64)) -> io::Result<()> {
-    let bin_name = store.fresh_name();
-    store.staging().make_folder(&bin_name, 0o700)?;
-    let bin = store.staging().child(&bin_name)?;
-    store.staging().rename(name, &bin, &store.fresh_name())?;
+    let top = store.staging().child(name)?;
     let mut fruitless = 0;
     loop {
-        let (mut first_error, mut progress) = (Ok(()), false);
-        for entry in bin.entries()? {
-            match entry.and_then(|entry| uproot(store, &bin, &entry.file_name(), removed)) {
-                Ok(()) => progress = true,
-                Err(error) => first_error = first_error.and(Err(error)),
+        let mut progress = false;
+        let uprooted = each(&top, |entry| {
+            match entry.file_type()?.is_dir() {
+                true => uproot(store, &top, &entry.file_name(), removed)?,
+                false => remove_leaf(&top, entry, removed)?,
             }
-        }
-        match store.staging().remove_folder(&bin_name) {
-            Ok(()) => return Ok(()),
-            Err(error) if progress || fruitless < FRUITLESS => {
-                fruitless = if progress { 0 } else { fruitless + 1 };
-                drop(error);
+            progress = true;
+            Ok(())
+        });
+        match store.staging().remove_folder(name) {
+            Ok(()) => {
+                removed(blocks(0));
+                return Ok(());
             }
-            Err(error) => return first_error.and(Err(error)),
+            Err(_) if progress => fruitless = 0,
+            Err(_) if fruitless < FRUITLESS => fruitless += 1,
+            Err(error) => return uprooted.and(Err(error)),
         }
     }
 }
 
-/// Empties one folder of the bin: its leaves go, its folders move up beside it.
-fn uproot(store: &Store, bin: &Folder, name: &OsStr, removed: &mut dyn FnMut(u64)) -> io::Result<()> {
-    let folder = bin.child(name.as_bytes())?;
+/// Empties one folder of the top one and removes it: its leaves go, its folders move up beside it.
+fn uproot(store: &Store, top: &Folder, name: &OsStr, removed: &mut dyn FnMut(u64)) -> io::Result<()> {
+    let folder = top.child(name.as_bytes())?;
+    let uprooted = each(&folder, |entry| match entry.file_type()?.is_dir() {
+        true => move_up(store, &folder, &entry.file_name(), top),
+        false => remove_leaf(&folder, entry, removed),
+    });
+    match top.remove_folder(name.as_bytes()) {
+        Ok(()) => {
+            removed(blocks(0));
+            Ok(())
+        }
+        Err(error) => uprooted.and(Err(error)),
+    }
+}
+
+/// Does `work` to each entry of a folder, past errors; returns the first.
+fn each(folder: &Folder, mut work: impl FnMut(&DirEntry) -> io::Result<()>) -> io::Result<()> {
     let mut first_error = Ok(());
     for entry in folder.entries()? {
-        let moved = entry.and_then(|entry| {
-            let name = entry.file_name();
-            if entry.file_type()?.is_dir() {
-                return folder.rename(name.as_bytes(), bin, &store.fresh_name());
-            }
-            let size = entry.metadata()?.len();
-            folder.remove_file(name.as_bytes())?;
-            removed(blocks(size));
-            Ok(())
-        });
-        match moved {
-            // Another session of the user, that still has it open, was faster.
+        match entry.and_then(|entry| work(&entry)) {
+            // Another session of the user, that still has the folder open, was faster.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            moved => first_error = first_error.and(moved),
+            done => first_error = first_error.and(done),
         }
     }
-    bin.remove_folder(name.as_bytes())
-        .map(|()| removed(blocks(0)))
-        .map_err(|error| first_error.err().unwrap_or(error))
+    first_error
+}
+
+fn remove_leaf(folder: &Folder, entry: &DirEntry, removed: &mut dyn FnMut(u64)) -> io::Result<()> {
+    let size = entry.metadata()?.len();
+    folder.remove_file(entry.file_name().as_bytes())?;
+    removed(blocks(size));
+    Ok(())
+}
+
+/// Under a name that nothing there bears: the user's own names may be numbers, too.
+fn move_up(store: &Store, folder: &Folder, name: &OsStr, top: &Folder) -> io::Result<()> {
+    loop {
+        let fresh = store.fresh_name();
+        if top.find(&fresh)?.is_none() {
+            return folder.rename(name.as_bytes(), top, &fresh);
+        }
+    }
 }

@@ -71,6 +71,16 @@ impl Server {
         self.child.id()
     }
 
+    /// How many descriptors the server has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    /// How many threads the server has.
+    pub fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
+    }
+
     /// Where a file of a user really is.
     pub fn real(&self, name: &str) -> PathBuf {
         self.dir.join("workdir").join(name)
