@@ -725,7 +725,7 @@ fn verbs(client: &mut Client) -> Vec<String> {
     verbs
 }
 
-/// CVE-2020-14149 (and CVE-2011-4130 and their like): an empty or an overlong argument, which one
+/// CVE-2020-14149: an empty or an overlong argument, which one
 /// forgot to look for, ends the server.
 #[test]
 fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
@@ -839,7 +839,7 @@ fn log_fields(line: &str) -> Vec<(String, String)> {
     fields
 }
 
-/// CVE-2000-0462 and CWE-117, CWE-93: names that hold what separates records make new ones. The users file is
+/// CWE-117 and CWE-93: names that hold what separates records make new ones. The users file is
 /// lines of fields with `:`, the log is lines of `key=value`.
 #[test]
 fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
@@ -950,7 +950,7 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
     }
 }
 
-/// CVE-1999-1119's kin, and H. D. Moore, "Terminal Emulator Security Issues" (2003; CVE-2003-0063 and following): a name on the
+/// H. D. Moore, "Terminal Emulator Security Issues" (2003; CVE-2003-0063): a name on the
 /// disk, planted by somebody else, drives the terminal of who lists it, or ends a reply early.
 #[test]
 fn control_characters_in_names_on_the_disk_are_shown_as_question_marks() {
@@ -1030,7 +1030,7 @@ fn control_characters_in_names_on_the_disk_are_shown_as_question_marks() {
     }
 }
 
-/// CVE-2006-5815's neighbours and CWE-636, "not failing securely": an account whose line is damaged must
+/// CWE-636, "not failing securely": an account whose line is damaged must
 /// be locked, not open to all.
 #[test]
 fn a_damaged_line_of_the_users_file_lets_nobody_in() {
@@ -1141,7 +1141,7 @@ fn a_damaged_line_of_the_users_file_lets_nobody_in() {
     assert!(!server.dir().join("out").exists());
 }
 
-/// CVE-2001-0293 and CWE-22's "partial path": a check of a path by its first bytes takes `/home/al2`
+/// CWE-22 by a partial path: a check of a path by its first bytes takes `/home/al2`
 /// for a part of `/home/al`.
 #[test]
 fn an_account_whose_name_begins_anothers_reaches_nothing_of_it_by_any_ftp_verb() {
@@ -1206,7 +1206,7 @@ fn an_account_whose_name_begins_anothers_reaches_nothing_of_it_by_any_ftp_verb()
     assert_eq!(al.ask("ls").lines().count(), 3);
 }
 
-/// CVE-1999-0082's kin, CVE-2010-0926 and CWE-59: a link in a user's folder that leads out of it. Here the
+/// CWE-59, as in CVE-2010-0926: a link in a user's folder that leads out of it. Here the
 /// owner of the host planted them; no FTP verb may go through one.
 #[test]
 fn no_ftp_verb_follows_a_planted_link() {
@@ -1336,7 +1336,7 @@ fn no_ftp_verb_follows_a_planted_link() {
     }
 }
 
-/// CVE-2004-0148's and CVE-2018-13141's neighbours: who removes or renames the folder that the
+/// As in CVE-2004-0148, where a home made unusable opened the host's root: who removes or renames the folder that the
 /// session stands on, or its root, may stand elsewhere afterwards.
 #[test]
 fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
@@ -1508,7 +1508,7 @@ fn misbehave(server: &Server, rounds: usize) -> usize {
     cycles
 }
 
-/// CVE-2011-0762, CVE-2006-0226 and their like: what a client leaves half done is never given
+/// CWE-772 and CWE-400: what a client leaves half done is never given
 /// back, until the server has none left.
 #[test]
 fn ten_thousand_half_done_things_leave_no_descriptor_thread_or_memory_behind() {

@@ -230,6 +230,21 @@ fn parallel_uploads_never_go_over_the_quota_together() {
 }
 
 #[test]
+fn of_two_uploads_to_one_name_the_last_to_finish_wins_whole() {
+    let server = Server::start();
+    let (mut first, mut second) = (server.registered("alice"), server.connect());
+    second.expect("login alice password", 230);
+    let mut slow = first.begin(Way::Epsv, "STOR f");
+    slow.write_all(&[b'a'; 100_000]).unwrap();
+    second.upload(Way::Epsv, "STOR f", &[b'b'; 50_000]);
+    assert_eq!(second.get("f").unwrap(), [b'b'; 50_000]);
+    slow.write_all(&[b'a'; 100_000]).unwrap();
+    drop(slow);
+    assert!(first.reply().starts_with("226 "));
+    assert_eq!(second.get("f").unwrap(), vec![b'a'; 200_000]);
+}
+
+#[test]
 fn a_broken_upload_is_discarded_where_the_owner_wants_that() {
     let server = Server::with(&["--partial-uploads", "discard"]);
     let mut client = server.registered("alice");

@@ -95,7 +95,7 @@ impl Record {
         if line.is_empty() || line.starts_with(b"#") {
             return None;
         }
-        let end = line.iter().position(|byte| *byte == b':' || byte.is_ascii_whitespace());
+        let end = line.iter().position(|byte| *byte == b':' || *byte == b' ' || byte.is_ascii_control());
         let name = line.get(..end.unwrap_or(line.len()))?;
         Some(String::from_utf8_lossy(name).to_ascii_lowercase())
     }
@@ -161,6 +161,7 @@ mod tests {
             ("alice:user:-:wonderland".to_string(), "alice"),
             (format!(" alice:user:-:{HASH}"), "alice"),
             (format!("alice :user:-:{HASH}"), "alice"),
+            (format!("alice\0:user:-:{HASH}"), "alice"),
             (format!("../x:user:-:{HASH}"), "../x"),
         ] {
             assert!(Record::parse(line.as_bytes()).is_err(), "{line}");

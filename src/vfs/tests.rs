@@ -476,6 +476,11 @@ fn the_account_of_space_stays_exact_through_every_change() {
     holds_to_the_byte(&house, LIMIT);
     drop(house.files.create(&path("x"), Existing::Keep).map(|mut upload| upload.write_all(&[1; 9_000])));
     holds_to_the_byte(&house, LIMIT);
+    let mut partial = house.files.create(&path("partial"), Existing::Replace).unwrap();
+    partial.write_all(&[1; 5_000]).unwrap();
+    assert!(partial.keep_partial());
+    holds_to_the_byte(&house, LIMIT);
+    house.files.remove_file(&path("partial")).unwrap();
     let too_much = house.write("x", &[1; LIMIT as usize]);
     fails(too_much, ErrorKind::QuotaExceeded);
     holds_to_the_byte(&house, LIMIT);
