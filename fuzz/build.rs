@@ -36,10 +36,10 @@ pub fn fuzz(text: &[u8]) {
         }
     }
     for (name, times) in &claimed {
-        let record = index.0.get(name).expect("a line claims its name");
+        let record = index.records.get(name).expect("a line claims its name");
         assert!(*times == 1 || record.is_none(), "a doubled name");
     }
-    for (name, record) in &index.0 {
+    for (name, record) in &index.records {
         assert!(claimed.contains_key(name), "a name out of nowhere");
         if let Some(record) = record {
             assert_eq!(record.name.to_ascii_lowercase(), *name);

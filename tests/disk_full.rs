@@ -441,8 +441,16 @@ fn check_log(log: &str) {
     }
 }
 
+/// One test at a time: a process that another test starts holds, for a moment, whatever files this
+/// one has open, and with them space that should be free.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 #[test]
 fn a_write_of_any_kind_that_finds_the_disk_full_is_452_and_changes_nothing() {
+    let _alone = alone();
     let Some(disk) = Disk::mount("size=2m") else { return };
     let server = Server::in_folder(disk.path(), &[]);
     let mut client = server.registered("alice");
@@ -457,6 +465,7 @@ fn a_write_of_any_kind_that_finds_the_disk_full_is_452_and_changes_nothing() {
 
 #[test]
 fn a_restart_in_the_middle_on_a_full_disk_leaves_what_was_before_the_offset() {
+    let _alone = alone();
     let Some(disk) = Disk::mount("size=2m") else { return };
     let server = Server::in_folder(disk.path(), &[]);
     let mut client = server.registered("alice");
@@ -476,6 +485,7 @@ fn a_restart_in_the_middle_on_a_full_disk_leaves_what_was_before_the_offset() {
 
 #[test]
 fn accounts_stay_as_they_are_while_the_disk_is_full() {
+    let _alone = alone();
     let Some(disk) = Disk::mount("size=2m") else { return };
     let server = Server::in_folder(disk.path(), &[]);
     let mut client = server.registered("alice");
@@ -509,6 +519,7 @@ fn accounts_stay_as_they_are_while_the_disk_is_full() {
 
 #[test]
 fn running_out_of_inodes_is_a_full_disk_too() {
+    let _alone = alone();
     let Some(disk) = Disk::mount("size=2m,nr_inodes=64") else { return };
     let server = Server::in_folder(disk.path(), &[]);
     let mut client = server.registered("alice");
@@ -575,6 +586,7 @@ fn with_errors_to(file: &Path, dir: &Path) -> Server {
 
 #[test]
 fn a_log_that_finds_the_disk_full_keeps_nobody_from_anything_and_tears_no_line() {
+    let _alone = alone();
     let Some(disk) = Disk::mount("size=1m") else { return };
     let elsewhere = tempfile::tempdir().unwrap();
     let errors = elsewhere.path().join("errors");
