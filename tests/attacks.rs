@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use support::{Client, Server, Way};
+use support::{Client, Server, Way, snapshot};
 
 /// These tests fail to sign in on purpose, far more often than a server would let pass without a wait.
 const PATIENT: &[&str] = &["--max-failures", "1000"];
@@ -61,27 +61,6 @@ fn signed_in(server: &Server, name: &str) -> Client {
     let mut client = server.connect();
     client.expect(&format!("login {name} password"), 230);
     client
-}
-
-/// Everything below a folder: names, kinds, content.
-fn snapshot(dir: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut waiting = vec![dir.to_path_buf()];
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let metadata = fs::symlink_metadata(&path).unwrap();
-            let kind = metadata.file_type();
-            let content = if kind.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-            let (modified, mode) = (metadata.modified().unwrap(), metadata.permissions());
-            found.push(format!("{} {kind:?} {modified:?} {mode:?} {content:?}", path.display()));
-            if kind.is_dir() {
-                waiting.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 /// Waits until the log tells of `count` ended sessions.

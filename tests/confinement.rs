@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::Server;
+use support::{Server, snapshot};
 
 /// Every word that takes a path, with `{}` where it goes; content follows where it must.
 const WORDS: &[&str] = &[
@@ -60,26 +60,6 @@ const WORDS: &[&str] = &[
     "SIZE {}/secret",
     "MDTM {}/secret",
 ];
-
-/// Everything below a folder: names, kinds, content.
-fn snapshot(dir: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut waiting = vec![dir.to_path_buf()];
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let kind = fs::symlink_metadata(&path).unwrap().file_type();
-            let content = if kind.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-            let modified = fs::symlink_metadata(&path).unwrap().modified().unwrap();
-            found.push(format!("{} {kind:?} {modified:?} {content:?}", path.display()));
-            if kind.is_dir() {
-                waiting.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
 
 struct Scene {
     server: Server,

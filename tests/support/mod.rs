@@ -336,6 +336,27 @@ fn check(client: &mut Client, pattern: &str) {
     assert!(matches(pattern, line), "expected {pattern:?}, heard {line:?}");
 }
 
+/// Everything below a folder: names, kinds, times, permissions, content.
+pub fn snapshot(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut waiting = vec![dir.to_path_buf()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            let kind = metadata.file_type();
+            let content = if kind.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            let (modified, mode) = (metadata.modified().unwrap(), metadata.permissions());
+            found.push(format!("{} {kind:?} {modified:?} {mode:?} {content:?}", path.display()));
+            if kind.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 /// Whether a program is there. In CI it must be.
 pub fn has_program(name: &str) -> bool {
     let found = std::env::var_os("PATH")
