@@ -183,7 +183,7 @@ pub struct Place {
 
 impl Place {
     /// The client has signed in: it gives way to nobody any more.
-    pub fn is_no_strangers(&self) {
+    pub fn has_signed_in(&self) {
         self.server.clients().strangers.remove(&self.session);
     }
 }

@@ -232,7 +232,7 @@ impl Session {
             Quota::Bytes(bytes) => Some(bytes),
         })?;
         self.control.set_patience(config.idle_timeout)?;
-        self.place.is_no_strangers();
+        self.place.has_signed_in();
         self.failures = 0;
         self.settings = Settings::default();
         self.account = Some(Account { role: record.role, name: record.name.clone(), files });
