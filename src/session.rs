@@ -244,6 +244,9 @@ impl Session {
     pub fn sign_out(&mut self) {
         if self.account.take().is_some() {
             self.stranger_since = Instant::now();
+            let config = &self.place.server.config;
+            // Where the socket refuses, it is about to fail for good.
+            let _ = self.control.set_patience(config.idle_timeout.min(config.login_timeout));
         }
         self.claimed_name = None;
         self.folder = VirtualPath::root();

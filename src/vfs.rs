@@ -139,7 +139,7 @@ impl Vfs {
     fn space(&self, path: &VirtualPath) -> Arc<Space> {
         match &self.whose {
             Whose::One(space) => Arc::clone(space),
-            Whose::Everybodys if path.parent().is_root() => Arc::default(),
+            Whose::Everybodys if path.parent().is_root() => self.store.space_of(""),
             Whose::Everybodys => {
                 let owner = path.names().next().unwrap_or_default();
                 self.store.space_of(&String::from_utf8_lossy(owner))
@@ -316,6 +316,7 @@ impl Vfs {
         holder.remove_folder(name)?;
         state.removed(blocks(0));
         drop(state);
+        self.forget_count(path);
         self.settle(&holder)
     }
 
@@ -329,7 +330,8 @@ impl Vfs {
             return Err(ErrorKind::IsADirectory.into());
         }
         holder.remove_file(name)?;
-        state.removed(blocks(metadata.len()));
+        let stored = state.stored_of(&metadata);
+        state.removed(stored);
         drop(state);
         self.settle(&holder)
     }
@@ -344,7 +346,9 @@ impl Vfs {
             let metadata = holder.stat(name)?;
             if !metadata.is_dir() {
                 holder.remove_file(name)?;
-                state.removed(blocks(metadata.len()));
+                let stored = state.stored_of(&metadata);
+                state.removed(stored);
+                drop(state);
                 return self.settle(&holder);
             }
             let fresh = self.store.fresh_name();
@@ -390,7 +394,8 @@ impl Vfs {
             }
             from_holder.rename(from_name, &to_holder, to_name)?;
             if let Some(before) = before {
-                state.removed(blocks(before.len()));
+                let stored = state.stored_of(&before);
+                state.removed(stored);
             }
             moving.keep(&mut state);
         }
@@ -421,7 +426,9 @@ impl Vfs {
                 return Err(ErrorKind::AlreadyExists.into());
             }
             let copy = tree::TreeCopy::new(&self.store, &self.space(to), &holder.child(name)?)?;
-            return copy.commit(&to_holder, to_name).map(|()| None);
+            copy.commit(&to_holder, to_name)?;
+            self.forget_count(to);
+            return Ok(None);
         }
         check_regular(&metadata)?;
         let mut source = holder.open_file(name, OpenOptions::new().read(true))?;

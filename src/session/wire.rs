@@ -11,6 +11,7 @@ use crate::control::{Body, Control, Verdict};
 use crate::data::NoData;
 use crate::reply::Reply;
 use crate::transfer::{self, Ascii, End, LineEnds};
+use crate::users::Role;
 use crate::vfs::{Upload, VirtualPath};
 
 use super::{Failure, Session, is_worth_reading};
@@ -165,7 +166,9 @@ impl Session {
             End::SinkFailed(error) => return Err(Reply::failure(&path.bytes(), &error).into()),
             end => end,
         };
-        let kept = match upload.keep_partial() {
+        // Who may not resume it would only find its name taken.
+        let may_resume = self.role() != Some(Role::Drop);
+        let kept = match may_resume && upload.keep_partial() {
             true => " What came is kept, to go on from.",
             false => " Nothing was stored.",
         };

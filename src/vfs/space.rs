@@ -5,11 +5,12 @@
 //! becomes stored when the file takes its name. The same lock orders all changes of names in one
 //! user's tree, so that "is the name free?" and "take it" are one step.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::folder::Id;
+use super::folder::{Id, id_of};
 use super::refused;
 
 const BLOCK: u64 = 4096;
@@ -34,8 +35,8 @@ pub struct State {
     /// Changes under way that a count would see half of: trees being taken apart, files written in
     /// place.
     unsettled: u32,
-    /// The files that are written in place, one writer each.
-    written: HashSet<Id>,
+    /// The files that are written in place, one writer each, with what `stored` holds of them.
+    written: HashMap<Id, u64>,
 }
 
 impl Space {
@@ -50,6 +51,9 @@ impl Space {
     pub fn set_limit(&self, limit: Option<u64>, count: impl FnOnce() -> io::Result<u64>) -> io::Result<()> {
         let mut state = self.lock();
         if limit.is_some() && !state.counted {
+            if state.unsettled > 0 {
+                return Err(ErrorKind::ResourceBusy.into()); // half of it would be seen
+            }
             state.stored = count()?;
             state.counted = true;
         }
@@ -102,16 +106,28 @@ impl State {
     /// Takes the one right to write a file in place, until [`State::written`]. Fails with
     /// [`ErrorKind::ResourceBusy`] while another has it.
     pub fn write_in_place(&mut self, file: Id) -> io::Result<()> {
-        if !self.written.insert(file) {
+        if self.written.contains_key(&file) {
             return Err(refused(ErrorKind::ResourceBusy, "another upload is writing to it; try again"));
         }
+        self.written.insert(file, 0);
         self.unsettled();
         Ok(())
     }
 
+    /// Notes how much of a file that is written in place was stored before.
+    pub fn stored_before(&mut self, file: Id, bytes: u64) {
+        self.written.insert(file, bytes);
+    }
+
+    /// What `stored` holds of a file: of one that is written in place only what was there before,
+    /// for the rest is its writer's reservation.
+    pub fn stored_of(&self, metadata: &Metadata) -> u64 {
+        self.written.get(&id_of(metadata)).copied().unwrap_or_else(|| blocks(metadata.len()))
+    }
+
     /// Gives that right back.
     pub fn written(&mut self, file: Id) {
-        if self.written.remove(&file) {
+        if self.written.remove(&file).is_some() {
             self.settled();
         }
     }

@@ -551,3 +551,20 @@ fn two_sessions_that_remove_the_same_trees_leave_nothing_staged() {
         assert_eq!(house.used(), 0);
     }
 }
+
+#[test]
+fn removing_a_file_that_is_written_in_place_frees_only_what_it_had() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    house.write("other", &[1; 50_000]).unwrap();
+    for existing in [false, true] {
+        if existing {
+            house.write("a", &[1; 9_000]).unwrap();
+        }
+        let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+        upload.write_all(&[1; 40_000]).unwrap();
+        house.files.remove_file(&path("a")).unwrap();
+        fails(upload.commit(), ErrorKind::ResourceBusy);
+        holds_to_the_byte(&house, LIMIT);
+    }
+}

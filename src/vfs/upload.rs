@@ -95,9 +95,17 @@ impl Upload {
             }
             opened => (opened?, false),
         };
-        let metadata = file.metadata()?;
-        let (before, id) = (metadata.len(), id_of(&metadata));
+        let id = id_of(&file.metadata()?);
         space.lock().write_in_place(id)?;
+        // Read under the writer's right: before, another may still have written.
+        let before = match file.metadata() {
+            Ok(metadata) => metadata.len(),
+            Err(error) => {
+                space.lock().written(id);
+                return Err(error);
+            }
+        };
+        space.lock().stored_before(id, if created { 0 } else { blocks(before) });
         let target =
             Target::InPlace { store: Arc::clone(store), id, before, created, folder, name: name.to_vec() };
         let (position, length, counted) = (before, before, blocks(before));
@@ -146,7 +154,8 @@ impl Upload {
                 may_take(before.as_ref(), *existing)?;
                 store.staging().rename(temporary, folder, name)?;
                 if let Some(before) = before {
-                    state.removed(blocks(before.len()));
+                    let stored = state.stored_of(&before);
+                    state.removed(stored);
                 }
             }
             Target::InPlace { id, folder, name, .. } => {
