@@ -53,6 +53,8 @@ struct Clients {
 struct Stranger {
     since: Instant,
     stream: TcpStream,
+    /// It has given a password, and waits for what becomes of it.
+    is_signing_in: bool,
 }
 
 /// Why the server cannot start, in one line for its owner.
@@ -142,7 +144,7 @@ impl Server {
         clients.last_session += 1;
         *clients.by_address.entry(address).or_default() += 1;
         let session = clients.last_session;
-        clients.strangers.insert(session, Stranger { since: Instant::now(), stream });
+        clients.strangers.insert(session, Stranger { since: Instant::now(), stream, is_signing_in: false });
         Ok(Place { server: Arc::clone(self), session, address })
     }
 
@@ -156,13 +158,16 @@ impl Server {
 }
 
 impl Clients {
-    /// The oldest stranger gives way, if it has had `grace` to sign in.
+    /// The oldest stranger gives way, if it has had `grace` to sign in and is not about to. How
+    /// many can be about to is bounded by how many may wait for the turn of their try.
     fn make_way(&mut self, grace: Duration) -> bool {
-        let Some(oldest) = self.strangers.first_entry().filter(|entry| entry.get().since.elapsed() >= grace)
+        let may_go = |stranger: &Stranger| !stranger.is_signing_in && stranger.since.elapsed() >= grace;
+        let oldest =
+            self.strangers.iter().find(|(_, stranger)| may_go(stranger)).map(|(session, _)| *session);
+        let Some((session, stranger)) = oldest.and_then(|session| self.strangers.remove_entry(&session))
         else {
             return false;
         };
-        let (session, stranger) = oldest.remove_entry();
         // Its thread sees the end of the connection, and goes.
         let _ = stranger.stream.shutdown(Shutdown::Both);
         self.count = self.count.saturating_sub(1);
@@ -182,6 +187,19 @@ pub struct Place {
 }
 
 impl Place {
+    /// Does `work`, during which the stranger gives way to nobody.
+    pub fn undisturbed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mark = |is_signing_in| {
+            if let Some(stranger) = self.server.clients().strangers.get_mut(&self.session) {
+                stranger.is_signing_in = is_signing_in;
+            }
+        };
+        mark(true);
+        let done = work();
+        mark(false);
+        done
+    }
+
     /// The client has signed in: it gives way to nobody any more.
     pub fn has_signed_in(&self) {
         self.server.clients().strangers.remove(&self.session);
@@ -201,5 +219,34 @@ impl Drop for Place {
                 clients.by_address.remove(&self.address);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_stranger_gives_way_unless_it_is_signing_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            dir: dir.path().to_path_buf(),
+            max_clients: 2,
+            login_timeout: Duration::ZERO,
+            ..Config::default()
+        };
+        let server = Arc::new(Server::open(config).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        let admit = || server.admit(&client, address.ip());
+        let (first, second) = (admit().unwrap(), admit().unwrap());
+        let third = first.undisturbed(|| {
+            second.undisturbed(|| assert!(admit().is_err(), "both are about to have signed in"));
+            admit().unwrap()
+        });
+        let is_stranger = |place: &Place| server.clients().strangers.contains_key(&place.session);
+        assert_eq!([&first, &second, &third].map(is_stranger), [true, false, true], "the younger one went");
     }
 }

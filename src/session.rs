@@ -223,6 +223,11 @@ impl Session {
         self.log(line.number("received", self.received).number("sent", self.sent));
     }
 
+    /// Does the work of signing in, during which the client's place is not given to another.
+    pub fn undisturbed<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.place.undisturbed(work)
+    }
+
     /// Signs an account in, whose folder was opened: goes to its top.
     pub fn enter(&mut self, record: &Record, files: Vfs) -> io::Result<()> {
         let config = &self.place.server.config;

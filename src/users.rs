@@ -35,6 +35,8 @@ use throttle::Throttle;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
+/// What the throttle knows the registration code by; no account's name holds a NUL.
+const CODE: &[u8] = b"\0code";
 const HEADER: &str = "\
 # The accounts of plainftpd, a line each: NAME:ROLE:QUOTA:HASH
 #
@@ -59,8 +61,10 @@ pub enum Refusal {
     NameTaken,
     /// The password has fewer characters than this.
     ShortPassword(usize),
-    /// The old password is wrong, or there is no such account any more.
+    /// The password is wrong, or there is no such account (any more).
     WrongPassword,
+    /// Too many tries from this address or for this name wait already; this one was not made.
+    TooManyTries,
     /// The file could not be read or written.
     Io(io::Error),
 }
@@ -146,50 +150,53 @@ impl Users {
         Ok(users)
     }
 
-    /// The account that `name` and `password` sign in to, with what `then` makes of it, or `None`;
-    /// an unknown name costs the same work as a wrong password. `then` runs while the account is
-    /// sure to be there: hashing takes long, and it may be removed meanwhile.
+    /// The account that `name` and `password` sign in to, with what `then` makes of it; an unknown
+    /// name costs the same work as a wrong password, and is told as one. `then` runs while the
+    /// account is sure to be there: hashing takes long, and it may be removed meanwhile.
     pub fn sign_in<T>(
         &self,
         name: &[u8],
         password: &Password,
         from: IpAddr,
         then: impl FnOnce(&Record) -> T,
-    ) -> io::Result<Option<(Record, T)>> {
-        let Some(known) = self.verify(name, password, from)? else { return Ok(None) };
+    ) -> Result<(Record, T), Refusal> {
+        let known = self.verify(name, password, from)?;
         let _turn = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
         let index = self.index()?;
-        let record = index.find(name).filter(|record| **record == known);
-        Ok(record.map(|record| (record.clone(), then(record))))
+        let record = index.find(name).filter(|record| **record == known).ok_or(Refusal::WrongPassword)?;
+        Ok((record.clone(), then(record)))
     }
 
     /// The account whose password it is, after the same work for an unknown name, and a longer wait
     /// after each failure from this address or for this name.
-    fn verify(&self, name: &[u8], password: &Password, from: IpAddr) -> io::Result<Option<Record>> {
+    fn verify(&self, name: &[u8], password: &Password, from: IpAddr) -> Result<Record, Refusal> {
+        let attempt = self.throttle.begin(from, name).ok_or(Refusal::TooManyTries)?;
         let index = self.index()?;
         let record = index.find(name).filter(|record| record.role != Role::Disabled);
-        if let Some(record) = record.filter(|record| self.memory.knows(record, password)) {
-            self.throttle.succeeded(from, name);
-            return Ok(Some(record.clone()));
-        }
-        thread::sleep(self.throttle.delay(from, name));
-        let decoy = PasswordHash::decoy(index.iterations.unwrap_or(self.iterations));
-        let hash = record.map_or(&decoy, |record| &record.hash);
-        let matches = {
-            let _turn = self.gate.enter();
-            hash.matches(password)
-        };
-        match record.filter(|_| matches) {
+        match record.filter(|_| self.is_right(record, password, &index)) {
             Some(record) => {
                 self.memory.learn(record, password);
-                self.throttle.succeeded(from, name);
-                Ok(Some(record.clone()))
+                attempt.succeeded();
+                Ok(record.clone())
             }
             None => {
-                self.throttle.failed(from, name);
-                Ok(None)
+                attempt.failed();
+                Err(Refusal::WrongPassword)
             }
         }
+    }
+
+    /// Whether it is the record's password, with the work of hashing unless that is known already.
+    fn is_right(&self, record: Option<&Record>, password: &Password, index: &Index) -> bool {
+        let is_known = || record.is_some_and(|record| self.memory.knows(record, password));
+        if is_known() {
+            return true;
+        }
+        let decoy = PasswordHash::decoy(index.iterations.unwrap_or(self.iterations));
+        let hash = record.map_or(&decoy, |record| &record.hash);
+        let _turn = self.gate.enter();
+        // Of many connections of one client the first may have been right while this one waited.
+        is_known() || hash.matches(password)
     }
 
     /// Whether there is an account of this name, able to sign in or not.
@@ -204,13 +211,13 @@ impl Users {
         name: &[u8],
         password: &Password,
         code: Option<&[u8]>,
+        from: IpAddr,
         found: impl FnOnce(&str) -> io::Result<bool>,
     ) -> Result<Record, Refusal> {
         match &self.registration {
             Registration::Open => {}
             Registration::Closed => return Err(Refusal::Closed),
-            Registration::Code(secret) if code.is_some_and(|code| same(code, secret)) => {}
-            Registration::Code(_) => return Err(Refusal::WrongCode),
+            Registration::Code(secret) => self.check_code(code, secret, from)?,
         }
         if !is_valid_name(name) {
             return Err(Refusal::BadName);
@@ -232,7 +239,23 @@ impl Users {
             Ok(())
         };
         let found = || if found(&record.name)? { Ok(()) } else { Err(Refusal::NameTaken) };
-        self.edit(add, found).map(|_turn| record.clone())
+        let _turn = self.edit(add, found)?;
+        self.memory.learn(&record, password);
+        self.throttle.trust(from, record.name.as_bytes());
+        Ok(record.clone())
+    }
+
+    /// Guesses at the code wait as those at a password do.
+    fn check_code(&self, given: Option<&[u8]>, secret: &str, from: IpAddr) -> Result<(), Refusal> {
+        let given = given.ok_or(Refusal::WrongCode)?;
+        let attempt = self.throttle.begin(from, CODE).ok_or(Refusal::TooManyTries)?;
+        if same(given, secret) {
+            attempt.succeeded();
+            Ok(())
+        } else {
+            attempt.failed();
+            Err(Refusal::WrongCode)
+        }
     }
 
     /// Gives an account a new password, where `old` is its present one.
@@ -243,15 +266,19 @@ impl Users {
         new: &Password,
         from: IpAddr,
     ) -> Result<(), Refusal> {
-        let known = self.verified(name, old, from)?;
+        let known = self.verify(name.as_bytes(), old, from)?;
         let hash = self.hash(new)?;
+        let mut changed = None;
         let change = |text: &mut Vec<u8>, index: &Index| {
-            let mut record = unchanged(index, &known)?.clone();
-            record.hash = hash;
-            replace_line(text, name, Some(&record));
+            let record = changed.insert(Record { hash, ..unchanged(index, &known)?.clone() });
+            replace_line(text, name, Some(record));
             Ok(())
         };
-        self.edit(change, || Ok(())).map(drop)
+        let _turn = self.edit(change, || Ok(()))?;
+        if let Some(record) = changed {
+            self.memory.learn(&record, new);
+        }
+        Ok(())
     }
 
     /// Removes an account, where `password` is its present one. `then` runs before this
@@ -263,7 +290,7 @@ impl Users {
         from: IpAddr,
         then: impl FnOnce() -> T,
     ) -> Result<T, Refusal> {
-        let known = self.verified(name, password, from)?;
+        let known = self.verify(name.as_bytes(), password, from)?;
         let remove = |text: &mut Vec<u8>, index: &Index| {
             unchanged(index, &known)?;
             replace_line(text, name, None);
@@ -271,10 +298,6 @@ impl Users {
         };
         let _locked = self.edit(remove, || Ok(()))?;
         Ok(then())
-    }
-
-    fn verified(&self, name: &str, password: &Password, from: IpAddr) -> Result<Record, Refusal> {
-        self.verify(name.as_bytes(), password, from)?.ok_or(Refusal::WrongPassword)
     }
 
     /// The hash of a new password, if it is long enough to become one.

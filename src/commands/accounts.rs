@@ -4,7 +4,7 @@ use std::io;
 
 use crate::reply::Reply;
 use crate::session::{Failure, Session};
-use crate::users::{Password, Refusal, Role};
+use crate::users::{Password, Record, Refusal, Role};
 
 fn refusal(refusal: Refusal) -> Reply {
     match refusal {
@@ -23,6 +23,7 @@ fn refusal(refusal: Refusal) -> Reply {
             Reply::new(501, format!("A password has at least {least} characters."))
         }
         Refusal::WrongPassword => Reply::new(530, "Wrong password."),
+        Refusal::TooManyTries => Reply::new(421, "Too many failed tries lately; try again in a minute."),
         Refusal::Io(error) => Reply::trouble(&error),
     }
 }
@@ -49,30 +50,48 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
     let was_somebody = session.account().is_some();
     session.sign_out();
     let server = session.server();
-    let signed_in = server.users.sign_in(name, password, session.peer().ip(), |record| {
-        server.store.home(&record.name, record.role == Role::Admin)
+    let peer = session.peer().ip();
+    let signed_in = session.undisturbed(|| {
+        let home = |record: &Record| server.store.home(&record.name, record.role == Role::Admin);
+        server.users.sign_in(name, password, peer, home)
     });
     let (record, home) = match signed_in {
-        Ok(Some(signed_in)) => signed_in,
-        Ok(None) => {
+        Ok(signed_in) => signed_in,
+        Err(Refusal::Io(error)) => {
+            session.notes.why = Some(format!("the users file: {error}"));
+            return Err(Reply::new(451, "The accounts cannot be read; tell the owner of this server.").into());
+        }
+        Err(refused) => {
             if server.users.exists(name).unwrap_or(false) {
                 session.notes.account = Some(String::from_utf8_lossy(name).into_owned());
             }
-            if session.fails_too_often() {
-                session.leave();
-                return Err(Reply::new(421, "Wrong name or password; too many failures, closing.").into());
-            }
-            let more = if was_somebody { " You are signed out." } else { "" };
-            return Err(Reply::new(530, format!("Wrong name or password.{more}")).into());
-        }
-        Err(error) => {
-            session.notes.why = Some(format!("the users file: {error}"));
-            return Err(Reply::new(451, "The accounts cannot be read; tell the owner of this server.").into());
+            return Err(not_signed_in(session, refused, was_somebody).into());
         }
     };
     home.and_then(|files| session.enter(&record, files)).map_err(|error| no_home(session, &error))?;
     let text = format!("Welcome, {}; you are in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
+}
+
+/// The answer to a sign-in that failed, and whether the session goes on.
+fn not_signed_in(session: &mut Session, refused: Refusal, was_somebody: bool) -> Reply {
+    if !matches!(refused, Refusal::WrongPassword) {
+        return refuse(session, refused);
+    }
+    if session.fails_too_often() {
+        session.leave();
+        return Reply::new(421, "Wrong name or password; too many failures, closing.");
+    }
+    let more = if was_somebody { " You are signed out." } else { "" };
+    Reply::new(530, format!("Wrong name or password.{more}"))
+}
+
+/// The answer to a refusal; whoever tries too often is turned out, for a place is held meanwhile.
+fn refuse(session: &mut Session, refused: Refusal) -> Reply {
+    if matches!(refused, Refusal::TooManyTries) {
+        session.leave();
+    }
+    refusal(refused)
 }
 
 /// The account's folder cannot be used, which is not the client's fault.
@@ -89,8 +108,11 @@ pub fn register(
     code: Option<&[u8]>,
 ) -> Result<Reply, Failure> {
     let server = session.server();
-    let found = |name: &str| server.store.found_home(name);
-    let record = server.users.register(name, password, code, found).map_err(refusal)?;
+    let peer = session.peer().ip();
+    let registered = session.undisturbed(|| {
+        server.users.register(name, password, code, peer, |name| server.store.found_home(name))
+    });
+    let record = registered.map_err(|refused| refuse(session, refused))?;
     session.sign_out();
     let home = server.store.home(&record.name, false);
     home.and_then(|files| session.enter(&record, files)).map_err(|error| no_home(session, &error))?;
@@ -105,7 +127,8 @@ fn own_name(session: &Session) -> String {
 /// `passwd`.
 pub fn change_password(session: &mut Session, old: &Password, new: &Password) -> Result<Reply, Failure> {
     let name = own_name(session);
-    session.server().users.change_password(&name, old, new, session.peer().ip()).map_err(refusal)?;
+    let changed = session.server().users.change_password(&name, old, new, session.peer().ip());
+    changed.map_err(|refused| refuse(session, refused))?;
     Ok(Reply::new(200, "Password changed."))
 }
 
@@ -118,7 +141,7 @@ pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, F
     let closed = server
         .users
         .unregister(&name, password, session.peer().ip(), || server.store.close_home(&name))
-        .map_err(refusal)?;
+        .map_err(|refused| refuse(session, refused))?;
     session.sign_out();
     match closed {
         Ok(remove) => {

@@ -42,7 +42,7 @@ fn password(text: &str) -> Password {
 }
 
 fn register(users: &Users, name: &str, secret: &str) -> Result<Record, Refusal> {
-    users.register(name.as_bytes(), &password(secret), None, |_| Ok(true))
+    users.register(name.as_bytes(), &password(secret), None, HERE, |_| Ok(true))
 }
 
 fn line(name: &str, secret: &str) -> String {
@@ -50,7 +50,11 @@ fn line(name: &str, secret: &str) -> String {
 }
 
 fn signs_in(users: &Users, name: &str, secret: &str) -> Option<String> {
-    users.sign_in(name.as_bytes(), &password(secret), HERE, |_| ()).unwrap().map(|(record, ())| record.name)
+    match users.sign_in(name.as_bytes(), &password(secret), HERE, |_| ()) {
+        Ok((record, ())) => Some(record.name),
+        Err(Refusal::WrongPassword) => None,
+        Err(refused) => panic!("{refused:?}"),
+    }
 }
 
 #[test]
@@ -164,11 +168,34 @@ fn registration_follows_the_owners_policy() {
     assert!(matches!(register(&closed, "alice", "wonderland"), Err(Refusal::Closed)));
     let code = Registration::Code("sesame".to_string());
     let coded = place.users_with(Config { registration: code, ..Config::default() });
-    let with = |code: Option<&[u8]>| coded.register(b"alice", &password("wonderland"), code, |_| Ok(true));
+    let with =
+        |code: Option<&[u8]>| coded.register(b"alice", &password("wonderland"), code, HERE, |_| Ok(true));
     assert!(matches!(with(None), Err(Refusal::WrongCode)));
     assert!(matches!(with(Some(b"sesamE")), Err(Refusal::WrongCode)));
     assert!(matches!(with(Some(b"")), Err(Refusal::WrongCode)));
     assert!(with(Some(b"sesame")).is_ok());
+}
+
+#[test]
+fn guesses_at_the_registration_code_wait_like_those_at_a_password() {
+    let place = Place::new();
+    let registration = Registration::Code("sesame".to_string());
+    let coded = place.users_with(Config { registration, max_failures: 1, ..Config::default() });
+    let guess = || coded.register(b"alice", &password("wonderland"), Some(b"guess"), HERE, |_| Ok(true));
+    assert!(matches!(guess(), Err(Refusal::WrongCode)));
+    let since = std::time::Instant::now();
+    assert!(matches!(guess(), Err(Refusal::WrongCode)));
+    assert!(since.elapsed() >= Duration::from_millis(200));
+    // Of many at once a few wait, and the rest is refused.
+    let since = std::time::Instant::now();
+    let refused = thread::scope(|scope| {
+        let guesses: Vec<_> = (0..20).map(|_| scope.spawn(guess)).collect();
+        let results = guesses.into_iter().map(|guess| guess.join().unwrap());
+        results.filter(|result| matches!(result, Err(Refusal::TooManyTries))).count()
+    });
+    let made = 20 - refused as u32;
+    assert!(made <= 8, "{made}");
+    assert!(since.elapsed() >= Duration::from_millis(400) * (made - 1));
 }
 
 #[test]
@@ -178,7 +205,7 @@ fn bad_names_short_passwords_and_taken_folders_are_refused() {
     assert!(matches!(register(&users, "../x", "wonderland"), Err(Refusal::BadName)));
     assert!(matches!(register(&users, "alice", "abc"), Err(Refusal::ShortPassword(4))));
     assert!(matches!(register(&users, "alice", "äöü"), Err(Refusal::ShortPassword(4))));
-    let occupied = users.register(b"alice", &password("wonderland"), None, |_| Ok(false));
+    let occupied = users.register(b"alice", &password("wonderland"), None, HERE, |_| Ok(false));
     assert!(matches!(occupied, Err(Refusal::NameTaken)));
     assert_eq!(place.text(), HEADER);
 }
