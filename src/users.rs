@@ -173,7 +173,8 @@ impl Users {
         let attempt = self.throttle.begin(from, name).ok_or(Refusal::TooManyTries)?;
         let index = self.index()?;
         let record = index.find(name).filter(|record| record.role != Role::Disabled);
-        match record.filter(|_| self.is_right(record, password, &index)) {
+        let is_right = self.is_right(record, password, &index);
+        match record.filter(|_| is_right) {
             Some(record) => {
                 self.memory.learn(record, password);
                 attempt.succeeded();

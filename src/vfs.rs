@@ -23,7 +23,7 @@ mod upload;
 
 use folder::{Folder, check_regular};
 pub use path::VirtualPath;
-use space::{Space, blocks};
+use space::{Gone, Space, blocks};
 use store::STAGING;
 pub use store::{Keeping, Store};
 pub use upload::{Existing, Place, Upload};
@@ -150,7 +150,7 @@ impl Vfs {
     /// After an administrator moved or removed the folder of a user: what was counted is no more.
     fn forget_count(&self, path: &VirtualPath) {
         if let (Whose::Everybodys, true, Some(name)) = (&self.whose, path.parent().is_root(), path.name()) {
-            self.store.forget_space(&String::from_utf8_lossy(name));
+            self.store.forget_count(&String::from_utf8_lossy(name));
         }
     }
 
@@ -244,6 +244,25 @@ impl Vfs {
         self.create_with_mode(path, existing, 0o666)
     }
 
+    /// Begins a file under a name that nothing bears and no other such file will take: `wanted`, or
+    /// that with a number behind it.
+    pub fn create_unique(&self, wanted: &VirtualPath) -> io::Result<(VirtualPath, Upload)> {
+        let space = self.space(wanted);
+        let (holder, base) = self.holder_of_file(wanted)?;
+        let folder = holder.id()?;
+        for n in 0..u32::MAX {
+            let suffix = if n == 0 { String::new() } else { format!(".{n}") };
+            let name = [base, suffix.as_bytes()].concat();
+            let is_taken = || Ok(holder.find(&name)?.is_some());
+            if let Some(promise) = space.promise(folder, &name, is_taken)? {
+                let path = wanted.parent().child(&name);
+                let upload = self.create(&path, Existing::Keep)?;
+                return Ok((path, upload.with_promise(promise)));
+            }
+        }
+        Err(ErrorKind::AlreadyExists.into())
+    }
+
     fn create_with_mode(&self, path: &VirtualPath, existing: Existing, mode: u32) -> io::Result<Upload> {
         let (holder, name) = self.holder_of_file(path)?;
         Upload::new(&self.store, &self.space(path), holder.owned()?, name, existing, mode)
@@ -314,7 +333,7 @@ impl Vfs {
         let space = self.space(path);
         let mut state = space.lock();
         holder.remove_folder(name)?;
-        state.removed(blocks(0));
+        state.removed(Gone::Folder);
         drop(state);
         self.forget_count(path);
         self.settle(&holder)
@@ -330,8 +349,7 @@ impl Vfs {
             return Err(ErrorKind::IsADirectory.into());
         }
         holder.remove_file(name)?;
-        let stored = state.stored_of(&metadata);
-        state.removed(stored);
+        state.removed(Gone::Leaf(&metadata));
         drop(state);
         self.settle(&holder)
     }
@@ -346,8 +364,7 @@ impl Vfs {
             let metadata = holder.stat(name)?;
             if !metadata.is_dir() {
                 holder.remove_file(name)?;
-                let stored = state.stored_of(&metadata);
-                state.removed(stored);
+                state.removed(Gone::Leaf(&metadata));
                 drop(state);
                 return self.settle(&holder);
             }
@@ -357,7 +374,7 @@ impl Vfs {
             fresh
         };
         self.forget_count(path);
-        self.store.remove_staged(fresh, &mut |bytes| space.lock().removed(bytes));
+        self.store.remove_staged(fresh, Some(&space));
         space.lock().settled();
         self.settle(&holder)
     }
@@ -394,12 +411,11 @@ impl Vfs {
             }
             from_holder.rename(from_name, &to_holder, to_name)?;
             if let Some(before) = before {
-                let stored = state.stored_of(&before);
-                state.removed(stored);
+                state.removed(Gone::Leaf(&before));
             }
             moving.keep(&mut state);
         }
-        from_space.lock().removed(moved);
+        from_space.lock().moved_away(moved);
         self.forget_count(from);
         self.forget_count(to);
         self.settle(&to_holder).and_then(|()| self.settle(&from_holder))

@@ -278,7 +278,12 @@ fn with_sync_a_file_and_its_folder_are_on_the_disk_before_226() {
         let mut server = Server::spawn(command, dir.path(), flags);
         let mut client = server.registered("alice");
         let before = fs::read_to_string(&trace).unwrap();
-        assert!(count_of(&before, "fsync") >= 2, "the users file is always synced");
+        // The users file and its folder are always synced: made at the start, then with alice in it.
+        assert_eq!(
+            count_of(&before, "fsync"),
+            3 + file_syncs,
+            "and the folder of alice where that is wanted"
+        );
         assert!(client.put("f", b"content").starts_with("226 "));
         client.expect("quit", 221);
         client.rest();
@@ -310,20 +315,34 @@ fn failed_sign_ins_end_the_session_and_make_the_next_ones_wait() {
     for _ in 0..2 {
         client.expect("login alice wrong", 530);
     }
+    let since = Instant::now();
     assert_eq!(client.ask("login alice wrong"), "421 Wrong name or password; too many failures, closing.");
     assert_eq!(client.rest(), "");
-    // A password that was right before waits for nobody; another one waits longer each time.
+    // Three failures from this address: the next try waits 200 ms after the last, whoever it is for, and
+    // each later one twice as long; but the password that was right from here before waits for nobody.
     let mut client = server.connect();
-    client.expect("login alice password", 230);
-    let waited = |client: &mut Client, name: &str| {
-        let since = Instant::now();
-        client.ask(&format!("login {name} wrong"));
-        since.elapsed()
-    };
-    // Three failures from this address: the next try waits at least 200 ms, whoever it is for.
-    let mut client = server.connect();
-    assert!(waited(&mut client, "bob") >= Duration::from_millis(200));
-    assert!(waited(&mut client, "bob") >= Duration::from_millis(400));
+    client.expect("login bob wrong", 530);
+    assert!(since.elapsed() >= Duration::from_millis(200));
+    client.expect("login bob wrong", 530);
+    assert!(since.elapsed() >= Duration::from_millis(200 + 400));
+}
+
+#[test]
+fn guesses_from_many_connections_at_once_are_made_one_after_another_and_few_wait() {
+    let server = Server::with(&["--max-failures", "2"]);
+    let since = Instant::now();
+    let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let guesses =
+            clients.into_iter().map(|mut client| scope.spawn(move || client.ask("login alice wrong")));
+        guesses.collect::<Vec<_>>().into_iter().map(|guess| guess.join().unwrap()).collect()
+    });
+    let made = answers.iter().filter(|answer| answer.starts_with("530 ")).count();
+    let refused = "421 Too many failed tries lately; try again in a minute.";
+    assert_eq!(answers.iter().filter(|answer| *answer == refused).count(), 20 - made, "{answers:?}");
+    // Two fail for nothing, the third waits 200 ms, the next 400 ms, and so on.
+    let least = (2..made).map(|n| 200 << (n - 2)).sum();
+    assert!(since.elapsed() >= Duration::from_millis(least), "{made} in {:?}", since.elapsed());
 }
 
 #[test]

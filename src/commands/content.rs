@@ -150,18 +150,11 @@ pub fn store(
 
 /// STOU (RFC 959 §4.1.3, RFC 1123 §4.1.2.9): a name that is free, told by the 150.
 pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply, Failure> {
-    let wanted = session.resolve(name.unwrap_or(b"file"))?;
-    let files = session.files()?;
-    let base = wanted.name().unwrap_or(b"file").to_vec();
-    let unique = (0..u32::MAX).map(|n| match n {
-        0 => wanted.parent().child(&base),
-        n => wanted.parent().child(&[&base, format!(".{n}").as_bytes()].concat()),
-    });
-    let is_taken = |path: &VirtualPath| files.entry(path).is_ok();
-    let Some(path) = unique.into_iter().find(|path| !is_taken(path)) else {
-        return Err(Reply::new(450, "No name is free.").into());
-    };
-    let upload = files.create(&path, Existing::Keep).map_err(failure(&path))?;
+    let mut wanted = session.resolve(name.unwrap_or(b"file"))?;
+    if wanted.is_root() {
+        wanted = wanted.child(b"file");
+    }
+    let (path, upload) = session.files()?.create_unique(&wanted).map_err(failure(&wanted))?;
     session.notes.path = Some(path.clone());
     // Exactly in this form, so that programs can read it.
     let told =

@@ -89,17 +89,17 @@ impl Throttle {
     pub fn begin(&self, from: IpAddr, name: &[u8]) -> Option<Try<'_>> {
         let pair = self.pair(from, name);
         let name = self.hasher.hash_one(name.to_ascii_lowercase());
-        let strangers = [Key::Address(network_of(from)), Key::Name(name)];
+        let address = Key::Address(network_of(from));
         let mut state = self.lock();
         let mut has_waited = false;
         loop {
             let is_trusted = state.trusted.contains_key(&pair);
-            let keys = if is_trusted { vec![Key::Pair(pair)] } else { strangers.to_vec() };
+            let keys = if is_trusted { vec![Key::Pair(pair)] } else { vec![address, Key::Name(name)] };
             let now = Instant::now();
             match keys.iter().map(|key| state.turn(key, now, self.free)).max() {
                 Some(Turn::Now) | None => {
                     keys.iter().for_each(|key| state.queue(*key, now).under_way += 1);
-                    return Some(Try { throttle: self, keys, pair });
+                    return Some(Try { throttle: self, keys, address, pair });
                 }
                 Some(_) if !has_waited && keys.iter().any(|key| state.is_full(key, self.free)) => {
                     return None;
@@ -135,6 +135,7 @@ impl Throttle {
 pub struct Try<'t> {
     throttle: &'t Throttle,
     keys: Vec<Key>,
+    address: Key,
     pair: u64,
 }
 
@@ -142,7 +143,9 @@ impl Try<'_> {
     /// It failed: the next ones wait.
     pub fn failed(self) {
         let (mut state, now) = (self.throttle.lock(), Instant::now());
-        for key in &self.keys {
+        // Of a trusted address, too, the failures count for whoever else is there.
+        let elsewhere = (!self.keys.contains(&self.address)).then_some(&self.address);
+        for key in self.keys.iter().chain(elsewhere) {
             state.queue(*key, now).fail(now, self.throttle.free);
         }
     }
@@ -364,6 +367,7 @@ mod tests {
         owner.failed();
         let pair = throttle.pair(address("10.0.0.1"), b"alice");
         assert_ne!(throttle.lock().turn(&Key::Pair(pair), Instant::now(), 1), Turn::Now);
+        assert_ne!(turn(&throttle, "10.0.0.1", "bob", Instant::now()), Turn::Now);
     }
 
     #[test]

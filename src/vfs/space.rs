@@ -5,7 +5,7 @@
 //! becomes stored when the file takes its name. The same lock orders all changes of names in one
 //! user's tree, so that "is the name free?" and "take it" are one step.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,11 +32,24 @@ pub struct State {
     reserved: u64,
     /// `stored` is what the tree holds; without a limit nobody needs to know.
     counted: bool,
+    /// Goes up with every change of the tree, so that a count made meanwhile is known to be wrong.
+    changes: u64,
     /// Changes under way that a count would see half of: trees being taken apart, files written in
     /// place.
     unsettled: u32,
     /// The files that are written in place, one writer each, with what `stored` holds of them.
     written: HashMap<Id, u64>,
+    /// Names, each in its folder, that were promised to files which are still on their way.
+    promised: HashSet<(Id, Vec<u8>)>,
+}
+
+/// What has gone from a tree.
+#[derive(Debug, Clone, Copy)]
+pub enum Gone<'m> {
+    /// A folder.
+    Folder,
+    /// A file, or what else is no folder.
+    Leaf(&'m Metadata),
 }
 
 impl Space {
@@ -61,18 +74,53 @@ impl Space {
         Ok(())
     }
 
-    /// Counts the tree anew. Returns the bytes that the files take, and the limit.
+    /// Counts the tree anew, while others go on changing it: a count that a change may have spoilt
+    /// is not kept. Returns the bytes that the files take, and the limit.
     pub fn recount(&self, count: impl FnOnce() -> io::Result<u64>) -> io::Result<(u64, Option<u64>)> {
+        let before = self.lock().changes;
+        let stored = count()?;
         let mut state = self.lock();
-        if state.unsettled == 0 || !state.counted {
-            let stored = count()?;
-            if state.unsettled > 0 {
-                return Ok((stored, state.limit));
-            }
+        if state.unsettled == 0 && state.changes == before {
             state.stored = stored;
             state.counted = true;
         }
-        Ok((state.stored, state.limit))
+        Ok((if state.counted { state.stored } else { stored }, state.limit))
+    }
+
+    /// What was counted is no more, for the tree was exchanged: the next sign-in counts anew. Until
+    /// then the old sum is held against the limit.
+    pub fn forget_count(&self) {
+        self.lock().counted = false;
+    }
+
+    /// Promises a name in a folder to a file on its way, until what is returned is dropped. `None`
+    /// where it is promised already, or `is_taken` says that something bears it.
+    pub fn promise(
+        self: &Arc<Space>,
+        folder: Id,
+        name: &[u8],
+        is_taken: impl FnOnce() -> io::Result<bool>,
+    ) -> io::Result<Option<Promise>> {
+        let promised = (folder, name.to_vec());
+        let mut state = self.lock();
+        if state.promised.contains(&promised) || is_taken()? {
+            return Ok(None);
+        }
+        state.promised.insert(promised.clone());
+        Ok(Some(Promise { space: Arc::clone(self), promised }))
+    }
+}
+
+/// A name that is kept for a file on its way.
+#[derive(Debug)]
+pub struct Promise {
+    space: Arc<Space>,
+    promised: (Id, Vec<u8>),
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.space.lock().promised.remove(&self.promised);
     }
 }
 
@@ -88,13 +136,27 @@ impl State {
         Err(io::Error::new(ErrorKind::QuotaExceeded, text))
     }
 
-    /// Notes that something of `bytes` has gone from the tree.
-    pub fn removed(&mut self, bytes: u64) {
+    /// Notes what has gone from the tree: of a file that is written in place what was there before,
+    /// for the rest is its writer's reservation.
+    pub fn removed(&mut self, gone: Gone<'_>) {
+        self.moved_away(match gone {
+            Gone::Folder => blocks(0),
+            Gone::Leaf(metadata) => {
+                let before = self.written.get(&id_of(metadata)).copied();
+                before.unwrap_or_else(|| blocks(metadata.len()))
+            }
+        });
+    }
+
+    /// Notes that something of `bytes` is in another tree now.
+    pub fn moved_away(&mut self, bytes: u64) {
+        self.changes += 1;
         self.stored = self.stored.saturating_sub(bytes);
     }
 
     /// Notes that a tree is being taken apart, until [`State::settled`].
     pub fn unsettled(&mut self) {
+        self.changes += 1;
         self.unsettled += 1;
     }
 
@@ -117,12 +179,6 @@ impl State {
     /// Notes how much of a file that is written in place was stored before.
     pub fn stored_before(&mut self, file: Id, bytes: u64) {
         self.written.insert(file, bytes);
-    }
-
-    /// What `stored` holds of a file: of one that is written in place only what was there before,
-    /// for the rest is its writer's reservation.
-    pub fn stored_of(&self, metadata: &Metadata) -> u64 {
-        self.written.get(&id_of(metadata)).copied().unwrap_or_else(|| blocks(metadata.len()))
     }
 
     /// Gives that right back.
@@ -175,6 +231,7 @@ impl Reservation {
 
     /// What was held is now stored. `state` is the locked space.
     pub fn keep(&mut self, state: &mut State) {
+        state.changes += 1;
         state.reserved = state.reserved.saturating_sub(self.bytes);
         state.stored = state.stored.saturating_add(self.bytes);
         self.bytes = 0;
@@ -218,7 +275,7 @@ mod tests {
         one.keep(&mut space.lock());
         drop(one);
         assert!(space.lock().check(4_000).is_ok() && space.lock().check(4_001).is_err());
-        space.lock().removed(6_000);
+        space.lock().moved_away(6_000);
         assert!(space.lock().check(10_000).is_ok());
     }
 
@@ -228,9 +285,35 @@ mod tests {
         assert_eq!(space.recount(|| Ok(5_000)).unwrap(), (5_000, Some(10_000)));
         space.lock().unsettled();
         assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (5_000, Some(10_000)));
-        space.lock().removed(4_000);
+        space.lock().moved_away(4_000);
         space.lock().settled();
         assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (1_000, Some(10_000)));
+    }
+
+    #[test]
+    fn a_count_holds_nobody_up_and_a_change_meanwhile_is_not_lost() {
+        let space = space(10_000);
+        let during = Arc::clone(&space);
+        let count = || {
+            // Would wait for ever, did the count hold the lock.
+            let mut reservation = Reservation::new(Arc::clone(&during));
+            reservation.grow(3_000)?;
+            reservation.keep(&mut during.lock());
+            Ok(0)
+        };
+        assert_eq!(space.recount(count).unwrap(), (3_000, Some(10_000)));
+    }
+
+    #[test]
+    fn a_name_is_promised_to_one_file_at_a_time() {
+        let space = space(10_000);
+        let promise = |folder, name: &[u8], taken| space.promise(folder, name, || Ok(taken)).unwrap();
+        assert!(promise((1, 2), b"a", true).is_none());
+        let first = promise((1, 2), b"a", false);
+        assert!(first.is_some() && promise((1, 2), b"a", false).is_none());
+        assert!(promise((1, 3), b"a", false).is_some() && promise((1, 2), b"b", false).is_some());
+        drop(first);
+        assert!(promise((1, 2), b"a", false).is_some());
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Store {
                 // Under a name of this server, which no name inside it can be taken for.
                 let fresh = self.fresh_name();
                 self.staging.rename(&name, &self.staging, &fresh)?;
-                self.remove_staged(fresh, &mut |_| {});
+                self.remove_staged(fresh, None);
             } else {
                 self.staging.remove_file(&name)?;
             }
@@ -101,10 +101,10 @@ impl Store {
         }
     }
 
-    /// Takes a tree of the staging area apart. Nobody sees it any more, so what cannot be removed
-    /// is the owner's concern.
-    pub(super) fn remove_staged(&self, name: Vec<u8>, removed: &mut dyn FnMut(u64)) {
-        if let Err(error) = tree::empty(self, &name, removed) {
+    /// Takes a tree of the staging area apart, which took of `space` where it was somebody's. Nobody
+    /// sees it any more, so what cannot be removed is the owner's concern.
+    pub(super) fn remove_staged(&self, name: Vec<u8>, space: Option<&Space>) {
+        if let Err(error) = tree::empty(self, &name, space) {
             self.log.warn(&format!("a removed folder is left in workdir/{STAGING}: {error}"));
         }
     }
@@ -120,7 +120,8 @@ impl Store {
         let bytes = name.as_bytes();
         match self.workdir.make_folder(bytes, 0o755) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Err(_) => {}
+            Ok(()) => self.settle()?,
         }
         let root = self.workdir.child(bytes)?;
         Ok(Vfs::new(root, Arc::clone(self), Whose::One(self.space_of(name))))
@@ -145,7 +146,14 @@ impl Store {
             },
         }
         self.spaces().remove(name);
-        self.workdir.make_folder(bytes, 0o755).map(|()| true)
+        self.workdir.make_folder(bytes, 0o755)?;
+        self.settle()?;
+        Ok(true)
+    }
+
+    /// Makes what was changed among the users' folders last, where the owner wants that.
+    fn settle(&self) -> io::Result<()> {
+        if self.keeping.sync { self.workdir.open_itself()?.sync_all() } else { Ok(()) }
     }
 
     /// Takes the folder of an account that is no more out of sight; what is returned removes it,
@@ -155,12 +163,16 @@ impl Store {
         self.workdir.child(name.as_bytes())?;
         self.workdir.rename(name.as_bytes(), &self.staging, &fresh)?;
         self.spaces().remove(name);
-        Ok(move || self.remove_staged(fresh, &mut |_| {}))
+        self.settle()?;
+        Ok(move || self.remove_staged(fresh, None))
     }
 
-    /// Forgets what was counted for one user; the next sign-in counts anew.
-    pub(super) fn forget_space(&self, name: &str) {
-        self.spaces().remove(name);
+    /// Forgets what was counted for one user; the next sign-in counts anew. The space stays the one
+    /// that the user's open sessions share.
+    pub(super) fn forget_count(&self, name: &str) {
+        if let Some(space) = self.spaces().get(name) {
+            space.forget_count();
+        }
     }
 
     fn spaces(&self) -> MutexGuard<'_, HashMap<String, Arc<Space>>> {

@@ -568,3 +568,43 @@ fn removing_a_file_that_is_written_in_place_frees_only_what_it_had() {
         holds_to_the_byte(&house, LIMIT);
     }
 }
+
+#[test]
+fn removing_a_tree_with_a_file_that_is_appended_to_frees_only_what_it_had() {
+    let house = House::with_quota(Some(100_000));
+    house.files.make_folder(&path("d")).unwrap();
+    house.write("d/f", &[1; 5_000]).unwrap();
+    let mut append = house.files.write_on(&path("d/f"), Place::End).unwrap();
+    append.write_all(&[1; 20_000]).unwrap();
+    house.files.remove_tree(&path("d")).unwrap();
+    // Nothing is stored, and what the append holds is held until it ends.
+    holds_to_the_byte(&house, 100_000 - (blocks(25_000) - blocks(5_000)));
+    assert!(append.commit().is_err());
+    holds_to_the_byte(&house, 100_000);
+}
+
+#[test]
+fn a_folder_that_an_administrator_moves_away_and_back_stays_one_account_of_space() {
+    let house = House::with_quota(Some(20_000));
+    house.write("f", &[1; 4096]).unwrap();
+    let admin = house.store.home("root", true).unwrap();
+    admin.rename(&path("alice"), &path("elsewhere"), Existing::Keep).unwrap();
+    admin.rename(&path("elsewhere"), &path("alice"), Existing::Keep).unwrap();
+    let later = house.store.home("alice", false).unwrap();
+    later.set_quota(Some(20_000)).unwrap();
+    house.write("g", &[1; 8192]).unwrap();
+    assert!(later.check_room(20_000 - 4096 - 8192 - 3616).is_ok());
+    assert!(later.check_room(20_000 - 4096 - 8192).is_err(), "both sessions count together");
+}
+
+#[test]
+fn two_unique_names_at_one_moment_differ() {
+    let house = House::new();
+    let (first, one) = house.files.create_unique(&path("f")).unwrap();
+    let (second, two) = house.files.create_unique(&path("f")).unwrap();
+    assert_eq!((first.bytes(), second.bytes()), (b"/f".to_vec(), b"/f.1".to_vec()));
+    drop(one);
+    assert_eq!(house.files.create_unique(&path("f")).unwrap().0.bytes(), b"/f", "it was given back");
+    two.commit().unwrap();
+    assert!(house.files.entry(&second).is_ok());
+}

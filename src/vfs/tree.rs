@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use super::folder::{Folder, Id, check_regular};
-use super::space::{Reservation, Space, blocks};
+use super::space::{Gone, Reservation, Space, blocks};
 use super::store::Store;
 
 /// What a walk meets, in order.
@@ -164,7 +164,7 @@ impl Drop for TreeCopy {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             // What is left is swept at the next start; the reservation is given back whole.
-            let _ = empty(&self.store, &temporary, &mut |_| {});
+            let _ = empty(&self.store, &temporary, None);
         }
     }
 }
@@ -226,26 +226,26 @@ pub fn writable(metadata: &Metadata) -> u32 {
 /// folder open, may be putting files into it.
 const FRUITLESS: u32 = 100;
 
-/// Removes the folder `name` of the staging area with all in it, telling `removed` the space of
-/// each thing that went. It neither descends nor remembers, and makes nothing new, for the disk may
+/// Removes the folder `name` of the staging area with all in it, and frees what it took of `space`,
+/// where somebody's space it took. It neither descends nor remembers, and makes nothing new, for the disk may
 /// be full: a folder's own folders move up into the top one, one rename each, until that is empty.
 /// Goes on past what cannot be removed, and returns the first error.
-pub fn empty(store: &Store, name: &[u8], removed: &mut dyn FnMut(u64)) -> io::Result<()> {
+pub fn empty(store: &Store, name: &[u8], space: Option<&Space>) -> io::Result<()> {
     let top = store.staging().child(name)?;
     let mut fruitless = 0;
     loop {
         let mut progress = false;
         let uprooted = each(&top, |entry| {
             match entry.file_type()?.is_dir() {
-                true => uproot(store, &top, &entry.file_name(), removed)?,
-                false => remove_leaf(&top, entry, removed)?,
+                true => uproot(store, &top, &entry.file_name(), space)?,
+                false => remove_leaf(&top, entry, space)?,
             }
             progress = true;
             Ok(())
         });
         match store.staging().remove_folder(name) {
             Ok(()) => {
-                removed(blocks(0));
+                freed(space, Gone::Folder);
                 return Ok(());
             }
             Err(_) if progress => fruitless = 0,
@@ -256,15 +256,15 @@ pub fn empty(store: &Store, name: &[u8], removed: &mut dyn FnMut(u64)) -> io::Re
 }
 
 /// Empties one folder of the top one and removes it: its leaves go, its folders move up beside it.
-fn uproot(store: &Store, top: &Folder, name: &OsStr, removed: &mut dyn FnMut(u64)) -> io::Result<()> {
+fn uproot(store: &Store, top: &Folder, name: &OsStr, space: Option<&Space>) -> io::Result<()> {
     let folder = top.child(name.as_bytes())?;
     let uprooted = each(&folder, |entry| match entry.file_type()?.is_dir() {
         true => move_up(store, &folder, &entry.file_name(), top),
-        false => remove_leaf(&folder, entry, removed),
+        false => remove_leaf(&folder, entry, space),
     });
     match top.remove_folder(name.as_bytes()) {
         Ok(()) => {
-            removed(blocks(0));
+            freed(space, Gone::Folder);
             Ok(())
         }
         Err(error) => uprooted.and(Err(error)),
@@ -284,11 +284,22 @@ fn each(folder: &Folder, mut work: impl FnMut(&DirEntry) -> io::Result<()>) -> i
     first_error
 }
 
-fn remove_leaf(folder: &Folder, entry: &DirEntry, removed: &mut dyn FnMut(u64)) -> io::Result<()> {
-    let size = entry.metadata()?.len();
-    folder.remove_file(entry.file_name().as_bytes())?;
-    removed(blocks(size));
+fn remove_leaf(folder: &Folder, entry: &DirEntry, space: Option<&Space>) -> io::Result<()> {
+    let name = entry.file_name();
+    // A file may be written in place while it goes; under the lock nobody begins or ends that.
+    let mut state = space.map(Space::lock);
+    let metadata = entry.metadata()?;
+    folder.remove_file(name.as_bytes())?;
+    if let Some(state) = &mut state {
+        state.removed(Gone::Leaf(&metadata));
+    }
     Ok(())
+}
+
+fn freed(space: Option<&Space>, gone: Gone<'_>) {
+    if let Some(space) = space {
+        space.lock().removed(gone);
+    }
 }
 
 /// Under a name that nothing there bears: the user's own names may be numbers, too.

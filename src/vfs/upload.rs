@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::folder::{Folder, Id, check_regular, id_of};
 use super::refused;
-use super::space::{Reservation, Space, blocks};
+use super::space::{Gone, Promise, Reservation, Space, blocks};
 use super::store::Store;
 
 /// What to do where the new name is taken by a file.
@@ -45,6 +45,8 @@ pub struct Upload {
     counted: u64,
     reservation: Reservation,
     target: Target,
+    /// Its name, where that was told to the client before.
+    promise: Option<Promise>,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,13 @@ impl Upload {
         let file = store.staging().open_file(&temporary, &mut options)?;
         let (store, name) = (Arc::clone(store), name.to_vec());
         let target = Target::Temporary { store, temporary, folder, name, existing };
-        Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target })
+        Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target, promise: None })
+    }
+
+    /// The name is kept for it until it has taken it.
+    pub(super) fn with_promise(mut self, promise: Promise) -> Upload {
+        self.promise = Some(promise);
+        self
     }
 
     /// Opens a file to write on in place, or makes it.
@@ -109,7 +117,7 @@ impl Upload {
         let target =
             Target::InPlace { store: Arc::clone(store), id, before, created, folder, name: name.to_vec() };
         let (position, length, counted) = (before, before, blocks(before));
-        let mut upload = Upload { file, position, length, counted, reservation, target };
+        let mut upload = Upload { file, position, length, counted, reservation, target, promise: None };
         if let Place::At(offset) = place {
             upload.position = upload.file.seek(SeekFrom::Start(offset))?;
         }
@@ -154,8 +162,7 @@ impl Upload {
                 may_take(before.as_ref(), *existing)?;
                 store.staging().rename(temporary, folder, name)?;
                 if let Some(before) = before {
-                    let stored = state.stored_of(&before);
-                    state.removed(stored);
+                    state.removed(Gone::Leaf(&before));
                 }
             }
             Target::InPlace { id, folder, name, .. } => {
