@@ -8,11 +8,13 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::LINE_LIMIT;
 
-const INBOX: usize = 4096;
+/// Takes a line and small content in one read. Of an idle session only the first page is in use.
+const INBOX: usize = 16 * 1024;
 const OUTBOX: usize = 16 * 1024;
 /// So many lines may wait for a transfer to end; further ones are left unread.
 const HELD: usize = 64;
@@ -61,7 +63,8 @@ enum Telnet {
 /// One client's control connection.
 #[derive(Debug)]
 pub struct Control {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
+    local: Option<SocketAddr>,
     idle: Duration,
     inbox: Box<[u8]>,
     /// What of the inbox is not used yet.
@@ -93,13 +96,14 @@ pub enum Verdict {
 impl Control {
     /// Takes a connection over; `idle` is the longest that the client may be silent, `stall` the
     /// longest that it may leave replies unread.
-    pub fn new(stream: TcpStream, idle: Duration, stall: Duration) -> io::Result<Control> {
+    pub fn new(stream: Arc<TcpStream>, idle: Duration, stall: Duration) -> io::Result<Control> {
         // Without this a reply may wait 40 ms for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(idle))?;
         stream.set_write_timeout(Some(stall))?;
         Ok(Control {
             stream,
+            local: None,
             idle,
             inbox: vec![0; INBOX].into_boxed_slice(),
             unused: 0..0,
@@ -192,7 +196,7 @@ impl Control {
             return Ok(false);
         }
         self.stream.set_nonblocking(true)?;
-        let read = self.stream.read(&mut self.inbox);
+        let read = (&*self.stream).read(&mut self.inbox);
         self.stream.set_nonblocking(false)?;
         match read {
             Ok(read) => {
@@ -206,8 +210,11 @@ impl Control {
     }
 
     /// The address by which the client reached us.
-    pub fn local(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+    pub fn local(&mut self) -> io::Result<SocketAddr> {
+        match self.local {
+            Some(local) => Ok(local),
+            None => Ok(*self.local.insert(self.stream.local_addr()?)),
+        }
     }
 
     fn next_byte(&mut self) -> Option<u8> {
@@ -218,7 +225,7 @@ impl Control {
     /// Reads more input, after the replies so far are on their way. False at its end.
     fn fill(&mut self) -> io::Result<bool> {
         self.flush()?;
-        let read = read_patiently(&mut self.stream, &mut self.inbox)?;
+        let read = read_patiently(&self.stream, &mut self.inbox)?;
         self.unused = 0..read;
         Ok(read > 0)
     }
@@ -309,7 +316,7 @@ impl Control {
         let since = Instant::now();
         while let Some(left) = LINGER.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
             self.stream.set_read_timeout(Some(left))?;
-            if read_patiently(&mut self.stream, &mut self.inbox)? == 0 {
+            if read_patiently(&self.stream, &mut self.inbox)? == 0 {
                 break;
             }
         }
@@ -318,7 +325,7 @@ impl Control {
 }
 
 /// A read that a signal does not end, and whose time-out bears its proper name.
-fn read_patiently(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_patiently(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.read(buffer) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -337,7 +344,7 @@ impl Write for Control {
             self.flush()?;
         }
         if bytes.len() >= OUTBOX {
-            return self.stream.write(bytes);
+            return (&*self.stream).write(bytes);
         }
         self.outbox.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -348,7 +355,7 @@ impl Write for Control {
             return Ok(());
         }
         // After an error nobody knows how much of it went, so nothing is ever sent twice.
-        let sent = self.stream.write_all(&self.outbox);
+        let sent = (&*self.stream).write_all(&self.outbox);
         self.outbox.clear();
         sent
     }
@@ -391,7 +398,7 @@ impl Read for Content<'_> {
         }
         let read = if control.unused.is_empty() {
             control.flush()?;
-            read_patiently(&mut control.stream, buffer)?
+            read_patiently(&control.stream, buffer)?
         } else {
             let mut unused = control.inbox.get(control.unused.clone()).unwrap_or_default();
             let read = unused.read(buffer)?;

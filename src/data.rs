@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::ops::RangeInclusive;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use crate::config::TICK;
@@ -40,6 +40,15 @@ pub enum NoData {
     Failed(io::Error),
 }
 
+/// Which way content goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// To the client.
+    Out,
+    /// From the client.
+    In,
+}
+
 impl DataSetup {
     /// Listens for the client at the address it reached us by, on a random port.
     pub fn listen(local: IpAddr, ports: Option<&RangeInclusive<u16>>) -> io::Result<(DataSetup, u16)> {
@@ -53,24 +62,35 @@ impl DataSetup {
     }
 
     /// Opens the connection to `peer`, the other end of the control connection. Asks `stop` now
-    /// and then while it waits.
+    /// and then while it waits. What is done on the stream in the way of `flow` ticks.
     pub fn open(
         self,
         peer: SocketAddr,
+        flow: Flow,
         patience: Duration,
         stop: &mut dyn FnMut() -> bool,
     ) -> Result<TcpStream, NoData> {
         let stream = match self {
             DataSetup::Unset => return Err(NoData::Unset),
-            DataSetup::Passive(listener) => accept(&listener, peer.ip(), patience, stop)?,
+            DataSetup::Passive(listener) => accept(listener, peer.ip(), patience, stop)?,
             DataSetup::Active(address) => TcpStream::connect_timeout(&address, patience)
                 .map_err(|error| NoData::Unreachable(address.port(), error))?,
         };
         // A tick is a chance to look at the clock and at ABOR, no more.
-        let timeouts = stream.set_read_timeout(Some(TICK)).and(stream.set_write_timeout(Some(TICK)));
-        timeouts.map_err(NoData::Failed)?;
+        let timed = match flow {
+            Flow::Out => stream.set_write_timeout(Some(TICK)),
+            Flow::In => stream.set_read_timeout(Some(TICK)),
+        };
+        timed.map_err(NoData::Failed)?;
         Ok(stream)
     }
+}
+
+/// SO_RCVTIMEO counts for accept(2) too, and std offers it for streams.
+fn with_timeout(listener: TcpListener) -> io::Result<TcpListener> {
+    let socket = TcpStream::from(OwnedFd::from(listener));
+    socket.set_read_timeout(Some(TICK))?;
+    Ok(TcpListener::from(OwnedFd::from(socket)))
 }
 
 fn listen_in(local: IpAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
@@ -90,14 +110,12 @@ fn listen_in(local: IpAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListen
 }
 
 fn accept(
-    listener: &TcpListener,
+    listener: TcpListener,
     peer: IpAddr,
     patience: Duration,
     stop: &mut dyn FnMut() -> bool,
 ) -> Result<TcpStream, NoData> {
-    // SO_RCVTIMEO counts for accept(2) too, and std offers it for streams.
-    let timed = listener.as_fd().try_clone_to_owned().map(TcpStream::from);
-    timed.and_then(|timed| timed.set_read_timeout(Some(TICK))).map_err(NoData::Failed)?;
+    let listener = with_timeout(listener).map_err(NoData::Failed)?;
     let since = Instant::now();
     loop {
         match listener.accept() {
@@ -276,7 +294,7 @@ mod tests {
         let wrong = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let mut asked = 0;
         // Nobody from 127.0.0.2 is there when the wrong one has been dropped.
-        let stopped = setup.open("127.0.0.2:9".parse().unwrap(), PATIENCE, &mut || {
+        let stopped = setup.open("127.0.0.2:9".parse().unwrap(), Flow::In, PATIENCE, &mut || {
             asked += 1;
             asked == 2
         });
@@ -285,9 +303,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_accepted_ticks() {
+        let (setup, port) = DataSetup::listen("127.0.0.1".parse().unwrap(), None).unwrap();
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let peer = client.local_addr().unwrap();
+        let stream = setup.open(peer, Flow::Out, PATIENCE, &mut || false).unwrap();
+        // The system may round it up to its own ticks.
+        let is_tick = |timeout: Option<Duration>| timeout.is_some_and(|t| t >= TICK && t < TICK * 2);
+        assert!(is_tick(stream.write_timeout().unwrap()));
+        let (setup, port) = DataSetup::listen("127.0.0.1".parse().unwrap(), None).unwrap();
+        let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let stream = setup.open(peer, Flow::In, PATIENCE, &mut || false).unwrap();
+        assert!(is_tick(stream.read_timeout().unwrap()));
+    }
+
+    #[test]
     fn a_port_that_nobody_comes_to_is_named() {
         let (setup, port) = DataSetup::listen("127.0.0.1".parse().unwrap(), None).unwrap();
-        let nobody = setup.open("127.0.0.1:9".parse().unwrap(), Duration::ZERO, &mut || false);
+        let nobody = setup.open("127.0.0.1:9".parse().unwrap(), Flow::In, Duration::ZERO, &mut || false);
         assert!(matches!(nobody, Err(NoData::NobodyCame(named)) if named == port), "{nobody:?}");
     }
 

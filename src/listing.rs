@@ -10,25 +10,31 @@ use crate::text;
 use crate::time;
 use crate::vfs::{Entry, Kind};
 
-/// The line of `ls`: permissions, size, time, name, with `/` behind a folder's.
-pub fn ls_line(entry: &Entry, now: SystemTime) -> Vec<u8> {
-    let date = time::ls_date(entry.modified, now);
-    let mut line = format!("{} {:>12} {date}  ", permissions(entry), entry.size).into_bytes();
+/// Appends the line of `ls`: permissions, size, time, name, with `/` behind a folder's.
+pub fn push_ls_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
+    line.extend_from_slice(&permissions(entry));
+    line.push(b' ');
+    text::push_number(line, entry.size, 12);
+    line.push(b' ');
+    line.extend_from_slice(&time::ls_date(entry.modified, now));
+    line.extend_from_slice(b"  ");
     line.extend_from_slice(&text::shown(&entry.name));
     if entry.kind == Kind::Folder && !entry.name.ends_with(b"/") {
         line.push(b'/');
     }
-    line
 }
 
-/// The line of `LIST`: the nine columns of `ls -l`.
-pub fn list_line(entry: &Entry, now: SystemTime) -> Vec<u8> {
-    let date = time::ls_date(entry.modified, now);
-    let head =
-        format!("{} {:>3} ftp      ftp      {:>12} {date} ", permissions(entry), entry.links, entry.size);
-    let mut line = head.into_bytes();
+/// Appends the line of `LIST`: the nine columns of `ls -l`.
+pub fn push_list_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
+    line.extend_from_slice(&permissions(entry));
+    line.push(b' ');
+    text::push_number(line, entry.links, 3);
+    line.extend_from_slice(b" ftp      ftp      ");
+    text::push_number(line, entry.size, 12);
+    line.push(b' ');
+    line.extend_from_slice(&time::ls_date(entry.modified, now));
+    line.push(b' ');
     line.extend_from_slice(&text::shown(&entry.name));
-    line
 }
 
 /// The facts that MLSD and MLST know (RFC 3659 §7.5), in the order in which they are told.
@@ -74,36 +80,53 @@ impl FactChoice {
         names
     }
 
-    /// `type=file;size=11; name`: the entry's facts, and `name` for what it is called there.
-    pub fn line(&self, entry: &Entry, name: &[u8]) -> Vec<u8> {
-        let mut line = Vec::new();
+    /// Appends `type=file;size=11; name`: the entry's facts, and `name` for what it is called there.
+    pub fn push_line(&self, line: &mut Vec<u8>, entry: &Entry, name: &[u8]) {
         for (fact, chosen) in FACTS.iter().zip(self.0) {
-            if let Some(value) = fact_of(entry, fact).filter(|_| chosen) {
-                line.extend_from_slice(format!("{fact}={value};").as_bytes());
+            if chosen {
+                push_fact(line, entry, fact);
             }
         }
         line.push(b' ');
         line.extend_from_slice(&text::shown(name));
-        line
     }
 }
 
-fn fact_of(entry: &Entry, fact: &str) -> Option<String> {
-    Some(match (fact, entry.kind) {
-        ("type", Kind::File) => "file".to_string(),
-        ("type", Kind::Folder) => "dir".to_string(),
-        ("type", Kind::Link) => "OS.unix=slink".to_string(),
-        ("type", Kind::Other) => "OS.unix=special".to_string(),
-        ("size", Kind::File) => entry.size.to_string(),
-        ("modify", _) => time::time_val(entry.modified),
+/// Appends `fact=value;`, where the entry has such a fact.
+fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str) {
+    if fact == "size" && entry.kind != Kind::File {
+        return;
+    }
+    line.extend_from_slice(fact.as_bytes());
+    line.push(b'=');
+    match (fact, entry.kind) {
+        ("type", Kind::File) => line.extend_from_slice(b"file"),
+        ("type", Kind::Folder) => line.extend_from_slice(b"dir"),
+        ("type", Kind::Link) => line.extend_from_slice(b"OS.unix=slink"),
+        ("type", Kind::Other) => line.extend_from_slice(b"OS.unix=special"),
+        ("size", _) => text::push_number(line, entry.size, 0),
+        ("modify", _) => line.extend_from_slice(&time::time_val(entry.modified)),
         // RFC 3659 §7.5.5: append, delete, rename, retrieve, write; create, enter, list, make, purge.
-        ("perm", Kind::File) => "adfrw".to_string(),
-        ("perm", Kind::Folder) => "cdeflmp".to_string(),
-        ("perm", _) => "df".to_string(),
-        ("unique", _) => format!("{:x}g{:x}", entry.id.0, entry.id.1),
-        ("UNIX.mode", _) => format!("{:04o}", entry.mode),
-        _ => return None,
-    })
+        ("perm", Kind::File) => line.extend_from_slice(b"adfrw"),
+        ("perm", Kind::Folder) => line.extend_from_slice(b"cdeflmp"),
+        ("perm", _) => line.extend_from_slice(b"df"),
+        ("unique", _) => {
+            push_hex(line, entry.id.0);
+            line.push(b'g');
+            push_hex(line, entry.id.1);
+        }
+        // What is left is UNIX.mode.
+        _ => line.extend([9, 6, 3, 0].map(|shift| b'0' | (entry.mode >> shift & 7) as u8)),
+    }
+    line.push(b';');
+}
+
+fn push_hex(line: &mut Vec<u8>, number: u64) {
+    let digits = number.checked_ilog2().unwrap_or(0) / 4 + 1;
+    line.extend((0..digits).rev().map(|n| match (number >> (4 * n) & 15) as u8 {
+        digit @ 0..10 => b'0' + digit,
+        digit => b'a' - 10 + digit,
+    }));
 }
 
 /// A listing as a source of bytes: each entry becomes a line with CRLF when it is read, so that a
@@ -120,9 +143,9 @@ const LINES_CHUNK: usize = 16 * 1024;
 impl<I, F> Lines<I, F>
 where
     I: Iterator<Item = io::Result<Entry>>,
-    F: FnMut(&Entry) -> Vec<u8>,
+    F: FnMut(&mut Vec<u8>, &Entry),
 {
-    /// The lines that `line` makes of `entries`.
+    /// The lines of `entries`, each of which `line` appends.
     pub fn new(entries: I, line: F) -> Lines<I, F> {
         Lines { entries, line, ready: Vec::new(), used: 0 }
     }
@@ -131,7 +154,7 @@ where
 impl<I, F> Read for Lines<I, F>
 where
     I: Iterator<Item = io::Result<Entry>>,
-    F: FnMut(&Entry) -> Vec<u8>,
+    F: FnMut(&mut Vec<u8>, &Entry),
 {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.used == self.ready.len() {
@@ -139,7 +162,7 @@ where
             self.used = 0;
             while self.ready.len() < LINES_CHUNK {
                 let Some(entry) = self.entries.next() else { break };
-                self.ready.extend_from_slice(&(self.line)(&entry?));
+                (self.line)(&mut self.ready, &entry?);
                 self.ready.extend_from_slice(b"\r\n");
             }
         }
@@ -161,22 +184,28 @@ pub fn facts(entry: &Entry) -> Vec<Vec<u8>> {
     if entry.kind == Kind::File {
         lines.push(format!("size: {} bytes", entry.size));
     }
-    lines.push(format!("modified: {} UTC", time::readable(entry.modified)));
-    lines.push(format!("permissions: {}", permissions(entry)));
-    lines.into_iter().map(String::into_bytes).collect()
+    let mut lines: Vec<_> = lines.into_iter().map(String::into_bytes).collect();
+    lines.push([b"modified: ", &time::readable(entry.modified)[..], b" UTC"].concat());
+    lines.push([b"permissions: ", &permissions(entry)[..]].concat());
+    lines
 }
 
 /// The ten characters that open a line of `ls -l`.
-pub fn permissions(entry: &Entry) -> String {
-    let kind = match entry.kind {
-        Kind::File => '-',
-        Kind::Folder => 'd',
-        Kind::Link => 'l',
-        Kind::Other => 's',
+fn permissions(entry: &Entry) -> [u8; 10] {
+    let mut text = *b"-rwxrwxrwx";
+    for (bit, letter) in text.iter_mut().rev().take(9).enumerate() {
+        if entry.mode >> bit & 1 == 0 {
+            *letter = b'-';
+        }
+    }
+    let [kind, ..] = &mut text;
+    *kind = match entry.kind {
+        Kind::File => b'-',
+        Kind::Folder => b'd',
+        Kind::Link => b'l',
+        Kind::Other => b's',
     };
-    let bits = "rwxrwxrwx".chars().zip((0..9).rev());
-    let bits = bits.map(|(letter, bit)| if entry.mode >> bit & 1 == 1 { letter } else { '-' });
-    std::iter::once(kind).chain(bits).collect()
+    text
 }
 
 #[cfg(test)]
@@ -190,7 +219,15 @@ mod tests {
     }
 
     fn line(entry: &Entry) -> String {
-        String::from_utf8(ls_line(entry, entry.modified)).unwrap()
+        let mut line = Vec::new();
+        push_ls_line(&mut line, entry, entry.modified);
+        String::from_utf8(line).unwrap()
+    }
+
+    fn facts_line(choice: &FactChoice, entry: &Entry, name: &str) -> String {
+        let mut line = Vec::new();
+        choice.push_line(&mut line, entry, name.as_bytes());
+        String::from_utf8(line).unwrap()
     }
 
     #[test]
@@ -203,10 +240,9 @@ mod tests {
     #[test]
     fn list_lines_have_the_nine_columns_of_ls() {
         let entry = entry(b"a b.txt", Kind::File);
-        assert_eq!(
-            list_line(&entry, entry.modified),
-            b"-rwxr-xr--   2 ftp      ftp                11 Nov 23 20:19 a b.txt"
-        );
+        let mut line = Vec::new();
+        push_list_line(&mut line, &entry, entry.modified);
+        assert_eq!(line, b"-rwxr-xr--   2 ftp      ftp                11 Nov 23 20:19 a b.txt");
     }
 
     #[test]
@@ -214,21 +250,21 @@ mod tests {
         let entry = entry(b"a b.txt", Kind::File);
         let all = FactChoice::default();
         assert_eq!(
-            String::from_utf8(all.line(&entry, b"/d/a b.txt")).unwrap(),
+            facts_line(&all, &entry, "/d/a b.txt"),
             "type=file;size=11;modify=20261123201900;perm=adfrw;unique=801g2a;UNIX.mode=0754; /d/a b.txt"
         );
         assert_eq!(all.feature(), "type*;size*;modify*;perm*;unique*;UNIX.mode*;");
         let some = FactChoice::named(b"SIZE;unix.mode;nonsense;");
-        assert_eq!(some.line(&entry, b"x"), b"size=11;UNIX.mode=0754; x");
+        assert_eq!(facts_line(&some, &entry, "x"), "size=11;UNIX.mode=0754; x");
         assert_eq!(some.names(), "size;UNIX.mode;");
         assert_eq!(some.feature(), "type;size*;modify;perm;unique;UNIX.mode*;");
-        assert_eq!(FactChoice::named(b"").line(&entry, b"x"), b" x");
+        assert_eq!(facts_line(&FactChoice::named(b""), &entry, "x"), " x");
     }
 
     #[test]
     fn a_stream_of_lines_holds_no_more_than_a_chunk() {
         let entries = (0..100_000).map(|_| Ok(entry(b"name", Kind::File)));
-        let mut lines = Lines::new(entries, |entry| entry.name.clone());
+        let mut lines = Lines::new(entries, |line, entry| line.extend_from_slice(&entry.name));
         let (mut total, mut most) = (0, 0);
         let mut buffer = [0; 1000];
         loop {

@@ -78,7 +78,10 @@ pub struct Line(Vec<u8>);
 impl Line {
     /// Begins a line: the time and the kind of thing that happened.
     pub fn new(event: &str) -> Line {
-        Line(time::log_stamp(SystemTime::now()).into_bytes()).with("event", event)
+        // Room for most lines, so that they need not grow.
+        let mut line = Vec::with_capacity(256);
+        line.extend_from_slice(&time::log_stamp(SystemTime::now()));
+        Line(line).with("event", event)
     }
 
     /// Adds ` key=value`, the value quoted and escaped where it is more than a plain word.

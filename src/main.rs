@@ -120,7 +120,7 @@ fn accept(server: &Arc<Server>, listener: &TcpListener) {
     let mut warned: Option<Instant> = None;
     loop {
         match listener.accept() {
-            Ok((stream, peer)) => admit(server, stream, peer),
+            Ok((stream, peer)) => admit(server, Arc::new(stream), peer),
             Err(error) => {
                 // Peers can bring this about, so it must not fill the log.
                 if warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
@@ -134,10 +134,10 @@ fn accept(server: &Arc<Server>, listener: &TcpListener) {
 }
 
 /// Gives a client a thread, or a 421.
-fn admit(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr) {
+fn admit(server: &Arc<Server>, stream: Arc<TcpStream>, peer: SocketAddr) {
     let place = match server.admit(&stream, peer.ip()) {
         Ok(place) => place,
-        Err(why) => return turn_away(server, stream, peer, why),
+        Err(why) => return turn_away(server, &stream, peer, why),
     };
     let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
     let spawned =
@@ -148,7 +148,7 @@ fn admit(server: &Arc<Server>, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-fn turn_away(server: &Server, mut stream: TcpStream, peer: SocketAddr, why: &str) {
+fn turn_away(server: &Server, mut stream: &TcpStream, peer: SocketAddr, why: &str) {
     server
         .log
         .write(Line::new("refused").with("peer", peer.to_string()).number("code", 421).with("why", why));
@@ -179,7 +179,7 @@ mod tests {
         let server = Arc::new(Server::open(config).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let client = TcpStream::connect(address).unwrap();
+        let client = Arc::new(TcpStream::connect(address).unwrap());
         let admit = || server.admit(&client, address.ip());
         let place = admit().unwrap();
         assert!(admit().is_err());

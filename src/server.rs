@@ -52,7 +52,8 @@ struct Clients {
 #[derive(Debug)]
 struct Stranger {
     since: Instant,
-    stream: TcpStream,
+    /// The session's own, to end it from outside.
+    stream: Arc<TcpStream>,
     /// It has given a password, and waits for what becomes of it.
     is_signing_in: bool,
 }
@@ -125,11 +126,9 @@ impl Server {
     }
 
     /// A place for one more client, or why there is none.
-    pub fn admit(self: &Arc<Server>, stream: &TcpStream, peer: IpAddr) -> Result<Place, &'static str> {
+    pub fn admit(self: &Arc<Server>, stream: &Arc<TcpStream>, peer: IpAddr) -> Result<Place, &'static str> {
         const TOO_MANY: &str = "Too many clients; try again later.";
         let address = network_of(peer);
-        // A second handle, to end the session from outside while it is a stranger's.
-        let stream = stream.try_clone().map_err(|_| TOO_MANY)?;
         let mut clients = self.clients();
         let most = self.most_per_address(address);
         if clients.by_address.get(&address).is_some_and(|count| *count >= most) {
@@ -144,7 +143,8 @@ impl Server {
         clients.last_session += 1;
         *clients.by_address.entry(address).or_default() += 1;
         let session = clients.last_session;
-        clients.strangers.insert(session, Stranger { since: Instant::now(), stream, is_signing_in: false });
+        let (since, stream) = (Instant::now(), Arc::clone(stream));
+        clients.strangers.insert(session, Stranger { since, stream, is_signing_in: false });
         Ok(Place { server: Arc::clone(self), session, address })
     }
 
@@ -239,7 +239,7 @@ mod tests {
         let server = Arc::new(Server::open(config).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let client = TcpStream::connect(address).unwrap();
+        let client = Arc::new(TcpStream::connect(address).unwrap());
         let admit = || server.admit(&client, address.ip());
         let (first, second) = (admit().unwrap(), admit().unwrap());
         let third = first.undisturbed(|| {

@@ -154,7 +154,7 @@ pub struct Session {
 
 impl Session {
     /// Begins the session of a client that was given a place.
-    pub fn new(stream: TcpStream, peer: SocketAddr, place: Place) -> io::Result<Session> {
+    pub fn new(stream: Arc<TcpStream>, peer: SocketAddr, place: Place) -> io::Result<Session> {
         let control = {
             let config = &place.server.config;
             Control::new(stream, config.idle_timeout.min(config.login_timeout), config.stall_timeout)?

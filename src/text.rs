@@ -10,6 +10,10 @@ use std::borrow::Cow;
 /// Whether a control character stands anywhere in `bytes`. Bytes that are not UTF-8 are no
 /// control characters: a name in another encoding stays usable.
 pub fn has_control(bytes: &[u8]) -> bool {
+    // Nearly every name is plain ASCII, which needs no decoding.
+    if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return false;
+    }
     bytes.utf8_chunks().any(|chunk| chunk.valid().chars().any(char::is_control))
 }
 
@@ -29,6 +33,17 @@ pub fn shown(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Appends a number in decimal, with blanks before it up to `width` columns.
+pub fn push_number(out: &mut Vec<u8>, number: u64, width: usize) {
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    out.resize(out.len() + width.max(digits), b' ');
+    let mut left = number;
+    for byte in out.iter_mut().rev().take(digits) {
+        *byte = b'0'.wrapping_add((left % 10) as u8);
+        left /= 10;
+    }
+}
+
 /// `bytes` without the blanks around them.
 pub fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
@@ -37,6 +52,16 @@ pub fn trim(bytes: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_stand_at_the_right_of_their_columns() {
+        let mut out = b"|".to_vec();
+        for (number, width) in [(0, 0), (0, 2), (7, 3), (10, 2), (12345, 3), (u64::MAX, 0)] {
+            push_number(&mut out, number, width);
+            out.push(b'|');
+        }
+        assert_eq!(out, b"|0| 0|  7|10|12345|18446744073709551615|");
+    }
 
     #[test]
     fn control_characters_become_question_marks_and_other_encodings_pass() {

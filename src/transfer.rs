@@ -18,7 +18,10 @@ pub enum End {
     SinkFailed(io::Error),
 }
 
-/// Copies `source` to `sink` through a buffer of `chunk` bytes. Either may tick with
+/// The first buffer in bytes: a small file needs no more, and a large one little longer.
+const FIRST_CHUNK: usize = 32 * 1024;
+
+/// Copies `source` to `sink` through a buffer of `chunk` bytes, where that many are there. Either may tick with
 /// [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`]: then the time since
 /// the last byte is held against `idle`. `stop` is told how many bytes have moved, and asked at every
 /// chunk and tick whether to go on.
@@ -29,7 +32,7 @@ pub fn pump(
     idle: Duration,
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> End {
-    let mut buffer = vec![0; chunk.max(1)];
+    let mut buffer = vec![0; chunk.clamp(1, FIRST_CHUNK)];
     let mut moved: u64 = 0;
     let mut last = Instant::now();
     loop {
@@ -58,6 +61,9 @@ pub fn pump(
                 Err(_) if last.elapsed() >= idle => return End::TimedOut,
                 Err(_) => {}
             }
+        }
+        if read == buffer.len() && read < chunk {
+            buffer = vec![0; chunk];
         }
     }
 }

@@ -8,7 +8,6 @@
 
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::ops::Deref;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
@@ -89,7 +88,7 @@ impl Entry {
 /// folder go, nothing that later bears the same name is reached by this session.
 #[derive(Debug)]
 pub struct Vfs {
-    root: Folder,
+    root: Arc<Folder>,
     store: Arc<Store>,
     whose: Whose,
 }
@@ -103,35 +102,8 @@ enum Whose {
     Everybodys,
 }
 
-/// The folder that a walk ended in.
-enum Walked<'v> {
-    Root(&'v Folder),
-    Below(Folder),
-}
-
-impl Walked<'_> {
-    /// A handle that outlives the walk.
-    fn owned(self) -> io::Result<Folder> {
-        match self {
-            Walked::Root(root) => root.again(),
-            Walked::Below(folder) => Ok(folder),
-        }
-    }
-}
-
-impl Deref for Walked<'_> {
-    type Target = Folder;
-
-    fn deref(&self) -> &Folder {
-        match self {
-            Walked::Root(folder) => folder,
-            Walked::Below(folder) => folder,
-        }
-    }
-}
-
 impl Vfs {
-    fn new(root: Folder, store: Arc<Store>, whose: Whose) -> Vfs {
+    fn new(root: Arc<Folder>, store: Arc<Store>, whose: Whose) -> Vfs {
         Vfs { root, store, whose }
     }
 
@@ -160,20 +132,20 @@ impl Vfs {
     }
 
     /// Walks to a folder, a handle a component.
-    fn folder(&self, path: &VirtualPath) -> io::Result<Walked<'_>> {
+    fn folder(&self, path: &VirtualPath) -> io::Result<Arc<Folder>> {
         if self.is_hidden(path) {
             return Err(ErrorKind::NotFound.into());
         }
-        let mut here = Walked::Root(&self.root);
+        let mut here = Arc::clone(&self.root);
         for name in path.names() {
-            here = Walked::Below(here.child(name)?);
+            here = Arc::new(here.child(name)?);
         }
         Ok(here)
     }
 
     /// Walks to the folder that holds `path`, for a change of the name in it, which the root has
     /// not.
-    fn holder<'p>(&self, path: &'p VirtualPath) -> io::Result<(Walked<'_>, &'p [u8])> {
+    fn holder<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
         let Some(name) = path.name() else {
             return Err(refused(ErrorKind::InvalidInput, "that is your own top folder"));
         };
@@ -191,7 +163,7 @@ impl Vfs {
     }
 
     /// The same, for what only a file can be done to.
-    fn holder_of_file<'p>(&self, path: &'p VirtualPath) -> io::Result<(Walked<'_>, &'p [u8])> {
+    fn holder_of_file<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
         if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.holder(path) }
     }
 
@@ -233,10 +205,11 @@ impl Vfs {
         }))
     }
 
-    /// Opens a regular file to read it.
-    pub fn open(&self, path: &VirtualPath) -> io::Result<File> {
+    /// Opens a regular file to read it; also tells its size.
+    pub fn open(&self, path: &VirtualPath) -> io::Result<(File, u64)> {
         let (holder, name) = self.holder_of_file(path)?;
-        holder.open_file(name, OpenOptions::new().read(true))
+        let (file, metadata) = holder.open_file(name, OpenOptions::new().read(true))?;
+        Ok((file, metadata.len()))
     }
 
     /// Begins a file that takes its name when it is committed.
@@ -265,14 +238,14 @@ impl Vfs {
 
     fn create_with_mode(&self, path: &VirtualPath, existing: Existing, mode: u32) -> io::Result<Upload> {
         let (holder, name) = self.holder_of_file(path)?;
-        Upload::new(&self.store, &self.space(path), holder.owned()?, name, existing, mode)
+        Upload::new(&self.store, &self.space(path), holder, name, existing, mode)
     }
 
     /// Opens a file to write on in place, at its end or at an offset; where there is none, makes it.
     /// One upload at a time may do so.
     pub fn write_on(&self, path: &VirtualPath, place: Place) -> io::Result<Upload> {
         let (holder, name) = self.holder_of_file(path)?;
-        Upload::in_place(&self.store, &self.space(path), holder.owned()?, name, place)
+        Upload::in_place(&self.store, &self.space(path), holder, name, place)
     }
 
     /// Gives a file or folder the present time; where there is none, makes an empty file.
@@ -301,7 +274,11 @@ impl Vfs {
     }
 
     fn open_any(&self, path: &VirtualPath) -> io::Result<File> {
-        if self.is_folder(path) { self.folder(path)?.open_itself() } else { self.open(path) }
+        if self.is_folder(path) {
+            self.folder(path)?.open_itself()
+        } else {
+            self.open(path).map(|(file, _)| file)
+        }
     }
 
     /// Makes a folder.
@@ -447,9 +424,9 @@ impl Vfs {
             return Ok(None);
         }
         check_regular(&metadata)?;
-        let mut source = holder.open_file(name, OpenOptions::new().read(true))?;
+        let (mut source, metadata) = holder.open_file(name, OpenOptions::new().read(true))?;
         let mut upload = self.create_with_mode(to, existing, tree::writable(&metadata))?;
-        let bytes = upload.copy_from(&mut source)?;
+        let bytes = upload.copy_from(&mut source, metadata.len())?;
         upload.commit().map(|()| Some(bytes))
     }
 

@@ -148,15 +148,19 @@ fn running_out_of_descriptors_ends_neither_the_server_nor_its_sessions() {
     let mut first = server.registered("alice");
     // More than there are descriptors for; the ones beyond are turned away or wait in the queue.
     let crowd: Vec<_> = (0..60).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
-    while !["cannot accept a client", "event=refused"].iter().any(|trouble| server.log().contains(trouble)) {
+    while !server.log().contains("cannot accept a client") {
         std::thread::yield_now();
     }
     let reply = first.ask("write f text");
     assert!(reply.starts_with("451 ") || reply.starts_with("150 "), "{reply}");
     drop(crowd);
     // The queue drains, and everything works again.
-    let mut late = server.connect();
-    late.expect("login alice password", 230);
+    let mut late = loop {
+        let mut late = server.connect();
+        if late.ask("login alice password").starts_with("230 ") {
+            break late;
+        }
+    };
     assert!(late.put("g", b"text").starts_with("226 "));
     // It waited between its tries: hundreds of thousands of lines would be a spin.
     assert!(server.log().lines().filter(|line| line.contains("cannot accept")).count() < 1000);

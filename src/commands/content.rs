@@ -85,20 +85,22 @@ pub fn retrieve(
     pending: Pending,
 ) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
-    let mut file = session.files()?.open(&path).map_err(failure(&path))?;
+    let (mut file, size) = session.files()?.open(&path).map_err(failure(&path))?;
     let sent = match via {
-        Via::Inline(()) => session.send_inline(file)?,
+        Via::Inline(()) => session.send_inline(file, size)?,
         Via::Data => {
             let offset = offset(pending);
-            let size = file.metadata().map_err(failure(&path))?.len();
             if session.settings.ascii {
                 // The offset is one of what travels (RFC 3659 §5.2), so it is counted there.
                 let mut source = Ascii::new(file, LineEnds::ToNetwork);
                 io::copy(&mut source.by_ref().take(offset), &mut io::sink()).map_err(failure(&path))?;
                 session.send_data(&mut source, None, &path, "get")?
             } else {
-                file.seek(SeekFrom::Start(offset)).map_err(failure(&path))?;
-                session.send_data(&mut file, Some(size.saturating_sub(offset)), &path, "get")?
+                if offset > 0 {
+                    file.seek(SeekFrom::Start(offset)).map_err(failure(&path))?;
+                }
+                let left = size.saturating_sub(offset);
+                session.send_data(&mut file.take(left), Some(left), &path, "get")?
             }
         }
     };

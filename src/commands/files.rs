@@ -211,7 +211,7 @@ pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
                 .into())
         }
         Kind::File => {
-            let file = session.files()?.open(&path).map_err(failure(&path))?;
+            let (file, _) = session.files()?.open(&path).map_err(failure(&path))?;
             let mut ascii = Ascii::new(file, LineEnds::ToNetwork);
             let size = io::copy(&mut ascii, &mut io::sink()).map_err(failure(&path))?;
             Ok(Reply::new(213, size.to_string()))
@@ -250,7 +250,7 @@ pub fn set_time(
 ) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     session.files()?.set_modified(&path, time).map_err(failure(&path))?;
-    Ok(Reply::about(code, &format!("Modify={}; ", time::time_val(time)), &path.bytes(), ""))
+    Ok(Reply::new(code, [b"Modify=", &time::time_val(time)[..], b"; ", &path.bytes()].concat()))
 }
 
 /// SITE CHMOD.
@@ -303,7 +303,7 @@ fn hash_of(
     algorithm: Algorithm,
 ) -> Result<(VirtualPath, u64, String), Failure> {
     let path = session.resolve(argument)?;
-    let mut file = session.files()?.open(&path).map_err(failure(&path))?;
+    let (mut file, _) = session.files()?.open(&path).map_err(failure(&path))?;
     let mut hasher = Hasher::new(algorithm);
     match transfer::pump(&mut file, &mut hasher, CHUNK, Duration::ZERO, &mut |_| false) {
         End::Complete(length) => Ok((path, length, hasher.finish())),

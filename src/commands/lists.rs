@@ -8,6 +8,7 @@ use crate::glob;
 use crate::listing::{self, Lines};
 use crate::reply::Reply;
 use crate::session::{Failure, Session};
+use crate::text;
 use crate::vfs::{Entry, Kind, VirtualPath};
 
 use super::files::failure;
@@ -52,7 +53,7 @@ pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply,
         Form::Long => {
             let now = SystemTime::now();
             let entries = entries(session, &path)?;
-            send(session, entries, &path, move |entry| listing::list_line(entry, now))
+            send(session, entries, &path, move |line, entry| listing::push_list_line(line, entry, now))
         }
         Form::Names => {
             // The folder of a pattern is part of the answer: `sub/*.x` is answered by `sub/a.x`.
@@ -60,8 +61,9 @@ pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply,
             let folder = argument.iter().rposition(|byte| *byte == b'/').filter(|_| is_one);
             let prefix = argument.get(..folder.map_or(0, |slash| slash + 1)).unwrap_or_default().to_vec();
             let entries = entries(session, &path)?;
-            send(session, entries, &path, move |entry| {
-                [prefix.as_slice(), &crate::text::shown(&entry.name)].concat()
+            send(session, entries, &path, move |line, entry| {
+                line.extend_from_slice(&prefix);
+                line.extend_from_slice(&text::shown(&entry.name));
             })
         }
     }
@@ -102,7 +104,7 @@ fn send(
     session: &mut Session,
     entries: Entries,
     path: &VirtualPath,
-    line: impl FnMut(&Entry) -> Vec<u8>,
+    line: impl FnMut(&mut Vec<u8>, &Entry),
 ) -> Result<Reply, Failure> {
     session.send_data(&mut Lines::new(entries, line), None, path, "ls")?;
     Ok(Reply::about(226, "", &path.bytes(), " listed."))
@@ -113,10 +115,13 @@ fn send(
 fn say_lines(
     session: &mut Session,
     entries: Entries,
-    mut line: impl FnMut(&Entry) -> Vec<u8>,
+    mut line: impl FnMut(&mut Vec<u8>, &Entry),
     end: impl FnOnce() -> String,
 ) -> Result<String, Failure> {
-    let mut lines = Lines::new(entries, |entry| [b" ", line(entry).as_slice()].concat());
+    let mut lines = Lines::new(entries, |out, entry| {
+        out.push(b' ');
+        line(out, entry);
+    });
     let mut chunk = vec![0; 4096];
     loop {
         match lines.read(&mut chunk) {
@@ -141,9 +146,9 @@ fn by_hand(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> 
     session.say_raw(&[b"212-", path.shown().as_slice(), b":\r\n"].concat())?;
     let now = SystemTime::now();
     let count = Cell::new(0_u64);
-    let line = |entry: &Entry| {
+    let line = |line: &mut Vec<u8>, entry: &Entry| {
         count.set(count.get() + 1);
-        listing::ls_line(entry, now)
+        listing::push_ls_line(line, entry, now);
     };
     let end = || match count.get() {
         0 => "Empty.".to_string(),
@@ -160,7 +165,8 @@ fn status(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let entries = entries(session, path)?;
     session.say_raw(&[format!("{code}-").as_bytes(), &path.shown(), b":\r\n"].concat())?;
     let now = SystemTime::now();
-    let end = say_lines(session, entries, |entry| listing::list_line(entry, now), || "End".to_string())?;
+    let line = |line: &mut Vec<u8>, entry: &Entry| listing::push_list_line(line, entry, now);
+    let end = say_lines(session, entries, line, || "End".to_string())?;
     Ok(Reply::new(code, end))
 }
 
@@ -172,12 +178,13 @@ fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     }
     let entries = Box::new(files.entries(path).map_err(failure(path))?);
     let choice = session.settings.facts;
-    send(session, entries, path, move |entry| choice.line(entry, &entry.name))
+    send(session, entries, path, move |line, entry| choice.push_line(line, entry, &entry.name))
 }
 
 /// MLST (RFC 3659 §7).
 fn facts_of_one(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let entry = session.files()?.entry(path).map_err(failure(path))?;
-    let line = session.settings.facts.line(&entry, &path.bytes());
+    let mut line = Vec::new();
+    session.settings.facts.push_line(&mut line, &entry, &path.bytes());
     Ok(Reply::multi(250, "Facts:", vec![line], "End"))
 }

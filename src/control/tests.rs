@@ -6,7 +6,7 @@ fn pair() -> (Control, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
-    (Control::new(server, Duration::from_secs(10), Duration::from_secs(10)).unwrap(), client)
+    (Control::new(Arc::new(server), Duration::from_secs(10), Duration::from_secs(10)).unwrap(), client)
 }
 
 /// A control connection that was sent `input` and nothing more.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
 use crate::control::{Body, Control, Verdict};
-use crate::data::NoData;
+use crate::data::{Flow, NoData};
 use crate::reply::Reply;
 use crate::transfer::{self, Ascii, End, LineEnds};
 use crate::users::Role;
@@ -46,9 +46,10 @@ impl Watch {
         });
         let status = Reply::new(213, format!("{moved} bytes so far."));
         let answered = looked.and_then(|()| match asked {
-            true => control.write_all(&status.encode()).and_then(|()| control.flush()),
+            true => control.write_all(&status.encode()),
             false => Ok(()),
         });
+        let answered = answered.and_then(|()| control.flush());
         self.lost = answered.err();
         self.aborted || self.lost.is_some()
     }
@@ -68,7 +69,7 @@ fn judge(line: &[u8]) -> Verdict {
 
 impl Session {
     /// Opens the data connection that was set up; `by_hand` is the word that needs none.
-    fn open_data(&mut self, by_hand: &str) -> Result<TcpStream, Failure> {
+    fn open_data(&mut self, flow: Flow, by_hand: &str) -> Result<TcpStream, Failure> {
         // The answer to PASV may still be on its way.
         self.control.flush().map_err(Failure::Lost)?;
         let patience = self.place.server.config.stall_timeout.min(CONNECT_LIMIT);
@@ -76,7 +77,7 @@ impl Session {
         let mut watch = Watch::new();
         let control = &mut self.control;
         let mut stop = || watch.stops(control, 0) || control.has_ended();
-        let why = match setup.open(self.peer, patience, &mut stop) {
+        let why = match setup.open(self.peer, flow, patience, &mut stop) {
             Ok(stream) => return Ok(stream),
             Err(NoData::Unset) => {
                 let text = format!("No data connection: send EPSV or PASV first; by hand, use \"{by_hand}\"");
@@ -111,9 +112,14 @@ impl Session {
         path: &VirtualPath,
         by_hand: &str,
     ) -> Result<u64, Failure> {
-        let mut stream = self.open_data(by_hand)?;
+        let mut stream = self.open_data(Flow::Out, by_hand)?;
         let told = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
-        self.announce(&Reply::about(150, "Sending ", &path.bytes(), &format!("{told}.")))?;
+        let announcement = Reply::about(150, "Sending ", &path.bytes(), &format!("{told}."));
+        match size {
+            // It travels with the 226, or with the first tick of a transfer that does not move.
+            Some(..=GATHERED) => self.say(&announcement).map_err(Failure::Lost)?,
+            _ => self.announce(&announcement)?,
+        }
         let mut watch = Watch::new();
         let stall = self.place.server.config.stall_timeout;
         let control = &mut self.control;
@@ -144,7 +150,7 @@ impl Session {
         path: &VirtualPath,
         invitation: &Reply,
     ) -> Result<u64, Failure> {
-        let mut stream = self.open_data("put")?;
+        let mut stream = self.open_data(Flow::In, "put")?;
         self.announce(invitation)?;
         let mut watch = Watch::new();
         let stall = self.place.server.config.stall_timeout;
@@ -184,13 +190,9 @@ impl Session {
         Reply::new(426, format!("Nothing moved for {seconds} s; the transfer was ended.{kept}"))
     }
 
-    /// Sends a file over the control connection: 150 with the count, exactly so many bytes, an
+    /// Sends `size` bytes of a file over the control connection: 150 with the count, exactly so many bytes, an
     /// empty line's end. Returns the bytes sent.
-    pub fn send_inline(&mut self, file: File) -> Result<u64, Failure> {
-        let size = match file.metadata() {
-            Ok(metadata) => metadata.len(),
-            Err(error) => return Err(Reply::trouble(&error).into()),
-        };
+    pub fn send_inline(&mut self, file: File, size: u64) -> Result<u64, Failure> {
         self.say(&Reply::new(150, format!("{size} bytes follow."))).map_err(Failure::Lost)?;
         let mut source = file.take(size);
         let end = transfer::pump(
@@ -319,6 +321,9 @@ impl Session {
     }
 }
 
+/// Content up to this many bytes is taken by the socket of a fresh data connection without a wait
+/// (Linux begins with 16 KiB, and others with no less), so that its 150 needs no packet of its own.
+const GATHERED: u64 = 8 * 1024;
 /// Lines are handed on one by one.
 const CHUNK_OF_TEXT: usize = 16 * 1024;
 

@@ -47,13 +47,19 @@ impl Folder {
     }
 
     /// Opens a regular file; a link, a device, a FIFO or a folder is refused without blocking.
-    pub fn open_file(&self, name: &[u8], options: &mut OpenOptions) -> io::Result<File> {
+    pub fn open_file(&self, name: &[u8], options: &mut OpenOptions) -> io::Result<(File, Metadata)> {
         let file = match self.open_unfollowed(name, options) {
             Ok(file) => file,
             Err(error) => return Err(self.why_not_opened(name, error)),
         };
-        check_regular(&file.metadata()?)?;
-        Ok(file)
+        let metadata = file.metadata()?;
+        check_regular(&metadata)?;
+        Ok((file, metadata))
+    }
+
+    /// Makes a file with these permission bits, less the umask, where nothing bears the name.
+    pub fn create_file(&self, name: &[u8], mode: u32) -> io::Result<File> {
+        self.open_unfollowed(name, OpenOptions::new().write(true).create_new(true).mode(mode))
     }
 
     /// The errno for a link or a FIFO (ELOOP, ENXIO) says little; what bears the name says more.

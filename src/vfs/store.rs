@@ -8,11 +8,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::log::Log;
 
-use super::folder::Folder;
+use super::folder::{Folder, Id, id_of};
 use super::space::Space;
 use super::{Vfs, Whose, refused, tree};
 
@@ -28,13 +28,22 @@ pub struct Keeping {
     pub partial: bool,
 }
 
+/// What all sessions of one account share.
+#[derive(Debug, Default)]
+struct Home {
+    space: Arc<Space>,
+    /// The folder, while a session has it open.
+    root: Weak<Folder>,
+    id: Id,
+}
+
 /// The open working directory. One server at a time has it.
 #[derive(Debug)]
 pub struct Store {
-    workdir: Folder,
+    workdir: Arc<Folder>,
     staging: Folder,
     next: AtomicU64,
-    spaces: Mutex<HashMap<String, Arc<Space>>>,
+    homes: Mutex<HashMap<String, Home>>,
     keeping: Keeping,
     log: Arc<Log>,
     _locked: File,
@@ -46,7 +55,7 @@ impl Store {
     pub fn open(path: &Path, keeping: Keeping, log: Arc<Log>) -> io::Result<Store> {
         make(path, 0o755)?;
         make(&path.join(STAGING), 0o700)?;
-        let workdir = Folder::open(path)?;
+        let workdir = Arc::new(Folder::open(path)?);
         let staging = workdir.child(STAGING.as_bytes())?;
         let locked = staging.open_itself()?;
         match locked.try_lock() {
@@ -58,7 +67,7 @@ impl Store {
             workdir,
             staging,
             next: AtomicU64::new(0),
-            spaces: Mutex::default(),
+            homes: Mutex::default(),
             keeping,
             log,
             _locked: locked,
@@ -91,10 +100,15 @@ impl Store {
         &self.staging
     }
 
-    /// A name that nothing in the staging area bears.
+    /// A name that no other call was given; after the sweep, nothing in the staging area bears it.
+    pub(super) fn next_name(&self) -> Vec<u8> {
+        self.next.fetch_add(1, Ordering::Relaxed).to_string().into_bytes()
+    }
+
+    /// A name that nothing in the staging area bears, also where the sweep had to leave something.
     pub(super) fn fresh_name(&self) -> Vec<u8> {
         loop {
-            let name = self.next.fetch_add(1, Ordering::Relaxed).to_string().into_bytes();
+            let name = self.next_name();
             if matches!(self.staging.find(&name), Ok(None) | Err(_)) {
                 return name;
             }
@@ -115,21 +129,41 @@ impl Store {
     /// An administrator's is the working directory itself, with everybody's folders in it.
     pub fn home(self: &Arc<Store>, name: &str, is_admin: bool) -> io::Result<Vfs> {
         if is_admin {
-            return Ok(Vfs::new(self.workdir.again()?, Arc::clone(self), Whose::Everybodys));
+            return Ok(Vfs::new(Arc::clone(&self.workdir), Arc::clone(self), Whose::Everybodys));
         }
-        let bytes = name.as_bytes();
-        match self.workdir.make_folder(bytes, 0o755) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            Err(_) => {}
-            Ok(()) => self.settle()?,
-        }
-        let root = self.workdir.child(bytes)?;
+        let root = self.root_of(name)?;
         Ok(Vfs::new(root, Arc::clone(self), Whose::One(self.space_of(name))))
+    }
+
+    /// The open folder of an account: the one that another session of it has open, where it still
+    /// bears the name, so that many sessions take one descriptor.
+    fn root_of(&self, name: &str) -> io::Result<Arc<Folder>> {
+        let bytes = name.as_bytes();
+        let shared = self.homes().get(name).and_then(|home| Some((home.root.upgrade()?, home.id)));
+        if let Some((root, id)) = shared
+            && self.workdir.find(bytes)?.is_some_and(|metadata| id_of(&metadata) == id)
+        {
+            return Ok(root);
+        }
+        let root = match self.workdir.child(bytes) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.workdir.make_folder(bytes, 0o755)?;
+                self.settle()?;
+                self.workdir.child(bytes)
+            }
+            entered => entered,
+        };
+        let root = Arc::new(root?);
+        let id = root.id()?;
+        let mut homes = self.homes();
+        let home = homes.entry(name.to_string()).or_default();
+        (home.root, home.id) = (Arc::downgrade(&root), id);
+        Ok(root)
     }
 
     /// The account of space of one user.
     pub(super) fn space_of(&self, name: &str) -> Arc<Space> {
-        Arc::clone(self.spaces().entry(name.to_string()).or_default())
+        Arc::clone(&self.homes().entry(name.to_string()).or_default().space)
     }
 
     /// Makes the folder of a new account. False where one stands there with something in it: that
@@ -145,7 +179,7 @@ impl Store {
                 _ => return Err(error),
             },
         }
-        self.spaces().remove(name);
+        self.homes().remove(name);
         self.workdir.make_folder(bytes, 0o755)?;
         self.settle()?;
         Ok(true)
@@ -162,7 +196,7 @@ impl Store {
         let fresh = self.fresh_name();
         self.workdir.child(name.as_bytes())?;
         self.workdir.rename(name.as_bytes(), &self.staging, &fresh)?;
-        self.spaces().remove(name);
+        self.homes().remove(name);
         self.settle()?;
         Ok(move || self.remove_staged(fresh, None))
     }
@@ -170,13 +204,13 @@ impl Store {
     /// Forgets what was counted for one user; the next sign-in counts anew. The space stays the one
     /// that the user's open sessions share.
     pub(super) fn forget_count(&self, name: &str) {
-        if let Some(space) = self.spaces().get(name) {
-            space.forget_count();
+        if let Some(home) = self.homes().get(name) {
+            home.space.forget_count();
         }
     }
 
-    fn spaces(&self) -> MutexGuard<'_, HashMap<String, Arc<Space>>> {
-        self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
+    fn homes(&self) -> MutexGuard<'_, HashMap<String, Home>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -53,7 +53,7 @@ impl House {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
-        self.files.open(&path(name))?.read_to_end(&mut content)?;
+        self.files.open(&path(name))?.0.read_to_end(&mut content)?;
         Ok(content)
     }
 }

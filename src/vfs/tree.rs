@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{DirEntry, File, Metadata, OpenOptions};
+use std::fs::{DirEntry, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
@@ -126,7 +126,7 @@ pub struct TreeCopy {
 impl TreeCopy {
     /// Copies all in `source`; links and other things that are no files make it fail.
     pub fn new(store: &Arc<Store>, space: &Arc<Space>, source: &Folder) -> io::Result<TreeCopy> {
-        let temporary = store.fresh_name();
+        let temporary = store.next_name();
         let mut reservation = Reservation::new(Arc::clone(space));
         reservation.grow(blocks(0))?;
         store.staging().make_folder(&temporary, writable(&source.metadata()?))?;
@@ -184,8 +184,8 @@ impl Visitor for Copier<'_> {
         };
         check_regular(metadata).map_err(named)?;
         self.reservation.grow(blocks(metadata.len()))?;
-        let mut from = folder.open_file(name.as_bytes(), OpenOptions::new().read(true))?;
-        let mut to = create(&self.there, name.as_bytes(), metadata)?;
+        let (mut from, _) = folder.open_file(name.as_bytes(), OpenOptions::new().read(true))?;
+        let mut to = self.there.create_file(name.as_bytes(), writable(metadata))?;
         io::copy(&mut io::Read::take(&mut from, metadata.len()), &mut to)?;
         if self.sync { to.sync_all() } else { Ok(()) }
     }
@@ -207,12 +207,6 @@ impl Visitor for Copier<'_> {
         }
         Ok(())
     }
-}
-
-fn create(folder: &Folder, name: &[u8], like: &Metadata) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    folder.open_file(name, options.write(true).create_new(true).mode(writable(like)))
 }
 
 /// The nine permission bits, the owner's own access always among them: a copy of a read-only

@@ -6,7 +6,6 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use super::folder::{Folder, Id, check_regular, id_of};
@@ -51,8 +50,21 @@ pub struct Upload {
 
 #[derive(Debug)]
 enum Target {
-    Temporary { store: Arc<Store>, temporary: Vec<u8>, folder: Folder, name: Vec<u8>, existing: Existing },
-    InPlace { store: Arc<Store>, id: Id, before: u64, created: bool, folder: Folder, name: Vec<u8> },
+    Temporary {
+        store: Arc<Store>,
+        temporary: Vec<u8>,
+        folder: Arc<Folder>,
+        name: Vec<u8>,
+        existing: Existing,
+    },
+    InPlace {
+        store: Arc<Store>,
+        id: Id,
+        before: u64,
+        created: bool,
+        folder: Arc<Folder>,
+        name: Vec<u8>,
+    },
     Done,
 }
 
@@ -60,17 +72,15 @@ impl Upload {
     pub(super) fn new(
         store: &Arc<Store>,
         space: &Arc<Space>,
-        folder: Folder,
+        folder: Arc<Folder>,
         name: &[u8],
         existing: Existing,
         mode: u32,
     ) -> io::Result<Upload> {
         may_take(folder.find(name)?.as_ref(), existing)?;
         let reservation = Reservation::new(Arc::clone(space));
-        let temporary = store.fresh_name();
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(mode);
-        let file = store.staging().open_file(&temporary, &mut options)?;
+        let temporary = store.next_name();
+        let file = store.staging().create_file(&temporary, mode)?;
         let (store, name) = (Arc::clone(store), name.to_vec());
         let target = Target::Temporary { store, temporary, folder, name, existing };
         Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target, promise: None })
@@ -86,7 +96,7 @@ impl Upload {
     pub(super) fn in_place(
         store: &Arc<Store>,
         space: &Arc<Space>,
-        folder: Folder,
+        folder: Arc<Folder>,
         name: &[u8],
         place: Place,
     ) -> io::Result<Upload> {
@@ -96,14 +106,14 @@ impl Upload {
             Place::At(_) => options.write(true),
         };
         let mut reservation = Reservation::new(Arc::clone(space));
-        let (file, created) = match folder.open_file(name, &mut options) {
+        let ((file, metadata), created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 reservation.grow(blocks(0))?;
                 (folder.open_file(name, options.create_new(true))?, true)
             }
             opened => (opened?, false),
         };
-        let id = id_of(&file.metadata()?);
+        let id = id_of(&metadata);
         space.lock().write_in_place(id)?;
         // Read under the writer's right: before, another may still have written.
         let before = match file.metadata() {
@@ -133,9 +143,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Copies all of `source` behind what was written so far, inside the kernel where it can.
-    pub(super) fn copy_from(&mut self, source: &mut File) -> io::Result<u64> {
-        let size = source.metadata()?.len();
+    /// Copies the `size` bytes of `source` behind what was written so far, inside the kernel where it can.
+    pub(super) fn copy_from(&mut self, source: &mut File, size: u64) -> io::Result<u64> {
         self.expect(size)?;
         let copied = io::copy(&mut Read::take(source, size), &mut self.file)?;
         self.advance(copied);
