@@ -165,20 +165,15 @@ impl State {
         self.unsettled = self.unsettled.saturating_sub(1);
     }
 
-    /// Takes the one right to write a file in place, until [`State::written`]. Fails with
-    /// [`ErrorKind::ResourceBusy`] while another has it.
-    pub fn write_in_place(&mut self, file: Id) -> io::Result<()> {
+    /// Takes the one right to write a file in place, of which `stored` holds so many bytes, until
+    /// [`State::written`]. Fails with [`ErrorKind::ResourceBusy`] while another has it.
+    pub fn write_in_place(&mut self, file: Id, stored: u64) -> io::Result<()> {
         if self.written.contains_key(&file) {
             return Err(refused(ErrorKind::ResourceBusy, "another upload is writing to it; try again"));
         }
-        self.written.insert(file, 0);
+        self.written.insert(file, stored);
         self.unsettled();
         Ok(())
-    }
-
-    /// Notes how much of a file that is written in place was stored before.
-    pub fn stored_before(&mut self, file: Id, bytes: u64) {
-        self.written.insert(file, bytes);
     }
 
     /// Gives that right back.
@@ -331,11 +326,11 @@ mod tests {
     #[test]
     fn a_file_has_one_writer_in_place() {
         let space = space(10_000);
-        space.lock().write_in_place((1, 2)).unwrap();
-        assert_eq!(space.lock().write_in_place((1, 2)).unwrap_err().kind(), ErrorKind::ResourceBusy);
-        space.lock().write_in_place((1, 3)).unwrap();
+        space.lock().write_in_place((1, 2), 0).unwrap();
+        assert_eq!(space.lock().write_in_place((1, 2), 0).unwrap_err().kind(), ErrorKind::ResourceBusy);
+        space.lock().write_in_place((1, 3), 0).unwrap();
         space.lock().written((1, 2));
-        space.lock().write_in_place((1, 2)).unwrap();
+        space.lock().write_in_place((1, 2), 0).unwrap();
     }
 
     #[test]

@@ -106,24 +106,25 @@ impl Upload {
             Place::At(_) => options.write(true),
         };
         let mut reservation = Reservation::new(Arc::clone(space));
-        let ((file, metadata), created) = match folder.open_file(name, &mut options) {
+        // For a file that is made; this takes the lock, so it comes before.
+        let room = reservation.grow(blocks(0));
+        // Under the lock from the opening on: whoever removes the file meanwhile must know what of it
+        // is stored, and a former writer must have ended before its length is read.
+        let mut state = space.lock();
+        let (file, metadata, created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                reservation.grow(blocks(0))?;
-                (folder.open_file(name, options.create_new(true))?, true)
+                room?;
+                let (file, metadata) = folder.open_file(name, options.create_new(true))?;
+                (file, metadata, true)
             }
-            opened => (opened?, false),
+            opened => opened.map(|(file, metadata)| (file, metadata, false))?,
         };
-        let id = id_of(&metadata);
-        space.lock().write_in_place(id)?;
-        // Read under the writer's right: before, another may still have written.
-        let before = match file.metadata() {
-            Ok(metadata) => metadata.len(),
-            Err(error) => {
-                space.lock().written(id);
-                return Err(error);
-            }
-        };
-        space.lock().stored_before(id, if created { 0 } else { blocks(before) });
+        let (id, before) = (id_of(&metadata), metadata.len());
+        state.write_in_place(id, if created { 0 } else { blocks(before) })?;
+        drop(state);
+        if !created {
+            reservation.shrink_by(blocks(0));
+        }
         let target =
             Target::InPlace { store: Arc::clone(store), id, before, created, folder, name: name.to_vec() };
         let (position, length, counted) = (before, before, blocks(before));
