@@ -609,30 +609,31 @@ fn two_unique_names_at_one_moment_differ() {
     assert!(house.files.entry(&second).is_ok());
 }
 
+/// Appends a block to the file over and over, while others remove it all the time.
+fn append_under_removal(house: &House, rounds: usize) {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    let _ = house.files.remove_file(&path("f"));
+                }
+            });
+        }
+        for _ in 0..rounds {
+            if let Ok(mut upload) = house.files.write_on(&path("f"), Place::End) {
+                let _ = upload.write_all(&[1; 4096]);
+                let _ = upload.commit();
+            }
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+}
+
 #[test]
 fn files_that_are_removed_while_they_are_appended_to_stay_accounted() {
     const LIMIT: u64 = 1000 * 4096;
     let house = House::with_quota(Some(LIMIT));
-    let ended = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !ended.load(Ordering::Relaxed) {
-                for name in ["new", "old", "put"] {
-                    let _ = house.files.remove_file(&path(name));
-                }
-            }
-        });
-        for n in 0..3000 {
-            // One of each: a file that is made, one that is there, one that is replaced.
-            for name in ["new", "old"] {
-                if let Ok(mut upload) = house.files.write_on(&path(name), Place::End) {
-                    let _ = upload.write_all(&[1; 3000]);
-                    let _ = upload.commit();
-                }
-            }
-            let _ = house.write(if n % 2 == 0 { "old" } else { "put" }, &[1; 5000]);
-        }
-        ended.store(true, Ordering::Relaxed);
-    });
+    append_under_removal(&house, 10_000);
     holds_to_the_byte(&house, LIMIT);
 }
