@@ -81,6 +81,9 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Where passive data connections are taken; `None` lets the system choose.
     pub passive_ports: Option<RangeInclusive<u16>>,
+    /// Whether PORT and EPRT are obeyed. Whoever comes through a tunnel comes from loopback, and could
+    /// have the server connect to other services of its own machine (RFC 2577 §3).
+    pub active: bool,
     /// The address, or its name, that peers from outside are told in PASV's answer.
     pub public_address: Option<String>,
 }
@@ -103,6 +106,7 @@ impl Default for Config {
             keep_partial: true,
             stall_timeout: Duration::from_secs(60),
             passive_ports: None,
+            active: true,
             public_address: None,
         }
     }
@@ -258,11 +262,7 @@ const SETTINGS: &[Setting] = &[
         value: "on|off",
         help: "sync a file and its folder to the disk before an upload is acknowledged; --sync alone is on (off)",
         set: |config, value| {
-            config.sync = match value {
-                "on" => true,
-                "off" => false,
-                _ => return Err("on or off".to_string()),
-            };
+            config.sync = on_or_off(value)?;
             Ok(())
         },
     },
@@ -304,6 +304,15 @@ const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "active",
+        value: "on|off",
+        help: "whether PORT and EPRT are obeyed; off where clients come through a tunnel (on)",
+        set: |config, value| {
+            config.active = on_or_off(value)?;
+            Ok(())
+        },
+    },
+    Setting {
         name: "public-address",
         value: "ADDR",
         help: "address or name that clients from outside reach this server by, behind a NAT (the one they reached)",
@@ -316,6 +325,14 @@ const SETTINGS: &[Setting] = &[
         },
     },
 ];
+
+fn on_or_off(value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off".to_string()),
+    }
+}
 
 fn number<T>(value: &str, least: T, most: T) -> Result<T, String>
 where

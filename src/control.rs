@@ -66,6 +66,11 @@ pub struct Control {
     stream: Arc<TcpStream>,
     local: Option<SocketAddr>,
     idle: Duration,
+    /// Until when a client that has not signed in may go on, whatever it sends or reads meanwhile.
+    deadline: Option<Instant>,
+    stall: Duration,
+    /// The time-outs that the socket has, for reading and for writing.
+    timeouts: [Option<Duration>; 2],
     inbox: Box<[u8]>,
     /// What of the inbox is not used yet.
     unused: std::ops::Range<usize>,
@@ -99,12 +104,13 @@ impl Control {
     pub fn new(stream: Arc<TcpStream>, idle: Duration, stall: Duration) -> io::Result<Control> {
         // Without this a reply may wait 40 ms for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(idle))?;
-        stream.set_write_timeout(Some(stall))?;
         Ok(Control {
             stream,
             local: None,
             idle,
+            deadline: None,
+            stall,
+            timeouts: [None; 2],
             inbox: vec![0; INBOX].into_boxed_slice(),
             unused: 0..0,
             line: Vec::new(),
@@ -118,11 +124,41 @@ impl Control {
         })
     }
 
-    /// Sets how long the client may be silent from now on.
-    pub fn set_patience(&mut self, idle: Duration) -> io::Result<()> {
-        if idle != self.idle {
-            self.stream.set_read_timeout(Some(idle))?;
-            self.idle = idle;
+    /// Sets until when the client may go on, if there is an end to it.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Before each wait for what the client sends: sets the time-out, unless it is that already.
+    fn arm_reading(&mut self) -> io::Result<()> {
+        let wanted = self.left().map_or(self.idle, |left| left.min(self.idle));
+        if wanted.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let [reading, _] = &mut self.timeouts;
+        if differs(*reading, wanted) {
+            self.stream.set_read_timeout(Some(wanted))?;
+            *reading = Some(wanted);
+        }
+        Ok(())
+    }
+
+    /// The same for what it takes. It may still be told that its time is up.
+    fn arm_writing(&mut self) -> io::Result<()> {
+        let wanted = self.left().map_or(self.stall, |left| left.max(LINGER).min(self.stall));
+        let [_, writing] = &mut self.timeouts;
+        if differs(*writing, wanted) {
+            self.stream.set_write_timeout(Some(wanted))?;
+            *writing = Some(wanted);
         }
         Ok(())
     }
@@ -225,6 +261,7 @@ impl Control {
     /// Reads more input, after the replies so far are on their way. False at its end.
     fn fill(&mut self) -> io::Result<bool> {
         self.flush()?;
+        self.arm_reading()?;
         let read = read_patiently(&self.stream, &mut self.inbox)?;
         self.unused = 0..read;
         Ok(read > 0)
@@ -324,6 +361,11 @@ impl Control {
     }
 }
 
+/// Whether a time-out must be set anew: to the second it need not be right.
+fn differs(set: Option<Duration>, wanted: Duration) -> bool {
+    set.is_none_or(|set| set < wanted || set > wanted + Duration::from_secs(1))
+}
+
 /// A read that a signal does not end, and whose time-out bears its proper name.
 fn read_patiently(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
@@ -344,6 +386,7 @@ impl Write for Control {
             self.flush()?;
         }
         if bytes.len() >= OUTBOX {
+            self.arm_writing()?;
             return (&*self.stream).write(bytes);
         }
         self.outbox.extend_from_slice(bytes);
@@ -354,10 +397,30 @@ impl Write for Control {
         if self.outbox.is_empty() {
             return Ok(());
         }
+        let sent = self.send_all();
         // After an error nobody knows how much of it went, so nothing is ever sent twice.
-        let sent = (&*self.stream).write_all(&self.outbox);
         self.outbox.clear();
         sent
+    }
+}
+
+impl Control {
+    /// Sends the outbox. A stranger that takes it by drops is cut off at its deadline.
+    fn send_all(&mut self) -> io::Result<()> {
+        self.arm_writing()?;
+        let mut rest = self.outbox.as_slice();
+        while !rest.is_empty() {
+            match (&*self.stream).write(rest) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if !rest.is_empty() && self.is_overdue() {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -398,6 +461,7 @@ impl Read for Content<'_> {
         }
         let read = if control.unused.is_empty() {
             control.flush()?;
+            control.arm_reading()?;
             read_patiently(&control.stream, buffer)?
         } else {
             let mut unused = control.inbox.get(control.unused.clone()).unwrap_or_default();

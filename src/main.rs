@@ -116,16 +116,39 @@ fn run(config: Config) -> Result<(), String> {
     })
 }
 
+/// Something that peers can bring about as often as they like, and that must not fill the log.
+#[derive(Default)]
+struct Seldom {
+    last: Option<Instant>,
+    passed_over: u64,
+}
+
+impl Seldom {
+    /// How many times it was passed over, where the log is to tell of it again.
+    fn is_due(&mut self) -> Option<u64> {
+        if self.last.is_some_and(|last| last.elapsed() < WARNING_INTERVAL) {
+            self.passed_over += 1;
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.passed_over))
+    }
+}
+
 fn accept(server: &Arc<Server>, listener: &TcpListener) {
-    let mut warned: Option<Instant> = None;
+    let (mut failures, mut refusals) = (Seldom::default(), Seldom::default());
     loop {
         match listener.accept() {
-            Ok((stream, peer)) => admit(server, Arc::new(stream), peer),
+            Ok((stream, peer)) => {
+                let stream = Arc::new(stream);
+                match server.admit(&stream, peer.ip()) {
+                    Ok(place) => begin(server, stream, peer, place),
+                    Err(why) => turn_away(server, &stream, peer, why, &mut refusals),
+                }
+            }
             Err(error) => {
-                // Peers can bring this about, so it must not fill the log.
-                if warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
+                if failures.is_due().is_some() {
                     server.log.warn(&format!("cannot accept a client: {error}"));
-                    warned = Some(Instant::now());
                 }
                 thread::sleep(BREATH);
             }
@@ -133,12 +156,8 @@ fn accept(server: &Arc<Server>, listener: &TcpListener) {
     }
 }
 
-/// Gives a client a thread, or a 421.
-fn admit(server: &Arc<Server>, stream: Arc<TcpStream>, peer: SocketAddr) {
-    let place = match server.admit(&stream, peer.ip()) {
-        Ok(place) => place,
-        Err(why) => return turn_away(server, &stream, peer, why),
-    };
+/// Gives a client a thread.
+fn begin(server: &Server, stream: Arc<TcpStream>, peer: SocketAddr, place: Place) {
     let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
     let spawned =
         builder.spawn(move || guarded(place, |place| commands::serve(Session::new(stream, peer, place)?)));
@@ -148,10 +167,11 @@ fn admit(server: &Arc<Server>, stream: Arc<TcpStream>, peer: SocketAddr) {
     }
 }
 
-fn turn_away(server: &Server, mut stream: &TcpStream, peer: SocketAddr, why: &str) {
-    server
-        .log
-        .write(Line::new("refused").with("peer", peer.to_string()).number("code", 421).with("why", why));
+fn turn_away(server: &Server, mut stream: &TcpStream, peer: SocketAddr, why: &str, refusals: &mut Seldom) {
+    if let Some(more) = refusals.is_due() {
+        let line = Line::new("refused").with("peer", peer.to_string()).number("code", 421).with("why", why);
+        server.log.write(if more > 0 { line.number("more", more) } else { line });
+    }
     // A fresh socket's buffer takes the line at once; a client that is gone needs none. What it has
     // sent already is read, for closing over it would reset the connection and lose the line.
     let _ = stream.write_all(&Reply::new(421, why).encode());
@@ -171,6 +191,14 @@ fn guarded(place: Place, serve: impl FnOnce(Place) -> io::Result<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_peers_can_repeat_is_told_once_a_minute_with_the_number() {
+        let mut seldom = Seldom::default();
+        assert_eq!([seldom.is_due(), seldom.is_due(), seldom.is_due()], [Some(0), None, None]);
+        seldom.last = Instant::now().checked_sub(WARNING_INTERVAL);
+        assert_eq!([seldom.is_due(), seldom.is_due()], [Some(2), None]);
+    }
 
     #[test]
     fn a_panic_ends_its_session_only_is_logged_and_frees_its_place() {

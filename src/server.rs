@@ -3,8 +3,8 @@
 //!
 //! Places are few, and whoever has not signed in is a stranger: strangers cannot take all places,
 //! one address cannot take more than its share, and when places are short the stranger who has been
-//! idling longest gives way, so that nobody who has a password can be locked out by others who do
-//! nothing.
+//! idling longest gives way, or at once one of those from an address that has many, so that nobody
+//! who has a password can be locked out by others who have none.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -52,6 +52,7 @@ struct Clients {
 #[derive(Debug)]
 struct Stranger {
     since: Instant,
+    address: IpAddr,
     /// The session's own, to end it from outside.
     stream: Arc<TcpStream>,
     /// It has given a password, and waits for what becomes of it.
@@ -136,7 +137,9 @@ impl Server {
         }
         let cap = self.config.max_clients;
         let is_short = clients.count >= cap || clients.strangers.len() >= cap - cap / 8;
-        if is_short && !clients.make_way(self.config.login_timeout / 12) {
+        // Threads of sessions that gave way may still be about to end; they are few beside the cap.
+        let is_ending = clients.given_way.len() >= cap.div_ceil(8);
+        if is_short && (is_ending || !clients.make_way_for(address, self.config.login_timeout / 12)) {
             return Err(TOO_MANY);
         }
         clients.count += 1;
@@ -144,7 +147,7 @@ impl Server {
         *clients.by_address.entry(address).or_default() += 1;
         let session = clients.last_session;
         let (since, stream) = (Instant::now(), Arc::clone(stream));
-        clients.strangers.insert(session, Stranger { since, stream, is_signing_in: false });
+        clients.strangers.insert(session, Stranger { since, address, stream, is_signing_in: false });
         Ok(Place { server: Arc::clone(self), session, address })
     }
 
@@ -158,10 +161,19 @@ impl Server {
 }
 
 impl Clients {
-    /// The oldest stranger gives way, if it has had `grace` to sign in and is not about to. How
-    /// many can be about to is bounded by how many may wait for the turn of their try.
-    fn make_way(&mut self, grace: Duration) -> bool {
-        let may_go = |stranger: &Stranger| !stranger.is_signing_in && stranger.since.elapsed() >= grace;
+    /// The oldest stranger gives way that has had `grace` to sign in, or whose address has more
+    /// strangers than the newcomer's would. Who is about to have signed in gives way to nobody; how
+    /// many can be is bounded by how many may wait for the turn of their try.
+    fn make_way_for(&mut self, newcomer: IpAddr, grace: Duration) -> bool {
+        let mut crowds: HashMap<IpAddr, usize> = HashMap::new();
+        for stranger in self.strangers.values() {
+            *crowds.entry(stranger.address).or_default() += 1;
+        }
+        let crowd_of = |address| crowds.get(&address).copied().unwrap_or(0);
+        let may_go = |stranger: &Stranger| {
+            let is_many = crowd_of(stranger.address) > crowd_of(newcomer) + 1;
+            !stranger.is_signing_in && (is_many || stranger.since.elapsed() >= grace)
+        };
         let oldest =
             self.strangers.iter().find(|(_, stranger)| may_go(stranger)).map(|(session, _)| *session);
         let Some((session, stranger)) = oldest.and_then(|session| self.strangers.remove_entry(&session))
@@ -227,26 +239,68 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
+    /// A server that nobody is connected to, and a connection that stands for any.
+    struct House {
+        server: Arc<Server>,
+        stream: Arc<TcpStream>,
+        _dir: tempfile::TempDir,
+    }
+
+    impl House {
+        fn new(max_clients: usize, login_timeout: Duration) -> House {
+            let dir = tempfile::tempdir().unwrap();
+            let config =
+                Config { dir: dir.path().to_path_buf(), max_clients, login_timeout, ..Config::default() };
+            let server = Arc::new(Server::open(config).unwrap());
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            House { server, stream, _dir: dir }
+        }
+
+        fn admit(&self, from: &str) -> Option<Place> {
+            self.server.admit(&self.stream, from.parse().unwrap()).ok()
+        }
+
+        fn is_stranger(&self, place: &Place) -> bool {
+            self.server.clients().strangers.contains_key(&place.session)
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
     #[test]
     fn a_stranger_gives_way_unless_it_is_signing_in() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            dir: dir.path().to_path_buf(),
-            max_clients: 2,
-            login_timeout: Duration::ZERO,
-            ..Config::default()
-        };
-        let server = Arc::new(Server::open(config).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let client = Arc::new(TcpStream::connect(address).unwrap());
-        let admit = || server.admit(&client, address.ip());
+        let house = House::new(2, Duration::ZERO);
+        let admit = || house.admit("127.0.0.1");
         let (first, second) = (admit().unwrap(), admit().unwrap());
         let third = first.undisturbed(|| {
-            second.undisturbed(|| assert!(admit().is_err(), "both are about to have signed in"));
+            second.undisturbed(|| assert!(admit().is_none(), "both are about to have signed in"));
             admit().unwrap()
         });
-        let is_stranger = |place: &Place| server.clients().strangers.contains_key(&place.session);
-        assert_eq!([&first, &second, &third].map(is_stranger), [true, false, true], "the younger one went");
+        let stayed = [&first, &second, &third].map(|place| house.is_stranger(place));
+        assert_eq!(stayed, [true, false, true], "the older one that was idle went");
+    }
+
+    #[test]
+    fn strangers_that_are_young_give_way_only_where_their_address_has_many() {
+        let house = House::new(16, LONG);
+        let mut crowd: Vec<_> = (0..13).map(|_| house.admit("127.0.0.1").unwrap()).collect();
+        let other = house.admit("10.0.0.2").unwrap();
+        // 14 of 16 places is what strangers may have.
+        assert!(house.admit("127.0.0.1").is_none(), "of one's own crowd all are as young");
+        crowd.push(house.admit("10.0.0.2").unwrap());
+        crowd.push(house.admit("10.0.0.3").unwrap());
+        assert!(!house.is_stranger(&crowd[0]) && !house.is_stranger(&crowd[1]) && house.is_stranger(&other));
+        assert_eq!(house.server.clients().strangers.len(), 14);
+    }
+
+    #[test]
+    fn sessions_that_gave_way_and_have_not_ended_are_few() {
+        let house = House::new(16, Duration::ZERO);
+        let mut places: Vec<_> = (0..14).map(|_| house.admit("127.0.0.1").unwrap()).collect();
+        places.extend([house.admit("127.0.0.1").unwrap(), house.admit("127.0.0.1").unwrap()]);
+        assert!(house.admit("127.0.0.1").is_none(), "their threads are still there");
+        drop(places.remove(0));
+        assert!(house.admit("127.0.0.1").is_some());
     }
 }

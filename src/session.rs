@@ -128,8 +128,6 @@ pub struct Session {
     place: Place,
     // Who and where
     account: Option<Account>,
-    /// Since when nobody is signed in, where nobody is.
-    stranger_since: Instant,
     /// Failed sign-ins in a row.
     failures: u32,
     /// The name that USER gave, waiting for its PASS.
@@ -155,16 +153,14 @@ pub struct Session {
 impl Session {
     /// Begins the session of a client that was given a place.
     pub fn new(stream: Arc<TcpStream>, peer: SocketAddr, place: Place) -> io::Result<Session> {
-        let control = {
-            let config = &place.server.config;
-            Control::new(stream, config.idle_timeout.min(config.login_timeout), config.stall_timeout)?
-        };
+        let config = &place.server.config;
+        let mut control = Control::new(stream, config.idle_timeout, config.stall_timeout)?;
+        control.set_deadline(Some(Instant::now() + config.login_timeout));
         Ok(Session {
             control,
             peer,
             place,
             account: None,
-            stranger_since: Instant::now(),
             failures: 0,
             claimed_name: None,
             folder: VirtualPath::root(),
@@ -236,7 +232,7 @@ impl Session {
             Quota::Unlimited => None,
             Quota::Bytes(bytes) => Some(bytes),
         })?;
-        self.control.set_patience(config.idle_timeout)?;
+        self.control.set_deadline(None);
         self.place.has_signed_in();
         self.failures = 0;
         self.settings = Settings::default();
@@ -248,10 +244,7 @@ impl Session {
     /// Signs out; the connection stays (RFC 959 §4.1.1, REIN).
     pub fn sign_out(&mut self) {
         if self.account.take().is_some() {
-            self.stranger_since = Instant::now();
-            let config = &self.place.server.config;
-            // Where the socket refuses, it is about to fail for good.
-            let _ = self.control.set_patience(config.idle_timeout.min(config.login_timeout));
+            self.control.set_deadline(Some(Instant::now() + self.place.server.config.login_timeout));
         }
         self.claimed_name = None;
         self.folder = VirtualPath::root();
@@ -260,7 +253,7 @@ impl Session {
 
     /// Whether the client has taken too long to sign in.
     pub fn is_overdue(&self) -> bool {
-        self.account.is_none() && self.stranger_since.elapsed() >= self.place.server.config.login_timeout
+        self.control.is_overdue()
     }
 
     /// Notes a failed sign-in; true where it was one too many.
@@ -281,7 +274,7 @@ impl Session {
 
     /// The files of the account. That somebody is signed in has been checked before.
     pub fn files(&self) -> Result<&Vfs, Failure> {
-        let account = self.account.as_ref().ok_or_else(|| Reply::new(530, "Sign in first."))?;
+        let account = self.account.as_ref().ok_or_else(not_signed_in)?;
         Ok(&account.files)
     }
 
@@ -322,6 +315,10 @@ impl Session {
             None => Ok(()),
         }
     }
+}
+
+fn not_signed_in() -> Reply {
+    Reply::new(530, "Sign in first.")
 }
 
 /// Whether refused content is thrown away, and not the connection.

@@ -68,6 +68,21 @@ pub fn pump(
     }
 }
 
+/// The same between things that do not tick. Fails with [`ErrorKind::Interrupted`] where `stop` asked
+/// for it.
+pub fn pump_all(
+    source: &mut dyn Read,
+    sink: &mut dyn Write,
+    chunk: usize,
+    stop: &mut dyn FnMut(u64) -> bool,
+) -> io::Result<u64> {
+    match pump(source, sink, chunk, Duration::ZERO, stop) {
+        End::Complete(moved) => Ok(moved),
+        End::SourceFailed(error) | End::SinkFailed(error) => Err(error),
+        End::Aborted | End::TimedOut => Err(ErrorKind::Interrupted.into()),
+    }
+}
+
 fn is_tick(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

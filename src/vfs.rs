@@ -398,9 +398,15 @@ impl Vfs {
         self.settle(&to_holder).and_then(|()| self.settle(&from_holder))
     }
 
-    /// Copies a file, or a folder with all in it; the copy appears whole or not at all. Returns the
-    /// bytes of a file.
-    pub fn copy(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> io::Result<Option<u64>> {
+    /// Copies a file, or a folder with all in it; the copy appears whole or not at all. `stop` is told
+    /// how many bytes have been copied, and asked whether to give up. Returns the bytes of a file.
+    pub fn copy(
+        &self,
+        from: &VirtualPath,
+        to: &VirtualPath,
+        existing: Existing,
+        stop: &mut dyn FnMut(u64) -> bool,
+    ) -> io::Result<Option<u64>> {
         if from == to {
             return Err(refused(ErrorKind::InvalidInput, "it cannot be copied onto itself"));
         }
@@ -418,7 +424,7 @@ impl Vfs {
             if to_holder.find(to_name)?.is_some() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
-            let copy = tree::TreeCopy::new(&self.store, &self.space(to), &holder.child(name)?)?;
+            let copy = tree::TreeCopy::new(&self.store, &self.space(to), &holder.child(name)?, stop)?;
             copy.commit(&to_holder, to_name)?;
             self.forget_count(to);
             return Ok(None);
@@ -426,7 +432,7 @@ impl Vfs {
         check_regular(&metadata)?;
         let (mut source, metadata) = holder.open_file(name, OpenOptions::new().read(true))?;
         let mut upload = self.create_with_mode(to, existing, tree::writable(&metadata))?;
-        let bytes = upload.copy_from(&mut source, metadata.len())?;
+        let bytes = upload.copy_from(&mut source, metadata.len(), stop)?;
         upload.commit().map(|()| Some(bytes))
     }
 

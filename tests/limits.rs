@@ -4,10 +4,11 @@
 
 mod support;
 
-use std::io::Read;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use support::{Client, Server};
 
@@ -248,4 +249,119 @@ fn the_disk_full_is_452_and_nothing_half_stays() {
     assert!(log.lines().all(|line| line.starts_with("20") && line.contains(" event=")), "a torn line");
     drop(server);
     assert!(Command::new("umount").arg("-l").arg(dir.path()).status().unwrap().success());
+}
+
+/// A stranger that keeps sending `drop`, or reading drops, until the server ends it; how long it took.
+fn stays(server: &Server, first: &[u8], drop: &[u8]) -> Duration {
+    let mut client = server.connect();
+    let mut stream = client.stream().try_clone().unwrap();
+    client.send(first);
+    let since = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while stream.write_all(drop).is_ok() && since.elapsed() < Duration::from_secs(30) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        client.rest();
+        since.elapsed()
+    })
+}
+
+#[test]
+fn a_stranger_is_turned_out_in_the_midst_of_its_content() {
+    let server = Server::with(&["--login-timeout", "2"]);
+    for (first, drop) in [("put x 1000000\r\n", "x"), ("write x\r\n", "a line\r\n"), ("", "x")] {
+        let stayed = stays(&server, first.as_bytes(), drop.as_bytes());
+        assert!(stayed < Duration::from_secs(20), "{first} {stayed:?}");
+    }
+}
+
+#[test]
+fn a_stranger_that_reads_by_drops_is_turned_out() {
+    let server = Server::with(&["--login-timeout", "2"]);
+    let client = server.connect();
+    // More help than all buffers between hold, and a reader that takes a little now and then.
+    let mut stream = client.stream().try_clone().unwrap();
+    let writer = std::thread::spawn(move || while stream.write_all(&b"help\r\n".repeat(1000)).is_ok() {});
+    let mut stream = client.stream();
+    let since = Instant::now();
+    while !server.log().contains("event=end session=1 ") {
+        assert!(since.elapsed() < Duration::from_secs(20), "it is still there");
+        let _ = stream.read(&mut [0; 2000]);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    stream.shutdown(Shutdown::Both).unwrap();
+    writer.join().unwrap();
+}
+
+/// A file that is large and takes no room on the disk.
+fn sparse(path: std::path::PathBuf) {
+    let file = std::fs::File::create(path).unwrap();
+    file.set_len(1 << 42).unwrap();
+}
+
+#[test]
+fn hashing_and_copying_end_with_an_abor_and_when_the_client_is_gone() {
+    let server = Server::with(&["--stall-timeout", "1"]);
+    let mut client = server.registered("alice");
+    sparse(server.real("alice/large"));
+    std::fs::create_dir(server.real("alice/d")).unwrap();
+    sparse(server.real("alice/d/large"));
+    for line in ["hash large", "XSHA256 large", "cp large copy", "cp d e"] {
+        client.send_line(line);
+        client.send("ABOR\r\n");
+        assert_eq!(client.reply(), "426 The transfer was stopped.", "{line}");
+        assert_eq!(client.reply(), "226 Stopped.", "{line}");
+        let mut leaver = server.connect();
+        leaver.expect("login alice password", 230);
+        leaver.send_line(line);
+        leaver.half_close();
+        assert_eq!(leaver.rest(), "426 You have left meanwhile; it was stopped.\r\n", "{line}");
+    }
+    assert_eq!(std::fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(server.real("alice")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_walk_through_a_deep_tree_of_wide_folders_holds_few_names() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    // Built from the innermost folder outwards, which needs no long paths.
+    let name = |letter: &str| letter.repeat(240);
+    let (inner, outer) = (server.real("alice").join("inner"), server.real("alice").join("outer"));
+    std::fs::create_dir(&inner).unwrap();
+    for _ in 0..60 {
+        std::fs::create_dir(&outer).unwrap();
+        (0..500).for_each(|n| std::fs::create_dir(outer.join(format!("{}{n}", name("x")))).unwrap());
+        std::fs::rename(&inner, outer.join(name("a"))).unwrap();
+        std::fs::rename(&outer, &inner).unwrap();
+    }
+    let before = server.peak_memory();
+    let folders = 60 * 501 + 1;
+    assert_eq!(client.ask("free"), format!("211 {} bytes used; no limit is set.", folders * 4096));
+    // All names together are more than 8 MB.
+    let grown = server.peak_memory() - before;
+    assert!(grown < 5000, "{grown} KiB");
+}
+
+#[test]
+fn active_connections_can_be_switched_off() {
+    let server = Server::with(&["--active", "off"]);
+    let mut client = server.registered("alice");
+    for line in ["PORT 127,0,0,1,200,0", "EPRT |1|127.0.0.1|51200|"] {
+        assert_eq!(client.ask(line), "502 The owner has switched active connections off; send EPSV or PASV.");
+    }
+    assert!(!client.ask("FEAT").contains("EPRT"));
+}
+
+#[test]
+fn refusals_that_a_peer_repeats_do_not_fill_the_log() {
+    let server = Server::with(&["--max-clients", "1"]);
+    let mut only = server.registered("alice");
+    for _ in 0..50 {
+        assert!(Client::to(server.address()).rest().starts_with("421 "));
+    }
+    only.expect("quit", 221);
+    assert_eq!(server.log().matches("event=refused").count(), 1);
 }

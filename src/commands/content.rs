@@ -2,10 +2,11 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::config::CHUNK;
 use crate::control::Body;
 use crate::reply::Reply;
 use crate::session::{Failure, Pending, Session, Via};
-use crate::transfer::{Ascii, LineEnds};
+use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Existing, Place, VirtualPath};
 
 use super::Command;
@@ -93,7 +94,11 @@ pub fn retrieve(
             if session.settings.ascii {
                 // The offset is one of what travels (RFC 3659 §5.2), so it is counted there.
                 let mut source = Ascii::new(file, LineEnds::ToNetwork);
-                io::copy(&mut source.by_ref().take(offset), &mut io::sink()).map_err(failure(&path))?;
+                let skipped = session.at_length(|_, stop| {
+                    let mut before = source.by_ref().take(offset);
+                    transfer::pump_all(&mut before, &mut io::sink(), CHUNK, stop)
+                })?;
+                skipped.map_err(failure(&path))?;
                 session.send_data(&mut source, None, &path, "get")?
             } else {
                 if offset > 0 {

@@ -24,7 +24,9 @@ pub fn features(session: &mut Session) -> Result<Reply, Failure> {
         "UTF8".to_string(),
         "XSHA256".to_string(),
     ];
-    let lines = features.into_iter().map(String::into_bytes).collect();
+    let active = session.server().config.active;
+    let offered = features.into_iter().filter(|feature| active || feature != "EPRT");
+    let lines = offered.map(String::into_bytes).collect();
     Ok(Reply::multi(211, "Features:", lines, "End"))
 }
 

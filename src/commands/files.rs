@@ -1,7 +1,7 @@
 //! Folders and files, all but their content.
 
 use std::io::{self, ErrorKind, Write};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256, Sha512};
 
@@ -10,7 +10,7 @@ use crate::listing;
 use crate::reply::Reply;
 use crate::session::{Algorithm, Failure, Pending, Session};
 use crate::time;
-use crate::transfer::{self, Ascii, End, LineEnds};
+use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 
 /// What a failure on a path is answered with.
@@ -123,7 +123,7 @@ fn copy_as(
     to: &VirtualPath,
     existing: Existing,
 ) -> Result<Reply, Failure> {
-    let copied = session.files()?.copy(from, to, existing);
+    let copied = session.at_length(|files, stop| files.copy(from, to, existing, stop))?;
     session.notes.bytes = copied.map_err(|error| failure_between(from, to, &error))?;
     Ok(Reply::about(250, "", &[from.bytes(), to.bytes()].join(&b" copied to "[..]), "."))
 }
@@ -303,13 +303,14 @@ fn hash_of(
     algorithm: Algorithm,
 ) -> Result<(VirtualPath, u64, String), Failure> {
     let path = session.resolve(argument)?;
-    let (mut file, _) = session.files()?.open(&path).map_err(failure(&path))?;
-    let mut hasher = Hasher::new(algorithm);
-    match transfer::pump(&mut file, &mut hasher, CHUNK, Duration::ZERO, &mut |_| false) {
-        End::Complete(length) => Ok((path, length, hasher.finish())),
-        End::SourceFailed(error) | End::SinkFailed(error) => Err(failure(&path)(error).into()),
-        End::Aborted | End::TimedOut => Err(failure(&path)(ErrorKind::TimedOut.into()).into()),
-    }
+    let hashed = session.at_length(|files, stop| {
+        let (mut file, _) = files.open(&path)?;
+        let mut hasher = Hasher::new(algorithm);
+        let length = transfer::pump_all(&mut file, &mut hasher, CHUNK, stop)?;
+        Ok((length, hasher.finish()))
+    })?;
+    let (length, hash) = hashed.map_err(failure(&path))?;
+    Ok((path, length, hash))
 }
 
 /// HASH (draft-bryan-ftpext-hash-02 §3): the algorithm, the range of bytes, the hash, the name.

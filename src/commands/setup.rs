@@ -143,6 +143,11 @@ fn wrong_family(supported: u8) -> Failure {
 /// PORT, EPRT: the client's own address only, and no port of a service (RFC 2577 §3, §4).
 pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> {
     not_after_epsv_all(session)?;
+    if !session.server().config.active {
+        return Err(
+            Reply::new(502, "The owner has switched active connections off; send EPSV or PASV.").into()
+        );
+    }
     let peer = session.peer();
     let family = if peer.ip().to_canonical().is_ipv4() { 1 } else { 2 };
     let HostPort::At(address) = place else { return Err(wrong_family(family)) };

@@ -12,20 +12,22 @@ use crate::data::{Flow, NoData};
 use crate::reply::Reply;
 use crate::transfer::{self, Ascii, End, LineEnds};
 use crate::users::Role;
-use crate::vfs::{Upload, VirtualPath};
+use crate::vfs::{Upload, Vfs, VirtualPath};
 
-use super::{Failure, Session, is_worth_reading};
+use super::{Failure, Session, is_worth_reading, not_signed_in};
 
 /// What the control connection brings while a transfer goes on.
 struct Watch {
     last: Instant,
     aborted: bool,
     lost: Option<io::Error>,
+    /// Since when the client is known to have sent all that it will send.
+    ended: Option<Instant>,
 }
 
 impl Watch {
     fn new() -> Watch {
-        Watch { last: Instant::now(), aborted: false, lost: None }
+        Watch { last: Instant::now(), aborted: false, lost: None, ended: None }
     }
 
     /// Whether the transfer must stop. Looks now and then only: it is asked for every chunk.
@@ -51,6 +53,9 @@ impl Watch {
         });
         let answered = answered.and_then(|()| control.flush());
         self.lost = answered.err();
+        if control.has_ended() {
+            self.ended.get_or_insert_with(Instant::now);
+        }
         self.aborted || self.lost.is_some()
     }
 }
@@ -68,6 +73,31 @@ fn judge(line: &[u8]) -> Verdict {
 }
 
 impl Session {
+    /// Does work on the files that may take long. It asks now and then whether to stop, with the bytes
+    /// it has done, and then fails: ABOR stops it, and a client that ended its input a while ago, for
+    /// it may wait for the answer, or be gone.
+    pub fn at_length<T>(
+        &mut self,
+        work: impl FnOnce(&Vfs, &mut dyn FnMut(u64) -> bool) -> io::Result<T>,
+    ) -> Result<io::Result<T>, Failure> {
+        let stall = self.place.server.config.stall_timeout;
+        self.control.flush().map_err(Failure::Lost)?;
+        let account = self.account.as_ref().ok_or_else(not_signed_in)?;
+        let control = &mut self.control;
+        let mut watch = Watch::new();
+        let mut is_given_up = false;
+        let done = work(&account.files, &mut |moved| {
+            let stopped = watch.stops(control, moved);
+            is_given_up = watch.ended.is_some_and(|ended| ended.elapsed() >= stall);
+            stopped || is_given_up
+        });
+        match done {
+            Err(_) if watch.aborted || watch.lost.is_some() => Err(aborted(watch)),
+            Err(_) if is_given_up => Err(Reply::new(426, "You have left meanwhile; it was stopped.").into()),
+            done => Ok(done),
+        }
+    }
+
     /// Opens the data connection that was set up; `by_hand` is the word that needs none.
     fn open_data(&mut self, flow: Flow, by_hand: &str) -> Result<TcpStream, Failure> {
         // The answer to PASV may still be on its way.

@@ -126,8 +126,8 @@ fn links_planted_anywhere_lead_nowhere() {
         assert!(house.files.enter(&through).is_err());
         assert!(house.files.rename(&through, &path("x"), Existing::Replace).is_err());
         assert!(house.files.rename(&path("mine"), &through, Existing::Replace).is_err());
-        assert!(house.files.copy(&through, &path("x"), Existing::Replace).is_err());
-        assert!(house.files.copy(&path("mine"), &through, Existing::Replace).is_err());
+        assert!(house.files.copy(&through, &path("x"), Existing::Replace, &mut |_| false).is_err());
+        assert!(house.files.copy(&path("mine"), &through, Existing::Replace, &mut |_| false).is_err());
     }
     for link in ["folder-link", "file-link", "relative-link", "dangling"] {
         let link = path(link);
@@ -140,8 +140,8 @@ fn links_planted_anywhere_lead_nowhere() {
         assert!(house.files.set_mode(&link, 0o777).is_err());
         assert!(house.files.enter(&link).is_err());
         assert!(house.files.entries(&link).is_err());
-        assert!(house.files.copy(&link, &path("x"), Existing::Replace).is_err());
-        assert!(house.files.copy(&path("mine"), &link, Existing::Replace).is_err());
+        assert!(house.files.copy(&link, &path("x"), Existing::Replace, &mut |_| false).is_err());
+        assert!(house.files.copy(&path("mine"), &link, Existing::Replace, &mut |_| false).is_err());
     }
     // A link can be moved and removed as itself.
     house.files.rename(&path("file-link"), &path("moved"), Existing::Keep).unwrap();
@@ -210,7 +210,10 @@ fn devices_and_fifos_neither_block_nor_open() {
     fails(house.files.open(&path("fifo")), ErrorKind::InvalidInput);
     fails(house.files.write_on(&path("fifo"), Place::End), ErrorKind::InvalidInput);
     fails(house.files.create(&path("fifo"), Existing::Replace), ErrorKind::InvalidInput);
-    fails(house.files.copy(&path("fifo"), &path("x"), Existing::Keep), ErrorKind::InvalidInput);
+    fails(
+        house.files.copy(&path("fifo"), &path("x"), Existing::Keep, &mut |_| false),
+        ErrorKind::InvalidInput,
+    );
     assert_eq!(house.files.entry(&path("fifo")).unwrap().kind, Kind::Other);
 }
 
@@ -225,7 +228,7 @@ fn the_root_itself_is_beyond_every_change() {
     fails(house.files.remove_file(&root), ErrorKind::IsADirectory);
     fails(house.files.rename(&root, &path("d/x"), Existing::Replace), ErrorKind::InvalidInput);
     fails(house.files.rename(&path("d"), &root, Existing::Replace), ErrorKind::InvalidInput);
-    fails(house.files.copy(&root, &path("d/x"), Existing::Replace), ErrorKind::InvalidInput);
+    fails(house.files.copy(&root, &path("d/x"), Existing::Replace, &mut |_| false), ErrorKind::InvalidInput);
     fails(house.files.open(&root), ErrorKind::IsADirectory);
     fails(house.files.create(&root, Existing::Replace), ErrorKind::IsADirectory);
     fails(house.files.write_on(&root, Place::End), ErrorKind::IsADirectory);
@@ -242,7 +245,8 @@ fn folders_cannot_go_into_themselves_and_taken_names_stay() {
     house.write("g", b"g").unwrap();
     house.write("full/x", b"x").unwrap();
     let rename = |from: &str, to: &str, existing| house.files.rename(&path(from), &path(to), existing);
-    let copy = |from: &str, to: &str, existing| house.files.copy(&path(from), &path(to), existing);
+    let copy =
+        |from: &str, to: &str, existing| house.files.copy(&path(from), &path(to), existing, &mut |_| false);
     fails(rename("d", "d/e/x", Existing::Replace), ErrorKind::InvalidInput);
     fails(copy("d", "d/e/x", Existing::Replace), ErrorKind::InvalidInput);
     fails(copy("f", "f", Existing::Replace), ErrorKind::InvalidInput);
@@ -272,14 +276,14 @@ fn a_folder_is_copied_whole_with_its_permissions_or_not_at_all() {
     house.write("d/a", b"a").unwrap();
     house.write("d/sub/deep/b", &[7; 300_000]).unwrap();
     fs::set_permissions(house.real("d/a"), fs::Permissions::from_mode(0o640)).unwrap();
-    house.files.copy(&path("d"), &path("copy"), Existing::Keep).unwrap();
+    house.files.copy(&path("d"), &path("copy"), Existing::Keep, &mut |_| false).unwrap();
     assert_eq!(house.read("copy/a").unwrap(), b"a");
     assert_eq!(house.read("copy/sub/deep/b").unwrap(), [7; 300_000]);
     assert!(house.real("copy/empty").is_dir());
     assert_eq!(house.files.entry(&path("copy/a")).unwrap().mode, 0o640);
 
     symlink("a", house.real("d/sub/link")).unwrap();
-    let error = house.files.copy(&path("d"), &path("second"), Existing::Keep).unwrap_err();
+    let error = house.files.copy(&path("d"), &path("second"), Existing::Keep, &mut |_| false).unwrap_err();
     assert_eq!(
         error.to_string(),
         "\"link\" in it cannot be copied: a symbolic link, which is never followed"
@@ -302,7 +306,7 @@ fn a_tree_5000_deep_is_counted_copied_and_removed() {
     let bottom = format!("top/{}file", "d/".repeat(4_999));
     assert_eq!(house.read(&bottom).unwrap(), b"bottom");
     assert_eq!(house.files.usage().unwrap().0, 5_001 * 4096);
-    house.files.copy(&path("top"), &path("copy"), Existing::Keep).unwrap();
+    house.files.copy(&path("top"), &path("copy"), Existing::Keep, &mut |_| false).unwrap();
     assert_eq!(house.read(&bottom.replace("top", "copy")).unwrap(), b"bottom");
     house.files.remove_tree(&path("top")).unwrap();
     house.files.remove_tree(&path("copy")).unwrap();
@@ -320,7 +324,7 @@ fn a_folder_of_more_folders_than_a_walk_holds_is_counted_copied_and_removed() {
     house.write("d/2499/f", b"last").unwrap();
     house.write("d/7/f", b"first").unwrap();
     assert_eq!(house.used(), 2_503 * 4096);
-    house.files.copy(&path("d"), &path("e"), Existing::Keep).unwrap();
+    house.files.copy(&path("d"), &path("e"), Existing::Keep, &mut |_| false).unwrap();
     assert_eq!(house.used(), 2 * 2_503 * 4096);
     assert_eq!(house.read("e/2499/f").unwrap(), b"last");
     house.files.remove_tree(&path("d")).unwrap();
@@ -367,10 +371,10 @@ fn a_quota_is_kept_by_every_way_to_grow() {
     fails(house.write("c", &[1; 2 * 4096 + 1]), ErrorKind::QuotaExceeded);
     assert_eq!(house.staged(), 0);
     house.files.make_folder(&path("d")).unwrap();
-    house.files.copy(&path("a"), &path("d/a"), Existing::Keep).unwrap();
+    house.files.copy(&path("a"), &path("d/a"), Existing::Keep, &mut |_| false).unwrap();
     fails(house.files.make_folder(&path("e")), ErrorKind::QuotaExceeded);
     fails(house.files.touch(&path("e")), ErrorKind::QuotaExceeded);
-    fails(house.files.copy(&path("d"), &path("e"), Existing::Keep), ErrorKind::QuotaExceeded);
+    fails(house.files.copy(&path("d"), &path("e"), Existing::Keep, &mut |_| false), ErrorKind::QuotaExceeded);
     let mut append = house.files.write_on(&path("b"), Place::End).unwrap();
     append.write_all(&[1; 4095]).unwrap();
     fails(append.write_all(&[1]), ErrorKind::QuotaExceeded);
@@ -465,9 +469,9 @@ fn the_account_of_space_stays_exact_through_every_change() {
     house.files.make_folder(&path("d")).unwrap();
     assert!(house.files.make_folder(&path("d")).is_err());
     house.write("d/b", &[1; 9_000]).unwrap();
-    house.files.copy(&path("d"), &path("e"), Existing::Keep).unwrap();
+    house.files.copy(&path("d"), &path("e"), Existing::Keep, &mut |_| false).unwrap();
     holds_to_the_byte(&house, LIMIT);
-    house.files.copy(&path("a"), &path("d/b"), Existing::Replace).unwrap();
+    house.files.copy(&path("a"), &path("d/b"), Existing::Replace, &mut |_| false).unwrap();
     holds_to_the_byte(&house, LIMIT);
     house.files.rename(&path("e/b"), &path("d/b"), Existing::Replace).unwrap();
     holds_to_the_byte(&house, LIMIT);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::folder::{Folder, Id, check_regular};
 use super::space::{Gone, Reservation, Space, blocks};
 use super::store::Store;
+use super::upload::copy_content;
 
 /// What a walk meets, in order.
 trait Visitor {
@@ -26,31 +27,60 @@ trait Visitor {
 }
 
 /// A folder on the way down to where a walk is.
+#[derive(Default)]
 struct Level {
     id: Id,
     /// Its next folders to be entered, the last one first.
     waiting: Vec<Vec<u8>>,
     /// More folders than these, whose names come after this one.
     more_after: Option<Vec<u8>>,
+    /// The one that was entered last.
+    entered: Vec<u8>,
 }
 
 /// So many names of folders are held for each level; for more, the folder is read again.
 const HELD: usize = 1000;
+/// So many are held for all levels together. Beyond it the upper ones forget theirs, and are read
+/// again when the walk comes back to them.
+const HELD_IN_ALL: usize = 4 * HELD;
+
+/// Makes upper levels forget the names that they hold while there are too many; says how many are
+/// held then.
+fn shed(levels: &mut [Level], mut held: usize) -> usize {
+    let Some((_, upper)) = levels.split_last_mut() else { return held };
+    for level in upper.iter_mut().filter(|level| !level.waiting.is_empty()) {
+        if held <= HELD_IN_ALL {
+            break;
+        }
+        held -= std::mem::take(&mut level.waiting).len();
+        level.more_after = Some(level.entered.clone());
+    }
+    held
+}
 
 /// Visits all that is in `top`, depth first.
 fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
     let mut here = top.again()?;
     let mut levels = vec![scan(&here, None, visitor)?];
+    let mut held = levels.iter().map(|level| level.waiting.len()).sum();
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.waiting.pop() {
+            held -= 1;
             here = match here.child(&name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 child => child?,
             };
             visitor.enter(OsStr::from_bytes(&name), &here.metadata()?)?;
-            levels.push(scan(&here, None, visitor)?);
+            level.entered = name;
+            let next = scan(&here, None, visitor)?;
+            held += next.waiting.len();
+            levels.push(next);
+            if held > HELD_IN_ALL {
+                held = shed(&mut levels, held);
+            }
         } else if let Some(after) = level.more_after.take() {
             *level = scan(&here, Some(&after), visitor)?;
+            held += level.waiting.len();
         } else {
             levels.pop();
             if let Some(above) = levels.last() {
@@ -86,7 +116,8 @@ fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io:
         }
     }
     let more_after = more_after.and_then(|()| folders.last().cloned());
-    Ok(Level { id: folder.id()?, waiting: folders.into_iter().rev().collect(), more_after })
+    let waiting = folders.into_iter().rev().collect();
+    Ok(Level { id: folder.id()?, waiting, more_after, ..Level::default() })
 }
 
 /// The space that all in `top` counts for, in bytes.
@@ -125,7 +156,12 @@ pub struct TreeCopy {
 
 impl TreeCopy {
     /// Copies all in `source`; links and other things that are no files make it fail.
-    pub fn new(store: &Arc<Store>, space: &Arc<Space>, source: &Folder) -> io::Result<TreeCopy> {
+    pub fn new(
+        store: &Arc<Store>,
+        space: &Arc<Space>,
+        source: &Folder,
+        stop: &mut dyn FnMut(u64) -> bool,
+    ) -> io::Result<TreeCopy> {
         let temporary = store.next_name();
         let mut reservation = Reservation::new(Arc::clone(space));
         reservation.grow(blocks(0))?;
@@ -137,6 +173,8 @@ impl TreeCopy {
             there,
             above: Vec::new(),
             reservation: &mut copy.reservation,
+            copied: 0,
+            stop,
         };
         walk(source, &mut copier)?;
         copier.leave()?; // the top, too, is synced where that is wanted
@@ -174,6 +212,8 @@ struct Copier<'r> {
     there: Folder,
     above: Vec<Id>,
     reservation: &'r mut Reservation,
+    copied: u64,
+    stop: &'r mut dyn FnMut(u64) -> bool,
 }
 
 impl Visitor for Copier<'_> {
@@ -186,11 +226,16 @@ impl Visitor for Copier<'_> {
         self.reservation.grow(blocks(metadata.len()))?;
         let (mut from, _) = folder.open_file(name.as_bytes(), OpenOptions::new().read(true))?;
         let mut to = self.there.create_file(name.as_bytes(), writable(metadata))?;
-        io::copy(&mut io::Read::take(&mut from, metadata.len()), &mut to)?;
+        let before = self.copied;
+        let stop = &mut |copied| (self.stop)(before.saturating_add(copied));
+        self.copied = before.saturating_add(copy_content(&mut from, &mut to, metadata.len(), stop)?);
         if self.sync { to.sync_all() } else { Ok(()) }
     }
 
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        if (self.stop)(self.copied) {
+            return Err(ErrorKind::Interrupted.into()); // of many folders without a file
+        }
         self.reservation.grow(blocks(0))?;
         self.there.make_folder(name.as_bytes(), writable(metadata))?;
         self.above.push(self.there.id()?);

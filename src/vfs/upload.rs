@@ -144,10 +144,15 @@ impl Upload {
         Ok(())
     }
 
-    /// Copies the `size` bytes of `source` behind what was written so far, inside the kernel where it can.
-    pub(super) fn copy_from(&mut self, source: &mut File, size: u64) -> io::Result<u64> {
+    /// Copies the `size` bytes of `source` behind what was written so far.
+    pub(super) fn copy_from(
+        &mut self,
+        source: &mut File,
+        size: u64,
+        stop: &mut dyn FnMut(u64) -> bool,
+    ) -> io::Result<u64> {
         self.expect(size)?;
-        let copied = io::copy(&mut Read::take(source, size), &mut self.file)?;
+        let copied = copy_content(source, &mut self.file, size, stop)?;
         self.advance(copied);
         Ok(copied)
     }
@@ -254,6 +259,30 @@ impl Drop for Upload {
             Target::Done => {}
         }
     }
+}
+
+/// So many bytes are copied between two looks at whether to stop.
+const COPIED_AT_ONCE: u64 = 16 * 1024 * 1024;
+
+/// Copies the `size` bytes of a file, or as many as are left of it, inside the kernel where it can.
+/// Fails with [`ErrorKind::Interrupted`] where `stop` asked for it.
+pub(super) fn copy_content(
+    from: &mut File,
+    to: &mut File,
+    size: u64,
+    stop: &mut dyn FnMut(u64) -> bool,
+) -> io::Result<u64> {
+    let mut copied = 0;
+    while copied < size {
+        if stop(copied) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        match io::copy(&mut Read::take(&mut *from, COPIED_AT_ONCE.min(size - copied)), to)? {
+            0 => break,
+            more => copied += more,
+        }
+    }
+    Ok(copied)
 }
 
 /// Whether a file may take a name that `before` bears.

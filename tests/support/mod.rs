@@ -82,6 +82,13 @@ impl Server {
     }
 
     /// Where a file of a user really is.
+    /// The most memory that it has had in use at once, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub fn real(&self, name: &str) -> PathBuf {
         self.dir.join("workdir").join(name)
     }
