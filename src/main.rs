@@ -24,6 +24,7 @@ mod transfer;
 mod server;
 mod session;
 mod commands;
+mod threads;
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -33,11 +34,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use config::{Config, Request, STACK_SIZE};
+use config::{Config, Request};
 use log::Line;
 use reply::Reply;
 use server::{CannotStart, Place, Server};
 use session::Session;
+use threads::Threads;
 
 /// How long to wait after `accept` failed, as it does while descriptors have run out.
 const BREATH: Duration = Duration::from_millis(100);
@@ -105,15 +107,23 @@ fn run(config: Config) -> Result<(), String> {
         server.log.warn(&warning);
     }
     print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
+    let clients = Threads::new(serve);
     thread::scope(|scope| {
         for (_, listener) in &listeners {
             let builder = thread::Builder::new().name("accept".to_string());
-            if let Err(error) = builder.spawn_scoped(scope, || accept(&server, listener)) {
+            if let Err(error) = builder.spawn_scoped(scope, || accept(&server, &clients, listener)) {
                 return Err(format!("cannot start a thread: {error}"));
             }
         }
         Ok(())
     })
+}
+
+/// A client that has a place.
+struct Client {
+    stream: Arc<TcpStream>,
+    peer: SocketAddr,
+    place: Place,
 }
 
 /// Something that peers can bring about as often as they like, and that must not fill the log.
@@ -135,14 +145,19 @@ impl Seldom {
     }
 }
 
-fn accept(server: &Arc<Server>, listener: &TcpListener) {
+fn accept(server: &Arc<Server>, clients: &Arc<Threads<Client>>, listener: &TcpListener) {
     let (mut failures, mut refusals) = (Seldom::default(), Seldom::default());
     loop {
         match listener.accept() {
             Ok((stream, peer)) => {
                 let stream = Arc::new(stream);
                 match server.admit(&stream, peer.ip()) {
-                    Ok(place) => begin(server, stream, peer, place),
+                    Ok(place) => {
+                        if let Err(error) = clients.give(Client { stream, peer, place }) {
+                            // The client sees the connection end; its place is free again.
+                            server.log.warn(&format!("cannot start a thread: {error}"));
+                        }
+                    }
                     Err(why) => turn_away(server, &stream, peer, why, &mut refusals),
                 }
             }
@@ -156,17 +171,6 @@ fn accept(server: &Arc<Server>, listener: &TcpListener) {
     }
 }
 
-/// Gives a client a thread.
-fn begin(server: &Server, stream: Arc<TcpStream>, peer: SocketAddr, place: Place) {
-    let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
-    let spawned =
-        builder.spawn(move || guarded(place, |place| commands::serve(Session::new(stream, peer, place)?)));
-    if let Err(error) = spawned {
-        // The client sees the connection end; its place is free again.
-        server.log.warn(&format!("cannot start a thread: {error}"));
-    }
-}
-
 fn turn_away(server: &Server, mut stream: &TcpStream, peer: SocketAddr, why: &str, refusals: &mut Seldom) {
     if let Some(more) = refusals.is_due() {
         let line = Line::new("refused").with("peer", peer.to_string()).number("code", 421).with("why", why);
@@ -177,6 +181,10 @@ fn turn_away(server: &Server, mut stream: &TcpStream, peer: SocketAddr, why: &st
     let _ = stream.write_all(&Reply::new(421, why).encode());
     let _ = stream.shutdown(Shutdown::Write);
     let _ = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0; 4096]));
+}
+
+fn serve(Client { stream, peer, place }: Client) {
+    guarded(place, |place| commands::serve(Session::new(stream, peer, place)?));
 }
 
 /// Serves one client; a panic ends this session only.

@@ -1,0 +1,116 @@
+//! A thread a client, and one that has served a client serves the next.
+//!
+//! Hides that a thread outlives its client: to start and end one takes longer than all that a short
+//! session does. An idle thread waits a moment for more work and ends, so that after a rush no more
+//! stay than there are clients.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::config::STACK_SIZE;
+
+/// How long a thread waits for its next client.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Threads that serve clients of type `C`.
+#[derive(Debug)]
+pub struct Threads<C> {
+    serve: fn(C),
+    state: Mutex<State<C>>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct State<C> {
+    /// Clients for whom an idle thread has been woken; never more than are idle.
+    waiting: VecDeque<C>,
+    idle: usize,
+}
+
+impl<C: Send + 'static> Threads<C> {
+    /// None yet; each client will be given to `serve`, which must not panic.
+    pub fn new(serve: fn(C)) -> Arc<Threads<C>> {
+        let state = State { waiting: VecDeque::new(), idle: 0 };
+        Arc::new(Threads { serve, state: Mutex::new(state), arrived: Condvar::new() })
+    }
+
+    /// Gives a client a thread of its own. Fails where the system has no more; the client is dropped.
+    pub fn give(self: &Arc<Threads<C>>, client: C) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.waiting.len() < state.idle {
+            state.waiting.push_back(client);
+            drop(state);
+            self.arrived.notify_one();
+            return Ok(());
+        }
+        drop(state);
+        let threads = Arc::clone(self);
+        let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
+        builder.spawn(move || threads.work(client)).map(drop)
+    }
+
+    fn work(&self, first: C) {
+        let mut next = Some(first);
+        while let Some(client) = next {
+            (self.serve)(client);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.idle += 1;
+            let waited = self.arrived.wait_timeout_while(state, IDLE, |state| state.waiting.is_empty());
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.idle -= 1;
+            next = state.waiting.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread::ThreadId;
+
+    /// Tells its thread, and stays until it is told to go.
+    type Client = (Sender<ThreadId>, Receiver<()>);
+
+    fn serve((arrived, leave): Client) {
+        arrived.send(thread::current().id()).unwrap();
+        let _ = leave.recv();
+    }
+
+    fn give(threads: &Arc<Threads<Client>>) -> (ThreadId, Sender<()>) {
+        let ((arrived, arrival), (go, leave)) = (channel(), channel());
+        threads.give((arrived, leave)).unwrap();
+        (arrival.recv().unwrap(), go)
+    }
+
+    fn idle(threads: &Arc<Threads<Client>>) -> usize {
+        threads.state.lock().unwrap().idle
+    }
+
+    #[test]
+    fn clients_at_one_time_have_a_thread_each_and_later_ones_take_those_over() {
+        let threads = Threads::new(serve);
+        let (first, second) = (give(&threads), give(&threads));
+        assert_ne!(first.0, second.0);
+        drop(first.1);
+        while idle(&threads) == 0 {
+            thread::yield_now();
+        }
+        let third = give(&threads);
+        assert_eq!(third.0, first.0);
+        assert_ne!(give(&threads).0, second.0, "that one is busy still");
+    }
+
+    #[test]
+    fn an_idle_thread_ends_after_a_moment() {
+        let threads = Threads::new(serve);
+        drop(give(&threads).1);
+        while Arc::strong_count(&threads) > 1 {
+            thread::yield_now();
+        }
+        assert_eq!(idle(&threads), 0);
+    }
+}
