@@ -269,6 +269,23 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
 
     #[test]
+    fn an_address_has_half_the_places_and_loopback_all_of_them_unless_the_owner_says_how_many() {
+        let most = |max_clients, max_per_address, address: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let dir = dir.path().to_path_buf();
+            let config = Config { dir, max_clients, max_per_address, ..Config::default() };
+            Server::open(config).unwrap().most_per_address(network_of(address.parse().unwrap()))
+        };
+        for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+            assert_eq!(most(Config::default().max_clients, None, address), 128);
+            assert_eq!((most(7, None, address), most(7, Some(3), address)), (4, 3));
+        }
+        for address in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"] {
+            assert_eq!((most(7, None, address), most(7, Some(3), address)), (usize::MAX, 3), "{address}");
+        }
+    }
+
+    #[test]
     fn a_stranger_gives_way_unless_it_is_signing_in() {
         let house = House::new(2, Duration::ZERO);
         let admit = || house.admit("127.0.0.1");

@@ -365,10 +365,13 @@ fn work(address: SocketAddr, fate: &Fate, account: String, mut rng: Rng) -> Work
 struct Enrolled {
     accounts: Vec<(String, Vec<String>)>,
     registering: Option<String>,
+    unregistered: Vec<String>,
+    /// The account that may or may not be there any more, with its password.
+    unregistering: Option<(String, String)>,
     changes: usize,
 }
 
-/// Registers, and changes the new account's password once in a while.
+/// Registers, and changes the new account's password or removes it once in a while.
 fn enrol(address: SocketAddr, fate: &Fate, round: u64, mut rng: Rng) -> Enrolled {
     let mut enrolled = Enrolled::default();
     let _ = Typist::new(address, fate)
@@ -387,6 +390,15 @@ fn enrol(address: SocketAddr, fate: &Fate, round: u64, mut rng: Rng) -> Enrolled
                     // Now it is the only one.
                     passwords.remove(0);
                     enrolled.changes += 1;
+                }
+                if rng.below(4) == 0 {
+                    typist.ask("mkdir d", "257 ")?;
+                    let (name, mut passwords) = enrolled.accounts.pop().unwrap();
+                    let line = format!("unregister {}", passwords[0]);
+                    enrolled.unregistering = Some((name.clone(), passwords.remove(0)));
+                    typist.ask(&line, "250 ")?;
+                    enrolled.unregistering = None;
+                    enrolled.unregistered.push(name);
                 }
             }
             Ok(())
@@ -466,6 +478,9 @@ struct Tally {
     changed: usize,
     /// A change of password was cut off: the old one holds, the new one does.
     passwords_cut_off: [usize; 2],
+    unregistered: usize,
+    /// Removing an account was cut off: it is there, or gone, perhaps but for its folder.
+    unregistering_cut_off: [usize; 2],
     /// Accounts and files of former rounds, a few of all, that must stay as they are.
     kept: Vec<(String, Tree)>,
     kept_accounts: Vec<(String, String)>,
@@ -529,6 +544,24 @@ impl Tally {
             }
             self.kept_accounts.push((name, passwords[holds].clone()));
         }
+        for name in enrolled.unregistered {
+            self.registered += 1;
+            self.unregistered += 1;
+            assert!(!names.contains(&name) && !server.real(&name).exists(), "{name} is there again");
+        }
+        if let Some((name, password)) = enrolled.unregistering {
+            if names.contains(&name) {
+                client.expect(&format!("login {name} {password}"), 230);
+                client.expect("rmdir d", 250);
+                self.unregistering_cut_off[0] += 1;
+                self.kept_accounts.push((name, password));
+            } else {
+                // What is left of it is nobody's until the owner has looked at it.
+                let code = if server.real(&name).exists() { 553 } else { 230 };
+                client.expect(&format!("register {name} password"), code);
+                self.unregistering_cut_off[1] += 1;
+            }
+        }
         if let Some(name) = enrolled.registering.filter(|name| names.contains(name)) {
             client.expect(&format!("login {name} first"), 230);
         }
@@ -576,7 +609,8 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         });
         drop(fate);
 
-        server = Server::in_folder(dir.path(), &[]);
+        let flags = if round % 10 == 0 { &["--sync"][..] } else { &[] };
+        server = Server::in_folder(dir.path(), flags);
         assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0, "round {round}");
         let mut there: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         there.sort();
@@ -597,6 +631,7 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
     println!("done: {:?}\ncut off: {:?}", tally.done, tally.cut_off);
     println!("accounts: {}, changed: {}", tally.registered, tally.changed);
     println!("changes of passwords cut off: {:?}", tally.passwords_cut_off);
+    println!("unregistered: {}, cut off: {:?}", tally.unregistered, tally.unregistering_cut_off);
     let kinds = ["put", "put over", "STOR", "STOR over", "append", "APPE", "mv", "mv over", "mv of a folder"];
     let kinds =
         kinds.into_iter().chain(["RNTO", "RNTO over", "cp", "cp over", "cp of a folder", "rm -r", "mkdir"]);
@@ -604,7 +639,10 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         let done = tally.done.get(kind).copied().unwrap_or(0);
         assert!(done >= 20, "too little was tried: {kind} {done} times");
     }
-    assert!(tally.registered >= 100 && tally.changed >= 50, "too little was tried");
+    assert!(
+        tally.registered >= 100 && tally.changed >= 50 && tally.unregistered >= 10,
+        "too little was tried"
+    );
     // The kills came in the middle of things, and not only of uploads.
     let cut_off: usize = tally.cut_off.values().flatten().sum();
     assert!(cut_off >= 100 && tally.cut_off.len() >= 10, "{:?}", tally.cut_off);

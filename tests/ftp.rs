@@ -341,23 +341,32 @@ fn a_thief_at_the_passive_port_gets_nothing_and_uses_nothing_up() {
     let server = Server::start();
     let mut client = server.registered("alice");
     client.put("f", b"secret");
-    let port = client.epsv_port();
-    let thief = Command::new("nc")
-        .args(["-s", "127.0.0.2", "-w", "20", "127.0.0.1", &port.to_string()])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    client.send_line("RETR f");
-    // The thief has been dropped when it ends; only then does the client come.
-    let stolen = thief.wait_with_output().unwrap().stdout;
-    assert_eq!(stolen, b"");
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    assert!(client.reply().starts_with("150 "));
-    let mut content = Vec::new();
-    stream.read_to_end(&mut content).unwrap();
-    assert_eq!(content, b"secret");
-    assert!(client.reply().starts_with("226 "));
+    for line in ["RETR f", "STOR g"] {
+        let port = client.epsv_port();
+        let mut thief = Command::new("nc")
+            .args(["-s", "127.0.0.2", "-w", "20", "127.0.0.1", &port.to_string()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        thief.stdin.as_mut().unwrap().write_all(b"forged").unwrap();
+        client.send_line(line);
+        // The thief has been dropped when it ends; only then does the client come.
+        let stolen = thief.wait_with_output().unwrap().stdout;
+        assert_eq!(stolen, b"", "{line}");
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert!(client.reply().starts_with("150 "));
+        if line == "RETR f" {
+            let mut content = Vec::new();
+            stream.read_to_end(&mut content).unwrap();
+            assert_eq!(content, b"secret");
+        } else {
+            stream.write_all(b"mine").unwrap();
+        }
+        drop(stream);
+        assert!(client.reply().starts_with("226 "));
+    }
+    assert_eq!(client.get("g").unwrap(), b"mine");
 }
 
 /// A file that no socket's buffers hold.
@@ -388,12 +397,7 @@ fn abor_stops_a_transfer_with_426_then_226_and_is_226_alone_otherwise() {
     client.send("ABOR\r\n");
     assert_eq!(client.reply(), "426 The transfer was stopped.");
     assert_eq!(client.reply(), "226 Stopped.");
-    let mut stream = client.begin(Way::Epsv, "STOR new");
-    stream.write_all(b"half").unwrap();
-    while client.ask("STAT") != "213 4 bytes so far." {}
-    client.send("ABOR\r\n");
-    assert_eq!(client.reply(), "426 The transfer was stopped.");
-    assert_eq!(client.reply(), "226 Stopped.");
+    client.abort_after("STOR new", b"half");
     assert_eq!(client.get("new").unwrap(), b"half");
 }
 
@@ -421,6 +425,35 @@ fn other_commands_wait_their_turn_and_stat_is_answered_at_once() {
     assert!(status.starts_with("213 ") && status.ends_with(" bytes so far."), "{status}");
     stream.read_to_end(&mut content).unwrap();
     assert!(client.reply().starts_with("226 "));
+}
+
+#[test]
+fn no_word_lets_its_content_be_taken_for_commands_during_a_transfer() {
+    let server = Server::start();
+    let waiting: Vec<_> = [
+        ("put", "put f 6", "ABOR\r\n", "ABOR\r\n"),
+        ("upload", "upload f 6", "ABOR\r\n", "ABOR\r\n"),
+        ("send", "SEND f 6", "ABOR\r\n", "ABOR\r\n"),
+        ("write", "write f", "ABOR\r\n.\r\n", "ABOR\n"),
+        ("append", "append f", "ABOR\r\n.\r\n", "ABOR\n"),
+    ]
+    .into_iter()
+    .map(|(word, line, content, stored)| {
+        let mut client = server.registered(word);
+        let stream = client.begin(Way::Epsv, "STOR other");
+        client.send(format!("STAT\r\n{line}\r\n{content}"));
+        (word, client, stream, stored)
+    })
+    .collect();
+    for (word, mut client, stream, stored) in waiting {
+        // All of it has been looked at, for it came in one piece.
+        assert_eq!(client.reply(), "213 0 bytes so far.", "{word}");
+        drop(stream);
+        assert_eq!(client.reply(), "226 /other stored, 0 bytes.", "{word}");
+        assert!(client.reply().starts_with("150 "), "{word}");
+        assert!(client.reply().starts_with("226 /f "), "{word}");
+        assert_eq!(fs::read_to_string(server.real(word).join("f")).unwrap(), stored, "{word}");
+    }
 }
 
 #[test]
@@ -523,6 +556,31 @@ fn allo_asks_the_quota_and_a_stor_beyond_it_is_552() {
 }
 
 #[test]
+fn an_upload_that_is_stopped_gives_back_the_room_that_it_held() {
+    let is_used = |client: &mut Client, used: u64| {
+        let left = 65_536 - used;
+        assert_eq!(client.ask(&format!("ALLO {left}")), "200 No need to allocate; it would fit.");
+        let full = format!("552 the quota is used up: {used} of 65536 bytes are taken");
+        assert_eq!(client.ask(&format!("ALLO {}", left + 1)), full);
+    };
+    for (keeps, used) in [("keep", 8192), ("discard", 0)] {
+        let server = Server::with(&["--quota", "64K", "--partial-uploads", keeps]);
+        let mut client = server.registered("alice");
+        client.abort_after("STOR new", &[1; 5000]);
+        is_used(&mut client, used);
+        if keeps == "keep" {
+            client.upload(Way::Epsv, "STOR old", b"old");
+            client.abort_after("STOR old", &[1; 5000]);
+            is_used(&mut client, used + 4096);
+            // In place it is there as far as it came.
+            client.abort_after("APPE old", &[1; 5000]);
+            let old = fs::metadata(server.real("alice/old")).unwrap().len();
+            is_used(&mut client, used + old.next_multiple_of(4096));
+        }
+    }
+}
+
+#[test]
 fn passive_ports_come_from_the_range_and_are_free_at_once() {
     // Two neighbours that are free now.
     let (first, last) = loop {
@@ -556,12 +614,17 @@ fn one_hundred_thousand_files_are_listed_in_flat_memory() {
         fs::File::create(server.real(&format!("alice/file-{n}"))).unwrap();
     }
     let before = resident();
-    for line in ["LIST", "NLST", "MLSD"] {
+    for line in ["LIST", "NLST", "MLSD", "LIST *", "NLST f*"] {
         let listing = client.download(Way::Epsv, line);
         assert_eq!(listing.iter().filter(|byte| **byte == b'\n').count(), 100_000, "{line}");
     }
+    assert_eq!(client.expect("STAT /", 212).lines().count(), 100_002);
     let grown = resident() - before;
     assert!(grown < 1024, "{grown} KiB more");
+    // For a person the first ten thousand are sorted, and no more than they are held.
+    assert_eq!(client.expect("ls", 212).lines().count(), 100_002);
+    let grown = resident() - before;
+    assert!(grown < 4096, "{grown} KiB more");
 }
 
 #[test]

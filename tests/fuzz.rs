@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use support::{Server, Way, noise, sha256};
 
 const SEED: u64 = 959;
-const CLIENTS: usize = 4;
+/// For each client, whose account it uses: two share one.
+const CLIENTS: [usize; 4] = [0, 0, 1, 2];
 /// Only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Each copy may double a tree.
@@ -732,8 +733,8 @@ impl Arena {
         told
     }
 
-    /// An account with some files and the worst of links; every other one has a quota.
-    fn account(&self, name: &str, with_quota: bool) {
+    /// An account of this role and quota with some files and the worst of links.
+    fn account(&self, name: &str, role_and_quota: &str) {
         self.server.connect().expect(&format!("register {name} password"), 230);
         let home = self.server.real(name);
         fs::create_dir_all(home.join("d/d/d")).unwrap();
@@ -744,11 +745,35 @@ impl Arena {
         symlink("../neighbour", home.join("out")).unwrap();
         symlink("../../../../canary/secret", home.join("d/secret")).unwrap();
         symlink("/proc/self/root", home.join("d/d/out")).unwrap();
-        if with_quota {
-            let (line, quota) = (format!("{name}:user:-:"), format!("{name}:user:200K:"));
-            assert!(self.server.users().contains(&line));
-            fs::write(self.server.dir().join("users"), self.server.users().replace(&line, &quota)).unwrap();
+        let (line, changed) = (format!("{name}:user:-:"), format!("{name}:{role_and_quota}:"));
+        assert!(self.server.users().contains(&line));
+        fs::write(self.server.dir().join("users"), self.server.users().replace(&line, &changed)).unwrap();
+    }
+
+    /// Whether what each account is said to take is what is there.
+    fn check_space(&self) -> Result<(), String> {
+        let users = self.server.users();
+        let names =
+            || users.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(':').next());
+        let neighbour = users.lines().find(|line| line.starts_with("neighbour:")).unwrap();
+        let hash = neighbour.rsplit(':').next().unwrap();
+        // Whatever a stream has made of them: now all have one password.
+        let opened: String = names().map(|name| format!("{name}:user:1G:{hash}\n")).collect();
+        fs::write(self.server.dir().join("users"), opened).unwrap();
+        for name in names() {
+            let mut client = self.server.connect();
+            client.expect(&format!("login {name} {}", self.password), 230);
+            let held = client.expect(&format!("ALLO {}", 1_u64 << 40), 552);
+            let counted = client.expect("free", 211);
+            let number = |reply: &str, before: &str| {
+                reply.split_once(before).and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok())
+            };
+            let (held, counted) = (number(&held, "used up: "), number(&counted, "211 "));
+            if held.is_none() || held != counted {
+                return Err(format!("{name}: {held:?} bytes are held, and {counted:?} are there"));
+            }
         }
+        Ok(())
     }
 
     /// What must hold after any stream.
@@ -777,6 +802,7 @@ impl Arena {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+        self.check_space()?;
         let around = self.look_around();
         if around != self.untouched {
             return Err(format!("something outside was touched:\n{}\nbefore:\n{}", around, self.untouched));
@@ -816,6 +842,19 @@ impl Arena {
         let kept: Vec<_> = users.lines().filter(stays).collect();
         fs::write(self.server.dir().join("users"), kept.join("\n") + "\n").unwrap();
         fs::write(self.server.dir().join("log.txt"), "").unwrap();
+    }
+}
+
+/// Ends the sink when it is dropped, also where an assertion has failed.
+struct End<'s> {
+    stop: &'s AtomicBool,
+    port: u16,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
     }
 }
 
@@ -868,17 +907,21 @@ fn no_stream_of_commands_breaks_the_server_or_gets_out() {
                 scope.spawn(move || serve_data(stream, n as u64));
             }
         });
+        let end = End { stop, port };
         let mut failure = None;
         while failure.is_none() && (rounds == 0 || since.elapsed() < lasts) {
             let seed = first.wrapping_add(rounds);
-            let names: Vec<_> = (0..CLIENTS).map(|client| format!("f{}x{client}", seed % 10_000)).collect();
-            let streams: Vec<_> = names
-                .iter()
-                .enumerate()
-                .map(|(client, name)| {
-                    arena.account(name, client % 2 == 0);
-                    let dice = Dice::new(seed.wrapping_mul(CLIENTS as u64).wrapping_add(client as u64));
-                    Generator { dice, name: name.clone(), sink: port, copies: 0, stream: Vec::new() }.stream()
+            // No administrator: all is its own, also what nobody else may touch.
+            let third = ["readonly:-", "drop:200K", "user:200K"][(seed % 3) as usize];
+            for (account, role_and_quota) in ["user:200K", "user:-", third].into_iter().enumerate() {
+                arena.account(&format!("f{}x{account}", seed % 10_000), role_and_quota);
+            }
+            let streams: Vec<_> = (0u64..)
+                .zip(CLIENTS)
+                .map(|(client, account)| {
+                    let dice = Dice::new(seed.wrapping_mul(CLIENTS.len() as u64).wrapping_add(client));
+                    let name = format!("f{}x{account}", seed % 10_000);
+                    Generator { dice, name, sink: port, copies: 0, stream: Vec::new() }.stream()
                 })
                 .collect();
             let results: Vec<_> = std::thread::scope(|clients| {
@@ -902,8 +945,7 @@ fn no_stream_of_commands_breaks_the_server_or_gets_out() {
                 arena.clean();
             }
         }
-        stop.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(("127.0.0.1", port)));
+        drop(end);
         failure
     });
     if let Some((seed, why, streams)) = failure {

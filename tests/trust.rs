@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,8 @@ fn a_readonly_account_looks_and_fetches_and_changes_nothing() {
         "APPE f",
         "STOU",
         "MFMT 20200101000000 f",
+        "MDTM 20200101000000 f",
+        "SITE UTIME 20200101000000 f",
         "SITE CHMOD 777 f",
         "SITE CPFR f",
         "SITE RMDIR d",
@@ -109,8 +112,13 @@ fn a_drop_box_takes_new_files_and_shows_and_changes_none() {
     assert!(client.put("e/new", b"new").starts_with("226 "));
     client.upload(Way::Epsv, "STOR newer", b"newer");
     client.upload(Way::Epsv, "STOU", b"unique");
-    assert_eq!(fs::read(server.real("box/f")).unwrap(), b"content");
-    assert_eq!(fs::read(server.real("box/newer")).unwrap(), b"newer");
+    // Who could not resume what broke off keeps no name taken by it.
+    client.abort_after("STOR half", b"half");
+    assert!(!server.real("box/half").exists());
+    client.upload(Way::Epsv, "STOR half", b"whole");
+    for (name, content) in [("f", "content"), ("newer", "newer"), ("half", "whole")] {
+        assert_eq!(fs::read_to_string(server.real("box").join(name)).unwrap(), content);
+    }
 }
 
 #[test]
@@ -248,62 +256,139 @@ fn of_two_uploads_to_one_name_the_last_to_finish_wins_whole() {
 fn a_broken_upload_is_discarded_where_the_owner_wants_that() {
     let server = Server::with(&["--partial-uploads", "discard"]);
     let mut client = server.registered("alice");
-    let mut stream = client.begin(Way::Epsv, "STOR new");
-    stream.write_all(b"half").unwrap();
-    while client.ask("STAT") != "213 4 bytes so far." {}
-    client.send("ABOR\r\n");
-    client.reply();
-    client.reply();
+    client.abort_after("STOR new", b"half");
     client.expect("SIZE new", 550);
     assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
 }
 
-/// The number of calls that `strace` counted.
-fn count_of(trace: &str, call: &str) -> usize {
-    trace.lines().filter(|line| line.contains(&format!("{call}("))).count()
+/// What a line of `strace` says of the disk: a change of names, or what was synced.
+fn on_the_disk(line: &str, dir: &Path) -> Option<String> {
+    let call = line.split_whitespace().nth(1)?.split('(').next()?;
+    if call != "fsync" {
+        return ["rename", "mkdir", "rmdir", "unlink"].contains(&call).then(|| call.to_string());
+    }
+    let path = Path::new(line.split(['<', '>']).nth(1)?).strip_prefix(dir).ok()?;
+    let name = match path.starts_with("workdir/.staging") {
+        true => "staged",
+        false => path.file_name().map_or(".", |name| name.to_str().unwrap()),
+    };
+    Some(format!("sync {name}"))
+}
+
+/// Does something, with content where content must follow; returns the last reply.
+fn done(client: &mut Client, line: &str) -> String {
+    let has_data = ["STOR", "APPE", "STOU"].contains(&line.split(' ').next().unwrap());
+    let data = has_data.then(|| client.data(Way::Epsv));
+    let first = client.ask(line);
+    if let Some(data) = data {
+        data.stream().write_all(b"content").unwrap();
+    }
+    if first.starts_with("150 ") { client.reply() } else { first }
+}
+
+/// Holds what a server does to the disk before each reply against what is wanted, in that order.
+/// Files are synced where the owner wants that, the users file always.
+fn is_on_the_disk_before_the_reply(flags: &[&str], steps: &[(&str, u16, &str)]) {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(temporary.path()).unwrap();
+    let trace = dir.join("trace");
+    let mut command = Command::new("strace");
+    // -D: the process that is started is the server, and strace ends with it.
+    command.args(["-D", "-f", "-y", "-z", "-s", "60", "-o"]).arg(&trace);
+    command.args(["-e", "trace=fsync,rename,mkdir,rmdir,unlink,sendto", env!("CARGO_BIN_EXE_plainftpd")]);
+    let mut server = Server::spawn(command, &dir, flags);
+    let mut client = server.registered("alice");
+    for (line, code, _) in steps {
+        let reply = done(&mut client, line);
+        assert!(reply.starts_with(&code.to_string()), "{line}: {reply}");
+    }
+    client.expect("quit", 221);
+    client.rest();
+    server.kill();
+    let trace = loop {
+        let trace = fs::read_to_string(&trace).unwrap();
+        if trace.contains("+++ killed by SIGKILL +++") {
+            break trace;
+        }
+        std::thread::yield_now();
+    };
+    let mut lines = trace.lines();
+    let before = [
+        ("", 220, "sync users"),
+        ("register", 230, "sync .users.plainftpd-new, mkdir, sync workdir, rename, sync ."),
+    ];
+    for (line, code, wanted) in before.iter().chain(steps) {
+        let code = format!("{code} ");
+        let is_reply = |line: &&str| line.contains("sendto(") && line.contains(&code);
+        let did = lines.by_ref().take_while(|line| !is_reply(line));
+        let did: Vec<_> = did.filter_map(|line| on_the_disk(line, &dir)).collect();
+        let is_users = |step: &&str| step.contains("users") || *step == "sync .";
+        let wanted = wanted
+            .split(", ")
+            .filter(|step| !flags.is_empty() || !step.starts_with("sync ") || is_users(step));
+        let mut rest = did.iter();
+        for step in wanted.filter(|step| !step.is_empty()) {
+            assert!(rest.any(|did| did == step), "{line}: {step} is not where it should be in {did:?}");
+        }
+        let synced =
+            did.iter().map(String::as_str).filter(|step| step.starts_with("sync ")).all(|s| is_users(&s));
+        assert!(synced || !flags.is_empty(), "{line}: more was synced than is wanted: {did:?}");
+    }
 }
 
 #[test]
 fn with_sync_a_file_and_its_folder_are_on_the_disk_before_226() {
+    const NEW_FILE: &str = "sync staged, rename, sync alice";
     if !has_program("strace") {
         return;
     }
-    for (flags, file_syncs) in [(&["--sync"][..], 1), (&[], 0)] {
-        let dir = tempfile::tempdir().unwrap();
-        let trace = dir.path().join("trace");
-        let mut command = Command::new("strace");
-        // -D: the process that is started is the server, and strace ends with it.
-        command.args(["-D", "-f", "-e", "trace=fsync,rename,sendto,write", "-s", "60", "-o"]).arg(&trace);
-        command.arg(env!("CARGO_BIN_EXE_plainftpd"));
-        let mut server = Server::spawn(command, dir.path(), flags);
-        let mut client = server.registered("alice");
-        let before = fs::read_to_string(&trace).unwrap();
-        // The users file and its folder are always synced: made at the start, then with alice in it.
-        assert_eq!(
-            count_of(&before, "fsync"),
-            3 + file_syncs,
-            "and the folder of alice where that is wanted"
+    for flags in [&["--sync"][..], &[]] {
+        is_on_the_disk_before_the_reply(
+            flags,
+            &[
+                ("put f 4\r\ntext", 226, NEW_FILE),
+                ("write f text", 226, NEW_FILE),
+                ("append f text", 226, "sync f, sync alice"),
+                ("STOR f", 226, NEW_FILE),
+                ("APPE f", 226, "sync f, sync alice"),
+                ("REST 3", 350, ""),
+                ("STOR f", 226, "sync f, sync alice"),
+                ("STOU", 226, NEW_FILE),
+                ("touch t", 250, NEW_FILE),
+                ("mkdir d", 257, "mkdir, sync alice"),
+                ("MKD d/e", 257, "mkdir, sync d"),
+                ("cp f d/g", 250, "sync staged, rename, sync d"),
+                // The file in it, the folder in it, the copy itself.
+                ("cp d c", 250, "sync staged, sync staged, sync staged, rename, sync alice"),
+                ("mv d/g g", 250, "rename, sync alice, sync d"),
+                ("RNFR g", 350, ""),
+                ("RNTO d/g", 250, "rename, sync d, sync alice"),
+                ("rm t", 250, "unlink, sync alice"),
+                ("rm -r d/g", 250, "unlink, sync d"),
+                ("rmdir d/e", 250, "rmdir, sync d"),
+                ("rm -r c", 250, "rename, sync alice"),
+            ],
         );
-        assert!(client.put("f", b"content").starts_with("226 "));
-        client.expect("quit", 221);
-        client.rest();
-        server.kill();
-        let all = loop {
-            let all = fs::read_to_string(&trace).unwrap();
-            if all.contains("+++ killed by SIGKILL +++") {
-                break all;
-            }
-            std::thread::yield_now();
-        };
-        let since: Vec<&str> = all[before.len()..].lines().collect();
-        let at = |what: &str| since.iter().position(|line| line.contains(what));
-        let renamed = at("rename(").unwrap();
-        let acknowledged = at("226 /f stored").unwrap();
-        let syncs: Vec<usize> = (0..since.len()).filter(|n| since[*n].contains("fsync(")).collect();
-        assert_eq!(syncs.len(), 2 * file_syncs, "{since:#?}");
-        if let [file, folder] = syncs[..] {
-            assert!(file < renamed && renamed < folder && folder < acknowledged, "{since:#?}");
-        }
+    }
+}
+
+#[test]
+fn an_account_is_on_the_disk_before_it_is_acknowledged_with_sync_or_without() {
+    if !has_program("strace") {
+        return;
+    }
+    for flags in [&["--sync"][..], &[]] {
+        is_on_the_disk_before_the_reply(
+            flags,
+            &[
+                ("passwd password wonderland", 200, "sync .users.plainftpd-new, rename, sync ."),
+                (
+                    "unregister wonderland",
+                    250,
+                    "sync .users.plainftpd-new, rename, sync ., rename, sync workdir",
+                ),
+            ],
+        );
     }
 }
 
@@ -346,6 +431,44 @@ fn guesses_from_many_connections_at_once_are_made_one_after_another_and_few_wait
 }
 
 #[test]
+fn guesses_at_a_name_count_wherever_they_are_from_and_for_no_other_name() {
+    let server = Server::with(&["--max-failures", "2", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"]);
+    let guess = |address: usize, name: &str| {
+        let mut client = Client::to(server.addresses[address]);
+        client.reply();
+        client.send_line(&format!("login {name} wrong"));
+        client
+    };
+    let failed = "530 Wrong name or password.";
+    assert_eq!(guess(1, "alice").reply(), failed);
+    let since = Instant::now();
+    assert_eq!(guess(1, "alice").reply(), failed);
+    // From this address nobody has failed yet.
+    assert_eq!(guess(0, "alice").reply(), failed);
+    assert!(since.elapsed() >= Duration::from_millis(200));
+    assert_eq!(guess(1, "alice").reply(), failed);
+    assert!(since.elapsed() >= Duration::from_millis(200 + 400));
+    // Now so many wait their turn, the first of them 800 ms, that some are refused.
+    let mut guesses: Vec<_> = (0..8).map(|_| guess(0, "alice")).collect();
+    guesses.iter().for_each(|guess| guess.stream().set_nonblocking(true).unwrap());
+    loop {
+        assert!(!guesses.is_empty(), "none was refused");
+        match guesses.iter().position(|guess| guess.stream().peek(&mut [0]).is_ok()) {
+            Some(answered) => {
+                let mut guess = guesses.remove(answered);
+                guess.stream().set_nonblocking(false).unwrap();
+                if guess.reply() == "421 Too many failed tries lately; try again in a minute." {
+                    break;
+                }
+            }
+            None => std::thread::yield_now(),
+        }
+    }
+    // But not those for another name.
+    assert_eq!(guess(0, "bob").reply(), failed);
+}
+
+#[test]
 fn an_unknown_name_takes_as_long_as_a_wrong_password() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::in_folder(dir.path(), &["--hash-iterations", "200000", "--max-failures", "1000"]);
@@ -383,18 +506,24 @@ fn one_address_has_its_share_of_places() {
 #[test]
 fn a_stranger_has_a_time_out_of_its_own_whatever_it_says() {
     let server = Server::with(&["--login-timeout", "1"]);
-    let mut silent = server.connect();
-    let mut chatty = server.connect();
+    let (mut silent, mut chatty) = (server.connect(), server.connect());
+    // From the first moment on, or it would be silent, too.
+    let chat = std::thread::spawn(move || {
+        // Only a test that fails gets to the end.
+        for said in 0..600 {
+            let reply = chatty.ask("NOOP");
+            if !reply.starts_with("200 ") {
+                return (said, reply);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("it may go on for ever");
+    });
     let mut user = server.registered("alice");
     assert_eq!(silent.rest(), "421 Not signed in in time; closing.\r\n");
-    let last = loop {
-        chatty.send_line("NOOP");
-        let reply = chatty.reply();
-        if !reply.starts_with("200 ") {
-            break reply;
-        }
-    };
+    let (said, last) = chat.join().unwrap();
     assert_eq!(last, "421 Not signed in in time; closing.");
+    assert!(said > 1, "it was silent, too");
     user.expect("ls", 212);
 }
 
@@ -454,5 +583,9 @@ fn the_owner_is_warned_at_start_a_line_each() {
     );
     fs::set_permissions(dir.path().join("users"), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(warnings(&["--listen", "0.0.0.0:0", "--quota", "1G", "--min-password", "8"]), [""; 0]);
+    for registration in ["closed", "code:sesame"] {
+        let flags = ["--listen", "0.0.0.0:0", "--registration", registration, "--min-password", "8"];
+        assert_eq!(warnings(&flags), [""; 0], "{registration}");
+    }
     assert_eq!(warnings(&["--listen", "127.0.0.1:0"]), [""; 0]);
 }

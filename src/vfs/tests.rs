@@ -1,7 +1,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, TryRecvError};
 
 use super::*;
 use crate::log::Log;
@@ -170,14 +170,15 @@ fn a_folder_that_is_swapped_for_a_link_all_the_time_never_lets_one_out() {
     fs::create_dir(house.real("real")).unwrap();
     fs::write(house.real("real/file"), "inside").unwrap();
     symlink(&outside, house.real("link")).unwrap();
-    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                let _ = fs::rename(house.real("real"), house.real("d"));
-                let _ = fs::rename(house.real("d"), house.real("real"));
-                let _ = fs::rename(house.real("link"), house.real("d"));
-                let _ = fs::rename(house.real("d"), house.real("link"));
+        // Dropped in the end, and when an assertion fails, too.
+        let (_goes_on, stop) = mpsc::channel::<()>();
+        let at = |name: &str| house.real(name);
+        scope.spawn(move || {
+            while stop.try_recv() == Err(TryRecvError::Empty) {
+                for (from, to) in [("real", "d"), ("d", "real"), ("link", "d"), ("d", "link")] {
+                    let _ = fs::rename(at(from), at(to));
+                }
             }
         });
         let (mut inside, mut refused) = (0, 0);
@@ -196,7 +197,6 @@ fn a_folder_that_is_swapped_for_a_link_all_the_time_never_lets_one_out() {
                 break;
             }
         }
-        stop.store(true, Ordering::Relaxed);
         assert!(inside > 50 && refused > 50, "the race did not take place: {inside}, {refused}");
     });
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);

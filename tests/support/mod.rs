@@ -478,6 +478,17 @@ impl Client {
         content
     }
 
+    /// An upload that is stopped when all of `content` has come.
+    #[track_caller]
+    pub fn abort_after(&mut self, line: &str, content: &[u8]) {
+        let mut stream = self.begin(Way::Epsv, line);
+        stream.write_all(content).unwrap();
+        while self.ask("STAT") != format!("213 {} bytes so far.", content.len()) {}
+        self.send("ABOR\r\n");
+        assert_eq!(self.reply(), "426 The transfer was stopped.");
+        assert_eq!(self.reply(), "226 Stopped.");
+    }
+
     /// A whole upload.
     #[track_caller]
     pub fn upload(&mut self, way: Way, line: &str, content: &[u8]) {
