@@ -131,7 +131,7 @@ impl Server {
         const TOO_MANY: &str = "Too many clients; try again later.";
         let address = network_of(peer);
         let mut clients = self.clients();
-        let most = self.most_per_address(address);
+        let most = self.most_per_address(peer);
         if clients.by_address.get(&address).is_some_and(|count| *count >= most) {
             return Err("Too many clients from your address; try again later.");
         }
@@ -151,10 +151,10 @@ impl Server {
         Ok(Place { server: Arc::clone(self), session, address })
     }
 
-    fn most_per_address(&self, address: IpAddr) -> usize {
+    fn most_per_address(&self, peer: IpAddr) -> usize {
         match self.config.max_per_address {
             Some(most) => most,
-            None if address.is_loopback() => usize::MAX,
+            None if peer.to_canonical().is_loopback() => usize::MAX,
             None => self.config.max_clients.div_ceil(2),
         }
     }
@@ -274,13 +274,13 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let dir = dir.path().to_path_buf();
             let config = Config { dir, max_clients, max_per_address, ..Config::default() };
-            Server::open(config).unwrap().most_per_address(network_of(address.parse().unwrap()))
+            Server::open(config).unwrap().most_per_address(address.parse().unwrap())
         };
         for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
             assert_eq!(most(Config::default().max_clients, None, address), 128);
             assert_eq!((most(7, None, address), most(7, Some(3), address)), (4, 3));
         }
-        for address in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"] {
+        for address in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1", "::1"] {
             assert_eq!((most(7, None, address), most(7, Some(3), address)), (usize::MAX, 3), "{address}");
         }
     }
