@@ -349,6 +349,9 @@ impl Control {
     /// Sends what is still to be sent, and ends the connection so that the client can read it.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;
+        if self.unused.is_empty() && !self.fill_without_waiting()? {
+            return Ok(()); // with nothing unread the closing resets nothing
+        }
         self.stream.shutdown(Shutdown::Write)?;
         let since = Instant::now();
         while let Some(left) = LINGER.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {

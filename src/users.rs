@@ -31,7 +31,7 @@ pub use record::{Quota, Record, Role, is_valid_name};
 pub use throttle::network_of;
 
 use memory::Memory;
-use throttle::Throttle;
+use throttle::{Throttle, Try};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -160,10 +160,20 @@ impl Users {
         from: IpAddr,
         then: impl FnOnce(&Record) -> T,
     ) -> Result<(Record, T), Refusal> {
-        let known = self.verify(name, password, from)?;
+        let attempt = self.throttle.begin(from, name).ok_or(Refusal::TooManyTries)?;
+        let turn = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index()?;
+        let known = index.find(name).filter(|record| self.is_known(record, password));
+        if let Some(record) = known {
+            let done = then(record);
+            attempt.succeeded();
+            return Ok((record.clone(), done));
+        }
+        drop(turn);
+        let verified = self.verify_by(attempt, name, password)?;
         let _turn = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
         let index = self.index()?;
-        let record = index.find(name).filter(|record| **record == known).ok_or(Refusal::WrongPassword)?;
+        let record = index.find(name).filter(|record| **record == verified).ok_or(Refusal::WrongPassword)?;
         Ok((record.clone(), then(record)))
     }
 
@@ -171,6 +181,10 @@ impl Users {
     /// after each failure from this address or for this name.
     fn verify(&self, name: &[u8], password: &Password, from: IpAddr) -> Result<Record, Refusal> {
         let attempt = self.throttle.begin(from, name).ok_or(Refusal::TooManyTries)?;
+        self.verify_by(attempt, name, password)
+    }
+
+    fn verify_by(&self, attempt: Try<'_>, name: &[u8], password: &Password) -> Result<Record, Refusal> {
         let index = self.index()?;
         let record = index.find(name).filter(|record| record.role != Role::Disabled);
         let is_right = self.is_right(record, password, &index);
@@ -187,9 +201,14 @@ impl Users {
         }
     }
 
+    /// Whether the password was right before, and may sign in.
+    fn is_known(&self, record: &Record, password: &Password) -> bool {
+        record.role != Role::Disabled && self.memory.knows(record, password)
+    }
+
     /// Whether it is the record's password, with the work of hashing unless that is known already.
     fn is_right(&self, record: Option<&Record>, password: &Password, index: &Index) -> bool {
-        let is_known = || record.is_some_and(|record| self.memory.knows(record, password));
+        let is_known = || record.is_some_and(|record| self.is_known(record, password));
         if is_known() {
             return true;
         }

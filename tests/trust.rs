@@ -8,10 +8,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Client, Server, Way, has_program};
+use support::{Client, Server, Traced, Way, has_program};
 
 /// Changes the line of `name` in the users file, as an editor would.
 fn edit(server: &Server, name: &str, fields: &str) {
@@ -291,27 +290,16 @@ fn done(client: &mut Client, line: &str) -> String {
 fn is_on_the_disk_before_the_reply(flags: &[&str], steps: &[(&str, u16, &str)]) {
     let temporary = tempfile::tempdir().unwrap();
     let dir = fs::canonicalize(temporary.path()).unwrap();
-    let trace = dir.join("trace");
-    let mut command = Command::new("strace");
-    // -D: the process that is started is the server, and strace ends with it.
-    command.args(["-D", "-f", "-y", "-z", "-s", "60", "-o"]).arg(&trace);
-    command.args(["-e", "trace=fsync,rename,mkdir,rmdir,unlink,sendto", env!("CARGO_BIN_EXE_plainftpd")]);
-    let mut server = Server::spawn(command, &dir, flags);
-    let mut client = server.registered("alice");
+    let calls = "trace=fsync,rename,mkdir,rmdir,unlink,sendto";
+    let traced = Traced::start(&dir, &["-y", "-z", "-s", "60", "-e", calls], flags);
+    let mut client = traced.server.registered("alice");
     for (line, code, _) in steps {
         let reply = done(&mut client, line);
         assert!(reply.starts_with(&code.to_string()), "{line}: {reply}");
     }
     client.expect("quit", 221);
     client.rest();
-    server.kill();
-    let trace = loop {
-        let trace = fs::read_to_string(&trace).unwrap();
-        if trace.contains("+++ killed by SIGKILL +++") {
-            break trace;
-        }
-        std::thread::yield_now();
-    };
+    let trace = traced.end();
     let mut lines = trace.lines();
     let before = [
         ("", 220, "sync users"),

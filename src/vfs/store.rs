@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::log::Log;
 
-use super::folder::{Folder, Id, id_of};
+use super::folder::{Folder, id_of};
 use super::space::Space;
 use super::{Vfs, Whose, refused, tree};
 
@@ -34,7 +34,6 @@ struct Home {
     space: Arc<Space>,
     /// The folder, while a session has it open.
     root: Weak<Folder>,
-    id: Id,
 }
 
 /// The open working directory. One server at a time has it.
@@ -139,9 +138,9 @@ impl Store {
     /// bears the name, so that many sessions take one descriptor.
     fn root_of(&self, name: &str) -> io::Result<Arc<Folder>> {
         let bytes = name.as_bytes();
-        let shared = self.homes().get(name).and_then(|home| Some((home.root.upgrade()?, home.id)));
-        if let Some((root, id)) = shared
-            && self.workdir.find(bytes)?.is_some_and(|metadata| id_of(&metadata) == id)
+        let shared = self.homes().get(name).and_then(|home| home.root.upgrade());
+        if let Some(root) = shared
+            && self.workdir.find(bytes)?.map(|metadata| id_of(&metadata)) == Some(root.id()?)
         {
             return Ok(root);
         }
@@ -154,10 +153,7 @@ impl Store {
             entered => entered,
         };
         let root = Arc::new(root?);
-        let id = root.id()?;
-        let mut homes = self.homes();
-        let home = homes.entry(name.to_string()).or_default();
-        (home.root, home.id) = (Arc::downgrade(&root), id);
+        self.homes().entry(name.to_string()).or_default().root = Arc::downgrade(&root);
         Ok(root)
     }
 

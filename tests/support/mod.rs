@@ -135,6 +135,34 @@ impl Drop for Server {
     }
 }
 
+/// A server whose system calls `strace` writes down.
+pub struct Traced {
+    pub server: Server,
+    trace: PathBuf,
+}
+
+impl Traced {
+    pub fn start(dir: &Path, options: &[&str], flags: &[&str]) -> Traced {
+        let trace = dir.join("trace");
+        let mut command = Command::new("strace");
+        // -D: the process that is started is the server, and strace ends with it.
+        command.args(["-D", "-f", "-o"]).arg(&trace).args(options).arg(env!("CARGO_BIN_EXE_plainftpd"));
+        Traced { server: Server::spawn(command, dir, flags), trace }
+    }
+
+    /// Ends the server; all that was written down.
+    pub fn end(mut self) -> String {
+        self.server.kill();
+        loop {
+            let trace = fs::read_to_string(&self.trace).unwrap();
+            if trace.contains("+++ killed by SIGKILL +++") {
+                return trace;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
 pub struct Client {
     stream: BufReader<TcpStream>,
 }

@@ -1,0 +1,102 @@
+//! How many system calls a command costs, so that they cannot creep: a small file's time is theirs.
+//! What memory costs (`mmap`, `futex` and their like) differs from run to run and is not counted, nor
+//! are the looks at a descriptor (`fcntl`) that std takes before it closes one in a build for tests.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use support::{Client, Traced, Way, has_program};
+
+const CONTENT: [u8; 4096] = [b'x'; 4096];
+
+/// The names of the calls between two marks, which are commands of their own.
+fn between(trace: &str, from: &str, to: &str) -> Vec<String> {
+    let mark = |mark: &str| {
+        let lines = trace.lines().enumerate();
+        lines.filter(|(_, line)| line.contains(&format!("\"{mark}\\r\\n\""))).last().unwrap().0
+    };
+    let lines: Vec<_> = trace.lines().skip(mark(from) + 1).take(mark(to) - mark(from) - 1).collect();
+    // A call that another thread's interrupts has two lines, of which the second tells that it is done.
+    let done = lines.into_iter().filter(|line| !line.ends_with("<unfinished ...>"));
+    let name = |line: &str| {
+        let call = line.split_once(' ').unwrap().1.trim_start();
+        let call = call.strip_prefix("<... ").unwrap_or(call);
+        call.split(['(', ' ']).next().unwrap().to_string()
+    };
+    let names = done.map(name).filter(|name| {
+        !["mmap", "munmap", "mprotect", "madvise", "brk", "futex", "fcntl"].contains(&name.as_str())
+    });
+    // The reply to the first mark, and the reading of the second.
+    let mut names: Vec<_> = names.collect();
+    assert_eq!(names.remove(0), "sendto");
+    names
+}
+
+#[track_caller]
+fn calls(work: impl Fn(&mut Client), expected: &str) {
+    if !has_program("strace") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let traced = Traced::start(dir.path(), &["-s", "20"], &[]);
+    let mut client = traced.server.registered("alice");
+    client.put("small", &CONTENT);
+    // Once for what is done once.
+    work(&mut client);
+    client.expect("ALLO 1", 200);
+    work(&mut client);
+    client.expect("ALLO 2", 200);
+    assert_eq!(between(&traced.end(), "ALLO 1", "ALLO 2").join(" "), expected);
+}
+
+#[test]
+fn a_noop_is_read_and_answered() {
+    calls(|client| drop(client.expect("NOOP", 200)), "recvfrom sendto");
+}
+
+#[test]
+fn commands_in_one_packet_are_read_and_answered_at_once() {
+    calls(
+        |client| {
+            client.send("NOOP\r\n".repeat(100));
+            (0..100).for_each(|_| assert!(client.reply().starts_with("200 ")));
+        },
+        "recvfrom sendto",
+    );
+}
+
+#[test]
+fn a_small_file_by_get_costs_seven() {
+    calls(|client| drop(client.get("small").unwrap()), "recvfrom openat statx read close write sendto");
+}
+
+#[test]
+fn a_small_file_by_put_costs_nine() {
+    calls(
+        |client| {
+            client.send([&b"put new 4096\r\n"[..], &CONTENT].concat());
+            assert!(client.reply().starts_with("150 ") && client.reply().starts_with("226 "));
+        },
+        "recvfrom statx openat write statx rename close write sendto",
+    );
+}
+
+#[test]
+fn a_small_download_costs_twenty() {
+    calls(
+        |client| assert_eq!(client.download(Way::Epsv, "RETR small"), CONTENT),
+        "recvfrom socket setsockopt bind listen getsockname sendto \
+         recvfrom openat statx setsockopt accept4 close setsockopt read sendto close close write sendto",
+    );
+}
+
+#[test]
+fn a_small_upload_costs_twenty_four() {
+    calls(
+        |client| client.upload(Way::Epsv, "STOR new", &CONTENT),
+        "recvfrom socket setsockopt bind listen getsockname sendto \
+         recvfrom statx openat setsockopt accept4 close setsockopt sendto recvfrom write recvfrom statx rename \
+         close close write sendto",
+    );
+}
