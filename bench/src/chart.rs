@@ -13,8 +13,8 @@ use crate::sheet::Sheet;
 const WIDTH: u32 = 1100;
 const LINE: i32 = 26;
 const TOP: i32 = 84;
-const LEFT: i32 = 390;
-const RIGHT: i32 = 1040;
+const LEFT: i32 = 360;
+const RIGHT: i32 = 980;
 /// The ratios at the edges; what is beyond is drawn at the edge, and its number tells.
 const EDGE: f64 = 20.0;
 
@@ -81,7 +81,7 @@ fn draw_head(area: &Area) -> Drawn {
 }
 
 fn draw_bar(area: &Area, bar: &Bar, top: i32) -> Drawn {
-    write(area, &bar.title, (LEFT - 60, top + LINE / 2), HPos::Right, 12)?;
+    write(area, &bar.title, (LEFT - 30, top + LINE / 2), HPos::Right, 12)?;
     let one = place(1.0);
     let limit = bar.limit.map(|ratio| (ratio, LIMIT, top + 15, top + 21));
     let peer = bar.peer.map(|(_, ratio)| (ratio, PEER, top + 4, top + 14));

@@ -13,6 +13,7 @@ mod stub;
 mod places;
 mod process;
 mod servers;
+mod network;
 mod load;
 mod rows;
 mod report;
@@ -63,6 +64,9 @@ struct Arguments {
     /// Draw the ratios.
     #[arg(long, value_name = "FILE.svg")]
     chart: Option<PathBuf>,
+    /// All is fetched, and the network is the benchmark's own.
+    #[arg(long, hide = true)]
+    isolated: bool,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -88,8 +92,10 @@ fn main() -> Result<()> {
     if arguments.quick {
         arguments.rounds = 1;
     }
+    let mut sheet = Sheet::default();
+    prepare(&arguments, &mut sheet)?;
     let machine = machine::Machine::here()?;
-    let sheet = measure(&arguments)?;
+    let sheet = measure(&arguments, sheet)?;
     let text = report::markdown(&sheet, &machine, arguments.rounds);
     if arguments.quick {
         // Tiny sizes make no figures; that all rows ran is the result.
@@ -110,25 +116,53 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Starts the servers and takes all rounds.
-fn measure(arguments: &Arguments) -> Result<Sheet> {
-    let scale = if arguments.quick { Scale::quick() } else { Scale::full() };
-    let plainftpd = arguments.plainftpd.clone().map_or_else(build, Ok)?;
-    let places = Places::new(&scale)?;
-    let wanted = |name: &str| arguments.servers.is_empty() || arguments.servers.iter().any(|one| one == name);
-    let mut sheet = Sheet::default();
-    let mut programs = servers::own(&places, plainftpd)?;
-    programs.retain(|program| wanted(program.name()));
-    let mut _user = None;
+impl Arguments {
+    fn wants(&self, server: &str) -> bool {
+        self.servers.is_empty() || self.servers.iter().any(|name| name == server)
+    }
+
+    fn program(&self) -> Result<PathBuf> {
+        self.plainftpd.clone().map_or_else(|| Ok(places::target()?.join("release/plainftpd")), Ok)
+    }
+}
+
+/// Builds and fetches all that is measured, and starts anew in a network of its own.
+fn prepare(arguments: &Arguments, sheet: &mut Sheet) -> Result<()> {
+    if arguments.isolated {
+        return network::set_up();
+    }
+    if arguments.plainftpd.is_none() {
+        build()?;
+    }
     if arguments.peers {
-        let user = SystemUser::create().context("--peers needs root and Debian")?;
-        for (name, fetched) in servers::peers(&places, &user, &wanted) {
+        // What fails here fails again, and is told then.
+        drop(servers::peers((0, 0), &|name| arguments.wants(name)));
+    }
+    if !arguments.quick {
+        let Err(error) = network::isolate("--isolated");
+        fail(sheet, format!("no network namespace, so ports in TIME-WAIT slow later rows: {error:#}"));
+    }
+    Ok(())
+}
+
+/// Starts the servers and takes all rounds.
+fn measure(arguments: &Arguments, mut sheet: Sheet) -> Result<Sheet> {
+    let scale = if arguments.quick { Scale::quick() } else { Scale::full() };
+    let places = Places::new(&scale)?;
+    let mut programs = servers::own(&places, arguments.program()?)?;
+    programs.retain(|program| arguments.wants(program.name()));
+    let user = if arguments.peers {
+        Some(SystemUser::create().context("--peers needs root and Debian")?)
+    } else {
+        None
+    };
+    if let Some(user) = &user {
+        for (name, fetched) in servers::peers(user.owner, &|name| arguments.wants(name)) {
             match fetched {
                 Ok(program) => programs.push(program),
                 Err(error) => fail(&mut sheet, format!("{name}: {error:#}")),
             }
         }
-        _user = Some(user);
     }
     let running = start(&programs, &places, &mut sheet);
     let setting = Setting { places: &places, scale: &scale };
@@ -139,7 +173,9 @@ fn measure(arguments: &Arguments) -> Result<Sheet> {
     let rows: Vec<&Row> = rows.collect();
     for round in 0..arguments.rounds {
         for row in rows.iter().filter(|row| round < row.rounds) {
-            eprintln!("round {} of {}: {}", round + 1, arguments.rounds, row.name);
+            if !arguments.quick {
+                eprintln!("round {} of {}: {}", round + 1, arguments.rounds, row.name);
+            }
             rounds.row(row, &running);
         }
     }
@@ -147,18 +183,17 @@ fn measure(arguments: &Arguments) -> Result<Sheet> {
 }
 
 /// plainftpd as it is released.
-fn build() -> Result<PathBuf> {
+fn build() -> Result<()> {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     build.args(["build", "--release", "--package", "plainftpd"]).current_dir(places::repository());
     ensure!(build.status()?.success(), "plainftpd does not build");
-    Ok(places::target()?.join("release/plainftpd"))
+    Ok(())
 }
 
 /// Those that start, and transfer a file rightly.
 fn start<'a>(programs: &'a [Box<dyn Program>], places: &Places, sheet: &mut Sheet) -> Vec<Server<'a>> {
     let mut running = Vec::new();
     for program in programs {
-        eprintln!("starting {}", program.name());
         let started = Server::start(program.as_ref(), places).and_then(|server| {
             if !matches!(server.role(), Role::Limit(_)) {
                 server.verify()?;

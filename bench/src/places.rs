@@ -13,7 +13,6 @@ use crate::stub::SMALL;
 
 /// The folders of the benchmark.
 pub struct Places {
-    kept: PathBuf,
     run: TempDir,
     next: Cell<u32>,
 }
@@ -28,21 +27,16 @@ impl Places {
 
     /// Makes the run's folder and the files that are fetched.
     pub fn new(scale: &Scale) -> Result<Places> {
-        let kept = target()?.join("bench");
-        fs::create_dir_all(kept.join("run"))?;
-        let run = tempfile::Builder::new().permissions(open_to_all()).tempdir_in(kept.join("run"))?;
-        let places = Places { kept, run, next: Cell::new(0) };
+        let runs = kept()?.join("run");
+        fs::create_dir_all(&runs)?;
+        let run = tempfile::Builder::new().permissions(open_to_all()).tempdir_in(runs)?;
+        let places = Places { run, next: Cell::new(0) };
         for (name, length) in
             [(Places::BULK, scale.bulk), (Places::SHARED, scale.shared), (Places::SMALL, SMALL as u64)]
         {
             write_content(&places.content(name), length)?;
         }
         Ok(places)
-    }
-
-    /// What is fetched once.
-    pub fn kept(&self) -> &Path {
-        &self.kept
     }
 
     /// A file that every server has in its account's folder.
@@ -67,6 +61,11 @@ pub fn target() -> Result<PathBuf> {
         .and_then(Path::parent)
         .context("not started from Cargo's target folder")?
         .to_path_buf())
+}
+
+/// Where what is fetched stays.
+pub fn kept() -> Result<PathBuf> {
+    Ok(target()?.join("bench"))
 }
 
 /// The top of the repository.

@@ -62,7 +62,8 @@ fn spread(summary: &Summary) -> String {
 
 /// Three digits that matter, or all before the point.
 pub fn number(value: f64) -> String {
-    let digits = if value == 0.0 { 0 } else { 2 - value.abs().log10().floor() as i32 };
+    let whole = value.fract() == 0.0;
+    let digits = if whole { 0 } else { 2 - value.abs().log10().floor() as i32 };
     let decimals = usize::try_from(digits.clamp(0, 4)).unwrap_or(0);
     let text = format!("{value:.decimals$}");
     let (whole, fraction) =
@@ -128,6 +129,7 @@ mod tests {
     fn numbers_have_three_digits_that_matter() {
         for (value, text) in [
             (0.0, "0"),
+            (10.0, "10"),
             (0.1574, "0.157"),
             (0.0123, "0.0123"),
             (4.064, "4.06"),
@@ -154,6 +156,6 @@ mod tests {
         let mut sheet = Sheet::default();
         sheet.record("plainftpd", Role::Subject, Figure::higher("get", "files/s"), 7.0);
         let cells = comparison(&sheet).remove(0);
-        assert_eq!(cells, ["get", "files/s", "7.00 (7.00 … 7.00)", "–", "–", "–", "–"]);
+        assert_eq!(cells, ["get", "files/s", "7 (7 … 7)", "–", "–", "–", "–"]);
     }
 }

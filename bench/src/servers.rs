@@ -21,6 +21,7 @@ use crate::places::Places;
 use crate::process::Process;
 use crate::stub::Kind;
 
+pub use packages::run;
 pub use user::{SystemUser, remove as remove_user};
 
 /// How long a server may take to listen.
@@ -47,7 +48,7 @@ pub trait Program: Sync {
         dir.join("home")
     }
     /// Whose the account's files are, where that is not the benchmark's user.
-    fn owner(&self) -> Option<(u32, u32)> {
+    fn owner(&self) -> Option<Owner> {
         None
     }
     /// Writes configuration and accounts.
@@ -79,21 +80,24 @@ pub fn own(places: &Places, plainftpd: PathBuf) -> Result<Vec<Box<dyn Program>>>
     Ok(programs)
 }
 
-/// A peer, fetched where it is not there yet; or why it cannot be.
-type Fetched = (&'static str, Result<Box<dyn Program>>);
+/// The user and the group that files belong to.
+pub type Owner = (u32, u32);
 
-/// The peers; a name is asked for by `wanted`.
-pub fn peers(places: &Places, user: &SystemUser, wanted: &dyn Fn(&str) -> bool) -> Vec<Fetched> {
-    type Fetch = fn(&Places, &SystemUser) -> Result<Box<dyn Program>>;
+/// A peer, fetched where it is not there yet; or why it cannot be.
+pub type Fetched = (&'static str, Result<Box<dyn Program>>);
+
+/// The peers whose names are `wanted`.
+pub fn peers(owner: Owner, wanted: &dyn Fn(&str) -> bool) -> Vec<Fetched> {
+    type Fetch = fn(Owner) -> Result<Box<dyn Program>>;
     let all: [(&'static str, Fetch); 5] = [
         ("vsftpd", debian::vsftpd),
         ("Pure-FTPd", debian::pure_ftpd),
         ("ProFTPD", debian::proftpd),
-        ("pyftpdlib", |places, _| python::pyftpdlib(places)),
-        ("unftp", |places, _| unftp::unftp(places)),
+        ("pyftpdlib", |_| python::pyftpdlib()),
+        ("unftp", |_| unftp::unftp()),
     ];
     let wanted = all.into_iter().filter(|(name, _)| wanted(name));
-    wanted.map(|(name, fetch)| (name, fetch(places, user))).collect()
+    wanted.map(|(name, fetch)| (name, fetch(owner))).collect()
 }
 
 impl<'a> Server<'a> {

@@ -16,6 +16,8 @@ use clap::{Args, ValueEnum};
 const BUFFER: usize = 256 * 1024;
 /// As plainftpd's sessions have.
 const STACK: usize = 128 * 1024;
+/// So small that a session's share of the memory is its thread's.
+const LINES: usize = 512;
 /// How long the file is that the canned `RETR` sends.
 pub const SMALL: usize = 4096;
 
@@ -65,7 +67,7 @@ impl Stub {
             Kind::Sendfile => crate::client::send_file(stream, &File::open(&self.file)?, wanted(stream)?),
             Kind::Copy => copy(File::open(&self.file)?.take(wanted(stream)?), stream),
             Kind::Receive => receive(stream, &self.dir),
-            Kind::Ftp => Session { stream, small: [b'x'; SMALL] }.serve(),
+            Kind::Ftp => Session { stream }.serve(),
         }
     }
 }
@@ -96,17 +98,19 @@ fn receive(mut stream: &TcpStream, dir: &Path) -> Result<()> {
     Ok(std::fs::remove_file(path)?)
 }
 
+/// Not a session's own, which would show in its memory.
+static CONTENT: [u8; SMALL] = [b'x'; SMALL];
+
 /// A session of canned replies.
 struct Session<'a> {
     stream: &'a TcpStream,
-    small: [u8; SMALL],
 }
 
 impl Session<'_> {
     fn serve(&self) -> Result<()> {
         let mut stream = self.stream;
         stream.write_all(b"220 Ready.\r\n")?;
-        let mut reader = BufReader::with_capacity(8 * 1024, self.stream);
+        let mut reader = BufReader::with_capacity(LINES, self.stream);
         let (mut line, mut replies) = (Vec::new(), Vec::new());
         let mut passive = None;
         loop {
@@ -126,7 +130,7 @@ impl Session<'_> {
                     passive = Some(listener);
                 }
                 b"RETR" => {
-                    self.transfer(passive.take(), &mut replies, |mut data| data.write_all(&self.small))?
+                    self.transfer(passive.take(), &mut replies, |mut data| data.write_all(&CONTENT))?
                 }
                 b"STOR" => self.transfer(passive.take(), &mut replies, |mut data| {
                     io::copy(&mut data, &mut io::sink()).map(drop)

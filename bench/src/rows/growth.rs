@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::listing::{Listing, fill};
 use super::{Recorder, Setting};
 use crate::client::{Client, NAME};
+use crate::report::number;
 use crate::servers::{Program, Server, install};
 use crate::sheet::Figure;
 use crate::stats::median;
@@ -22,13 +23,14 @@ pub fn folder(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Re
         fill(server, *count)?;
         let listing = Listing::take(server, "LIST", *count)?;
         let each = listing.seconds * 1e6 / *count as f64;
-        recorder.record(Figure::lower(format!("LIST of {count} files, each"), "µs"), each);
+        recorder.record(Figure::lower(format!("LIST of {} files, each", number(*count as f64)), "µs"), each);
     }
     Ok(())
 }
 
 pub fn accounts(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -> Result<()> {
     for count in &setting.scale.accounts {
+        let shown = number(*count as f64);
         let dir = setting.places.new_folder(program.name())?;
         install(program, &dir, setting.places)?;
         let users = dir.join("users");
@@ -41,13 +43,13 @@ pub fn accounts(setting: &Setting, program: &dyn Program, recorder: &mut Recorde
         let written = Instant::now();
         let (server, _) = Server::spawn(program, &dir)?;
         let first = sign_in(&server)?;
-        recorder.record(Figure::lower(format!("first sign-in of {count} accounts"), "ms"), first * 1e3);
+        recorder.record(Figure::lower(format!("first sign-in, {shown} accounts"), "ms"), first * 1e3);
         while written.elapsed() < TRUSTED_AFTER {
             sign_in(&server)?;
         }
         let times = (0..SIGN_INS).map(|_| sign_in(&server)).collect::<Result<Vec<_>>>()?;
         let again = median(&times).context("measured nothing")?;
-        recorder.record(Figure::lower(format!("sign-in again of {count} accounts"), "ms"), again * 1e3);
+        recorder.record(Figure::lower(format!("sign-in again, {shown} accounts"), "ms"), again * 1e3);
     }
     Ok(())
 }

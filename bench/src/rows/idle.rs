@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{Recorder, Setting};
 use crate::client::{Client, NAME};
+use crate::report::number;
 use crate::servers::{Program, Server};
 use crate::sheet::Figure;
 use crate::stats::median;
@@ -31,18 +32,19 @@ pub fn idle(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -
             recorder.sheet.note(format!("idle clients, {}: {reason}", program.name()));
             break;
         }
+        let shown = number(*stage as f64);
         let held = clients.len();
         clients.extend(more(&server, stage - held).with_context(|| format!("after {held} idle clients"))?);
         let each = server.process.pss().saturating_sub(before) as f64 / 1024.0 / *stage as f64;
         if *stage >= ENOUGH_FOR_MEMORY {
-            recorder.record(Figure::lower(format!("memory each of {stage} idle clients"), "KiB"), each);
+            recorder.record(Figure::lower(format!("memory each of {shown} idle clients"), "KiB"), each);
         }
         let sign_in = time(SIGN_INS, || Client::greeted(server.address)?.sign_in(NAME))?;
-        recorder.record(Figure::lower(format!("one more sign-in beside {stage} idle"), "ms"), sign_in * 1e3);
+        recorder.record(Figure::lower(format!("one more sign-in beside {shown} idle"), "ms"), sign_in * 1e3);
         let mut client = Client::signed_in(server.address)?;
         let round_trip = time(ROUND_TRIPS, || client.ask("NOOP", 200))?;
         recorder
-            .record(Figure::lower(format!("NOOP round trip beside {stage} idle"), "µs"), round_trip * 1e6);
+            .record(Figure::lower(format!("NOOP round trip beside {shown} idle"), "µs"), round_trip * 1e6);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Recorder, Setting};
 use crate::client::Client;
+use crate::report::number;
 use crate::servers::Server;
 use crate::sheet::Figure;
 
@@ -18,7 +19,7 @@ pub fn many(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Resu
     fill(server, count)?;
     for word in ["LIST", "MLSD"] {
         let listing = Listing::take(server, word, count)?;
-        let title = format!("{word} of {count} files");
+        let title = format!("{word} of {} files", number(count as f64));
         recorder.record(Figure::lower(&title, "s"), listing.seconds);
         recorder.record(Figure::lower(format!("{title}: first byte"), "ms"), listing.first * 1e3);
         recorder.record(Figure::lower(format!("{title}: added memory"), "MiB"), listing.memory);

@@ -10,9 +10,8 @@ use anyhow::Result;
 
 use super::packages::{debian, run};
 use super::user::{SERVICE, SHA512CRYPT};
-use super::{Program, Role, SystemUser};
+use super::{Owner, Program, Role};
 use crate::client::NAME;
-use crate::places::Places;
 
 /// Signing in ten thousand clients would take minutes of hashing, and memory each is the same before.
 const SLOW_TO_SIGN_IN: (usize, &str) =
@@ -25,7 +24,7 @@ type Configure = Box<dyn Fn(&Path, &Path) -> Result<()> + Sync>;
 struct Daemon {
     name: &'static str,
     binary: PathBuf,
-    owner: (u32, u32),
+    owner: Owner,
     configure: Configure,
     command: fn(&Path, &Path, u16) -> Command,
 }
@@ -39,7 +38,7 @@ impl Program for Daemon {
         Role::Peer
     }
 
-    fn owner(&self) -> Option<(u32, u32)> {
+    fn owner(&self) -> Option<Owner> {
         Some(self.owner)
     }
 
@@ -61,11 +60,11 @@ impl Program for Daemon {
 }
 
 /// vsftpd, by PAM, as a process with and one without privileges for each client.
-pub fn vsftpd(places: &Places, user: &SystemUser) -> Result<Box<dyn Program>> {
+pub fn vsftpd(owner: Owner) -> Result<Box<dyn Program>> {
     Ok(Box::new(Daemon {
         name: "vsftpd",
-        binary: debian(places, "vsftpd", "usr/sbin/vsftpd")?.join("usr/sbin/vsftpd"),
-        owner: (user.user, user.group),
+        binary: debian("vsftpd", "usr/sbin/vsftpd")?.join("usr/sbin/vsftpd"),
+        owner,
         configure: Box::new(configure_vsftpd),
         command: |binary, dir, port| {
             let mut command = Command::new(binary);
@@ -89,13 +88,11 @@ fn configure_vsftpd(dir: &Path, home: &Path) -> Result<()> {
 }
 
 /// Pure-FTPd, by its own database of accounts.
-pub fn pure_ftpd(places: &Places, user: &SystemUser) -> Result<Box<dyn Program>> {
-    let tool = debian(places, "pure-ftpd-common", "usr/bin/pure-pw")
-        .or_else(|_| debian(places, "pure-ftpd", "usr/bin/pure-pw"))?;
-    let owner = (user.user, user.group);
+pub fn pure_ftpd(owner: Owner) -> Result<Box<dyn Program>> {
+    let tool = debian("pure-ftpd", "usr/bin/pure-pw")?;
     Ok(Box::new(Daemon {
         name: "Pure-FTPd",
-        binary: debian(places, "pure-ftpd", "usr/sbin/pure-ftpd")?.join("usr/sbin/pure-ftpd"),
+        binary: debian("pure-ftpd", "usr/sbin/pure-ftpd")?.join("usr/sbin/pure-ftpd"),
         owner,
         configure: Box::new(move |dir, home| {
             configure_pure_ftpd(&tool.join("usr/bin/pure-pw"), owner, dir, home)
@@ -112,7 +109,7 @@ pub fn pure_ftpd(places: &Places, user: &SystemUser) -> Result<Box<dyn Program>>
     }))
 }
 
-fn configure_pure_ftpd(tool: &Path, (user, group): (u32, u32), dir: &Path, home: &Path) -> Result<()> {
+fn configure_pure_ftpd(tool: &Path, (user, group): Owner, dir: &Path, home: &Path) -> Result<()> {
     let accounts = dir.join("accounts");
     // Twelve empty fields: no quotas, no limits, no ratios.
     fs::write(
@@ -124,11 +121,10 @@ fn configure_pure_ftpd(tool: &Path, (user, group): (u32, u32), dir: &Path, home:
 }
 
 /// ProFTPD, by a file of accounts.
-pub fn proftpd(places: &Places, user: &SystemUser) -> Result<Box<dyn Program>> {
-    let owner = (user.user, user.group);
+pub fn proftpd(owner: Owner) -> Result<Box<dyn Program>> {
     Ok(Box::new(Daemon {
         name: "ProFTPD",
-        binary: debian(places, "proftpd-core", "usr/sbin/proftpd")?.join("usr/sbin/proftpd"),
+        binary: debian("proftpd-core", "usr/sbin/proftpd")?.join("usr/sbin/proftpd"),
         owner,
         configure: Box::new(move |dir, home| configure_proftpd(owner, dir, home)),
         command: |binary, dir, port| {
@@ -139,7 +135,7 @@ pub fn proftpd(places: &Places, user: &SystemUser) -> Result<Box<dyn Program>> {
     }))
 }
 
-fn configure_proftpd((user, group): (u32, u32), dir: &Path, home: &Path) -> Result<()> {
+fn configure_proftpd((user, group): Owner, dir: &Path, home: &Path) -> Result<()> {
     for (file, text) in [
         ("accounts", format!("{NAME}:{SHA512CRYPT}:{user}:{group}::{}:/bin/sh\n", home.display())),
         ("groups", format!("{NAME}:x:{group}:{NAME}\n")),

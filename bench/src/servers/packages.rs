@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::places::Places;
+use crate::places::kept;
 
 /// Runs a program to its end and returns what it says; its errors are told where it fails.
 pub fn run(command: &mut Command) -> Result<String> {
@@ -19,8 +19,8 @@ pub fn run(command: &mut Command) -> Result<String> {
 }
 
 /// The folder of an unpacked Debian package, whose `program` can find its libraries.
-pub fn debian(places: &Places, package: &str, program: &str) -> Result<PathBuf> {
-    let unpacked = places.kept().join("debian").join(package);
+pub fn debian(package: &str, program: &str) -> Result<PathBuf> {
+    let unpacked = kept()?.join("debian").join(package);
     if !unpacked.exists() {
         unpack(package, &unpacked)?;
     }
@@ -61,8 +61,8 @@ fn libraries(depends: &str) -> Vec<&str> {
 }
 
 /// A Python that has a package.
-pub fn python(places: &Places, package: &str) -> Result<PathBuf> {
-    let environment = places.kept().join(package);
+pub fn python(package: &str) -> Result<PathBuf> {
+    let environment = kept()?.join(package);
     let python = environment.join("bin/python");
     if !environment.join("complete").exists() {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;

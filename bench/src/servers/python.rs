@@ -8,15 +8,15 @@ use anyhow::Result;
 use super::packages::python;
 use super::{Program, Role};
 use crate::client::{NAME, PASSWORD};
-use crate::places::{Places, repository};
+use crate::places::repository;
 
 struct Pyftpdlib {
     python: PathBuf,
 }
 
 /// Fetches it.
-pub fn pyftpdlib(places: &Places) -> Result<Box<dyn Program>> {
-    Ok(Box::new(Pyftpdlib { python: python(places, "pyftpdlib")? }))
+pub fn pyftpdlib() -> Result<Box<dyn Program>> {
+    Ok(Box::new(Pyftpdlib { python: python("pyftpdlib")? }))
 }
 
 impl Program for Pyftpdlib {

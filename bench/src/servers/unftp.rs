@@ -8,15 +8,15 @@ use anyhow::Result;
 use super::packages::run;
 use super::{Program, Role};
 use crate::client::{NAME, PASSWORD};
-use crate::places::{Places, repository};
+use crate::places::{kept, repository};
 
 struct Unftp {
     binary: PathBuf,
 }
 
 /// Builds it, with its own lock file.
-pub fn unftp(places: &Places) -> Result<Box<dyn Program>> {
-    let target = places.kept().join("unftp");
+pub fn unftp() -> Result<Box<dyn Program>> {
+    let target = kept()?.join("unftp");
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     build.args(["build", "--release", "--locked", "--manifest-path"]);
     run(build.arg(repository().join("bench/unftp/Cargo.toml")).arg("--target-dir").arg(&target))?;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::Owner;
 use super::packages::run;
 use crate::client::NAME;
 
@@ -18,8 +19,7 @@ const SERVICE_FILE: &str = "/etc/pam.d/plainftpd-bench";
 
 /// A system user without a shell and without a home, and its PAM service.
 pub struct SystemUser {
-    pub user: u32,
-    pub group: u32,
+    pub owner: Owner,
 }
 
 impl SystemUser {
@@ -30,7 +30,7 @@ impl SystemUser {
         let mut create = Command::new("useradd");
         create.args(["--system", "--user-group", "--no-create-home", "--home-dir", "/"]);
         run(create.args(["--shell", "/usr/sbin/nologin", "--password", SHA512CRYPT, NAME]))?;
-        let created = SystemUser { user: id("-u")?, group: id("-g")? };
+        let created = SystemUser { owner: (id("-u")?, id("-g")?) };
         let service =
             "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n";
         fs::write(SERVICE_FILE, service).with_context(|| format!("cannot write {SERVICE_FILE}"))?;
