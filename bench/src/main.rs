@@ -23,6 +23,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -85,9 +86,10 @@ fn main() -> Result<()> {
     machine::raise_open_files()?;
     // A signal runs no destructor, and nothing that was started may stay.
     ctrlc::set_handler(|| {
-        process::kill_all();
-        servers::remove_user();
-        std::process::exit(130);
+        process::end_all(|| {
+            servers::remove_user();
+            places::remove_run();
+        })
     })?;
     if arguments.quick {
         arguments.rounds = 1;
@@ -171,12 +173,14 @@ fn measure(arguments: &Arguments, mut sheet: Sheet) -> Result<Sheet> {
         .filter(|row| arguments.only.is_empty() || arguments.only.iter().any(|name| name == row.name));
     let mut rounds = Rounds { setting, sheet, failed: HashSet::new() };
     let rows: Vec<&Row> = rows.collect();
+    let began = Instant::now();
     for round in 0..arguments.rounds {
         for row in rows.iter().filter(|row| round < row.rounds) {
             if !arguments.quick {
-                eprintln!("round {} of {}: {}", round + 1, arguments.rounds, row.name);
+                let seconds = began.elapsed().as_secs();
+                eprintln!("{seconds} s: round {} of {}: {}", round + 1, arguments.rounds, row.name);
             }
-            rounds.row(row, &running);
+            rounds.row(row, round, &running);
         }
     }
     Ok(rounds.sheet)
@@ -222,8 +226,10 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    fn row(&mut self, row: &Row, running: &[Server]) {
-        for server in running.iter().filter(|server| (row.takes)(server.role())) {
+    /// Each round begins with another server, so that none always follows the same one.
+    fn row(&mut self, row: &Row, round: usize, running: &[Server]) {
+        let taking: Vec<&Server> = running.iter().filter(|server| (row.takes)(server.role())).collect();
+        for server in taking.iter().cycle().skip(round).take(taking.len()) {
             let key = (row.name, server.name());
             if self.failed.contains(&key) {
                 continue;

@@ -4,12 +4,23 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::scale::Scale;
 use crate::stub::SMALL;
+
+/// The folder of the run, for its end by a signal.
+static RUN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Removes what the run has written so far.
+pub fn remove_run() {
+    if let Some(run) = RUN.get() {
+        let _ = fs::remove_dir_all(run);
+    }
+}
 
 /// The folders of the benchmark.
 pub struct Places {
@@ -30,6 +41,7 @@ impl Places {
         let runs = kept()?.join("run");
         fs::create_dir_all(&runs)?;
         let run = tempfile::Builder::new().permissions(open_to_all()).tempdir_in(runs)?;
+        RUN.get_or_init(|| run.path().to_path_buf());
         let places = Places { run, next: Cell::new(0) };
         for (name, length) in
             [(Places::BULK, scale.bulk), (Places::SHARED, scale.shared), (Places::SMALL, SMALL as u64)]

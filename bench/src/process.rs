@@ -20,11 +20,19 @@ fn running() -> std::sync::MutexGuard<'static, Vec<u32>> {
     RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Ends all that was started.
-pub fn kill_all() {
-    for root in running().drain(..) {
-        kill_tree(root);
+/// Ends all that was started, cleans up, and ends this program. Nothing can be started meanwhile.
+pub fn end_all(clean_up: impl FnOnce()) -> ! {
+    let running = running();
+    for root in &*running {
+        let group = Group::of(*root);
+        if let Some(group) = &group {
+            group.kill();
+        }
+        kill_tree(*root);
     }
+    clean_up();
+    // As a shell tells of an end by SIGINT.
+    std::process::exit(130)
 }
 
 /// A started program, with all its children.
@@ -36,8 +44,9 @@ pub struct Process {
 impl Process {
     pub fn spawn(command: &mut Command) -> Result<Process> {
         let program = command.get_program().to_string_lossy().into_owned();
+        let mut running = running();
         let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        running().push(child.id());
+        running.push(child.id());
         Ok(Process { child, group: None })
     }
 
@@ -96,12 +105,13 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let root = self.child.id();
+        let mut running = running();
         if let Some(group) = &self.group {
             group.kill();
         }
         kill_tree(root);
         let _ = self.child.wait();
-        running().retain(|pid| *pid != root);
+        running.retain(|pid| *pid != root);
     }
 }
 
@@ -183,10 +193,14 @@ fn kibibytes(text: &str, field: &str) -> Option<u64> {
 struct Group(PathBuf);
 
 impl Group {
-    fn holding(pid: u32) -> Option<Group> {
+    /// The group of a process, which need not be there.
+    fn of(pid: u32) -> Option<Group> {
         let mounts = fs::read_to_string("/proc/mounts").ok()?;
-        let root = cgroup2(&mounts)?;
-        let group = Group(Path::new(root).join(format!("plainftpd-bench-{pid}")));
+        Some(Group(Path::new(cgroup2(&mounts)?).join(format!("plainftpd-bench-{pid}"))))
+    }
+
+    fn holding(pid: u32) -> Option<Group> {
+        let group = Group::of(pid)?;
         fs::create_dir(&group.0).ok()?;
         fs::write(group.0.join("cgroup.procs"), pid.to_string()).ok()?;
         group.cpu().ok()?;
