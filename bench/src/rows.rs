@@ -62,16 +62,16 @@ pub const ROWS: [Row; 16] = [
     row("upload-4", receives, Measure::Running(bulk::upload_by_four)),
     row("small-down", speaks_ftp, Measure::Running(small::down)),
     row("small-up", speaks_ftp, Measure::Running(small::up)),
-    row("inline-down", is_subject, Measure::Running(small::inline_down)),
-    row("inline-up", is_subject, Measure::Running(small::inline_up)),
+    row("inline-down", is_plainftpd, Measure::Running(small::inline_down)),
+    row("inline-up", is_plainftpd, Measure::Running(small::inline_up)),
     row("noop", speaks_ftp, Measure::Running(commands::noop)),
     row("greeting", speaks_ftp, Measure::Running(commands::greeting)),
     row("sign-in", speaks_ftp, Measure::Running(commands::sign_in)),
     row("listing", is_server, Measure::Running(listing::many)),
     row("start", speaks_ftp, Measure::Fresh(start::start)),
     few("idle", speaks_ftp, Measure::Fresh(idle::idle)),
-    few("folder-growth", is_subject, Measure::Running(growth::folder)),
-    few("accounts-growth", is_subject, Measure::Fresh(growth::accounts)),
+    few("folder-growth", is_plainftpd, Measure::Running(growth::folder)),
+    few("accounts-growth", is_plainftpd, Measure::Fresh(growth::accounts)),
 ];
 
 /// Rounds of the rows that take long.
@@ -85,8 +85,8 @@ const fn few(name: &'static str, takes: fn(Role) -> bool, measure: Measure) -> R
     Row { name, rounds: FEW, takes, measure }
 }
 
-fn is_subject(role: Role) -> bool {
-    role == Role::Subject
+fn is_plainftpd(role: Role) -> bool {
+    matches!(role, Role::Subject | Role::Baseline)
 }
 
 fn is_server(role: Role) -> bool {

@@ -17,6 +17,9 @@ pub struct Scale {
     pub files: Vec<usize>,
     /// Accounts in the users file, stage by stage.
     pub accounts: Vec<usize>,
+    /// How old a users file is when signing in again is measured: the server does not trust one to be unchanged
+    /// before it is three seconds old.
+    pub users_age: Duration,
     /// Starts a round.
     pub starts: usize,
 }
@@ -30,6 +33,7 @@ impl Scale {
             idle: vec![1, 200, 1_000, 5_000, 10_000],
             files: vec![10, 1_000, 100_000],
             accounts: vec![10, 1_000, 100_000],
+            users_age: Duration::from_millis(3_500),
             starts: 5,
         }
     }
@@ -42,6 +46,7 @@ impl Scale {
             idle: vec![1, 20, 50],
             files: vec![10, 300],
             accounts: vec![10, 100],
+            users_age: Duration::ZERO,
             starts: 1,
         }
     }

@@ -34,6 +34,8 @@ const LOOK_AGAIN: Duration = Duration::from_micros(50);
 pub enum Role {
     /// plainftpd.
     Subject,
+    /// Another build of it, measured beside it.
+    Baseline,
     Peer,
     /// A physical limit.
     Limit(Kind),
@@ -71,9 +73,13 @@ pub struct Server<'a> {
     pub home: PathBuf,
 }
 
-/// plainftpd and the limits.
-pub fn own(places: &Places, plainftpd: PathBuf) -> Result<Vec<Box<dyn Program>>> {
-    let mut programs: Vec<Box<dyn Program>> = vec![Box::new(plain::Plainftpd::new(plainftpd)?)];
+/// plainftpd, another build of it where there is one, and the limits.
+pub fn own(places: &Places, plainftpd: &Path, baseline: Option<&Path>) -> Result<Vec<Box<dyn Program>>> {
+    let mut programs: Vec<Box<dyn Program>> =
+        vec![Box::new(plain::Plainftpd::new(plainftpd, Role::Subject)?)];
+    if let Some(baseline) = baseline {
+        programs.push(Box::new(plain::Plainftpd::new(baseline, Role::Baseline)?));
+    }
     for kind in [Kind::Sendfile, Kind::Copy, Kind::Receive, Kind::Ftp] {
         programs.push(Box::new(plain::Limit::new(kind, places)?));
     }

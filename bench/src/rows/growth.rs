@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::listing::{Listing, fill};
+use super::listing::Listing;
 use super::{Recorder, Setting};
 use crate::client::{Client, NAME};
 use crate::report::number;
@@ -15,13 +15,10 @@ use crate::sheet::Figure;
 use crate::stats::median;
 
 const SIGN_INS: usize = 200;
-/// The server does not trust a users file to be unchanged before it is three seconds old.
-const TRUSTED_AFTER: Duration = Duration::from_millis(3_500);
 
 pub fn folder(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
     for count in &setting.scale.files {
-        fill(server, *count)?;
-        let listing = Listing::take(server, "LIST", *count)?;
+        let listing = Listing::take(setting, server, "LIST", *count)?;
         let each = listing.seconds * 1e6 / *count as f64;
         recorder.record(Figure::lower(format!("LIST of {} files, each", number(*count as f64)), "µs"), each);
     }
@@ -44,7 +41,7 @@ pub fn accounts(setting: &Setting, program: &dyn Program, recorder: &mut Recorde
         let (server, _) = Server::spawn(program, &dir)?;
         let first = sign_in(&server)?;
         recorder.record(Figure::lower(format!("first sign-in, {shown} accounts"), "ms"), first * 1e3);
-        while written.elapsed() < TRUSTED_AFTER {
+        while written.elapsed() < setting.scale.users_age {
             sign_in(&server)?;
         }
         let times = (0..SIGN_INS).map(|_| sign_in(&server)).collect::<Result<Vec<_>>>()?;

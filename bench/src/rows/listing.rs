@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Recorder, Setting};
 use crate::client::Client;
+use crate::places::Places;
 use crate::report::number;
 use crate::servers::Server;
 use crate::sheet::Figure;
@@ -16,9 +18,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 pub fn many(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
     let count = *setting.scale.files.last().context("no folder to list")?;
-    fill(server, count)?;
     for word in ["LIST", "MLSD"] {
-        let listing = Listing::take(server, word, count)?;
+        let listing = Listing::take(setting, server, word, count)?;
         let title = format!("{word} of {} files", number(count as f64));
         recorder.record(Figure::lower(&title, "s"), listing.seconds);
         recorder.record(Figure::lower(format!("{title}: first byte"), "ms"), listing.first * 1e3);
@@ -35,8 +36,9 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Lists the folder that [`fill`] made.
-    pub fn take(server: &Server, word: &str, count: usize) -> Result<Listing> {
+    /// Lists a folder of so many files.
+    pub fn take(setting: &Setting, server: &Server, word: &str, count: usize) -> Result<Listing> {
+        let _lent = Lent::to(server, setting.places, count)?;
         let mut client = Client::signed_in(server.address)?;
         client.ask(&format!("CWD {}", folder(count)), 250)?;
         let mut data = client.passive()?;
@@ -62,17 +64,32 @@ impl Listing {
     }
 }
 
-/// Makes a folder of so many empty files, unless it is there.
-pub fn fill(server: &Server, count: usize) -> Result<()> {
-    let dir = server.home.join(folder(count));
-    if !dir.exists() {
-        fs::create_dir(&dir)?;
-        server.give(&dir)?;
-        for number in 0..count {
-            File::create(dir.join(format!("file-{number:06}.txt")))?;
+/// A folder of so many empty files, made once and moved to the server that is to list it.
+struct Lent {
+    ours: PathBuf,
+    theirs: PathBuf,
+}
+
+impl Lent {
+    fn to(server: &Server, places: &Places, count: usize) -> Result<Lent> {
+        let ours = places.content(&folder(count));
+        if !ours.exists() {
+            fs::create_dir(&ours)?;
+            for number in 0..count {
+                File::create(ours.join(format!("file-{number:06}.txt")))?;
+            }
         }
+        let theirs = server.home.join(folder(count));
+        fs::rename(&ours, &theirs)?;
+        Ok(Lent { ours, theirs })
     }
-    Ok(())
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // Where it cannot come back, the next one is made anew.
+        let _ = fs::rename(&self.theirs, &self.ours);
+    }
 }
 
 fn folder(count: usize) -> String {

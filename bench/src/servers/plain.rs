@@ -15,12 +15,13 @@ use crate::stub::Kind;
 /// plainftpd with one account, hashed as by default.
 pub struct Plainftpd {
     binary: PathBuf,
+    role: Role,
     hash: String,
 }
 
 impl Plainftpd {
-    pub fn new(binary: PathBuf) -> Result<Plainftpd> {
-        let mut child = Command::new(&binary)
+    pub fn new(binary: &Path, role: Role) -> Result<Plainftpd> {
+        let mut child = Command::new(binary)
             .arg("--hash-password")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -29,17 +30,18 @@ impl Plainftpd {
         child.stdin.take().context("no standard input")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
         let output = child.wait_with_output()?;
         ensure!(output.status.success(), "--hash-password failed");
-        Ok(Plainftpd { binary, hash: String::from_utf8(output.stdout)?.trim().to_string() })
+        let hash = String::from_utf8(output.stdout)?.trim().to_string();
+        Ok(Plainftpd { binary: binary.to_path_buf(), role, hash })
     }
 }
 
 impl Program for Plainftpd {
     fn name(&self) -> &'static str {
-        "plainftpd"
+        if self.role == Role::Subject { "plainftpd" } else { "baseline" }
     }
 
     fn role(&self) -> Role {
-        Role::Subject
+        self.role
     }
 
     fn home(&self, dir: &Path) -> PathBuf {
