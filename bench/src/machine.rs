@@ -6,12 +6,15 @@ use std::fs;
 use anyhow::Result;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::report::number;
+
 /// What a reader of the table must know of the machine.
 pub struct Machine {
     processors: usize,
     model: String,
     memory_gib: f64,
     kernel: String,
+    open_files: Option<u64>,
 }
 
 impl Machine {
@@ -29,6 +32,7 @@ impl Machine {
             model: field("/proc/cpuinfo", "model name"),
             memory_gib: kibibytes / 1024.0 / 1024.0,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            open_files: getrlimit(Resource::Nofile).current,
         })
     }
 }
@@ -38,7 +42,11 @@ impl fmt::Display for Machine {
         // What follows the version proper is the name of a build.
         let kernel = self.kernel.split('-').next().unwrap_or_default();
         let Machine { processors, model, memory_gib, .. } = self;
-        write!(f, "{processors} processors ({model}), {memory_gib:.0} GiB, Linux {kernel}")
+        write!(f, "{processors} processors ({model}), {memory_gib:.0} GiB, Linux {kernel}")?;
+        match self.open_files {
+            Some(limit) => write!(f, ", at most {} open files a process", number(limit as f64)),
+            None => Ok(()),
+        }
     }
 }
 

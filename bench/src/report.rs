@@ -10,7 +10,7 @@ use crate::stats::Summary;
 
 /// Both tables and the notes.
 pub fn markdown(sheet: &Sheet, machine: &Machine, rounds: usize) -> String {
-    let mut text = format!("{machine}; {rounds} rounds, interleaved.\n\n");
+    let mut text = format!("{machine}. Rounds, interleaved: {rounds}.\n\n");
     text += "Median (minimum … maximum). A ratio above 1 is better for plainftpd, whichever way the figure is better.\n\n";
     text += &table(&["work", "unit", "plainftpd", "best peer", "ratio", "limit", "ratio"], comparison(sheet));
     text += "\nAll servers:\n\n";
