@@ -55,7 +55,7 @@ pub struct Row {
 }
 
 /// All rows, in the order of the table.
-pub const ROWS: [Row; 16] = [
+pub const ROWS: [Row; 17] = [
     row("download", sends, Measure::Running(bulk::download)),
     row("download-4", sends, Measure::Running(bulk::download_by_four)),
     row("upload", receives, Measure::Running(bulk::upload)),
@@ -67,7 +67,8 @@ pub const ROWS: [Row; 16] = [
     row("noop", speaks_ftp, Measure::Running(commands::noop)),
     row("greeting", speaks_ftp, Measure::Running(commands::greeting)),
     row("sign-in", speaks_ftp, Measure::Running(commands::sign_in)),
-    row("listing", is_server, Measure::Running(listing::many)),
+    row("list", is_server, Measure::Running(listing::list)),
+    row("mlsd", is_server, Measure::Running(listing::mlsd)),
     row("start", speaks_ftp, Measure::Fresh(start::start)),
     few("idle", speaks_ftp, Measure::Fresh(idle::idle)),
     few("folder-growth", is_plainftpd, Measure::Running(growth::folder)),

@@ -34,7 +34,13 @@ pub fn idle(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -
         }
         let shown = number(*stage as f64);
         let held = clients.len();
-        clients.extend(more(&server, stage - held).with_context(|| format!("after {held} idle clients"))?);
+        match more(&server, stage - held) {
+            Ok(more) => clients.extend(more),
+            Err(error) => {
+                recorder.sheet.note(format!("idle clients, {}: at most {held}: {error:#}", program.name()));
+                break;
+            }
+        }
         let each = server.process.pss().saturating_sub(before) as f64 / 1024.0 / *stage as f64;
         if *stage >= ENOUGH_FOR_MEMORY {
             recorder.record(Figure::lower(format!("memory each of {shown} idle clients"), "KiB"), each);

@@ -16,15 +16,21 @@ use crate::sheet::Figure;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-pub fn many(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
+pub fn list(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
+    many(setting, server, recorder, "LIST")
+}
+
+pub fn mlsd(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
+    many(setting, server, recorder, "MLSD")
+}
+
+fn many(setting: &Setting, server: &Server, recorder: &mut Recorder, word: &str) -> Result<()> {
     let count = *setting.scale.files.last().context("no folder to list")?;
-    for word in ["LIST", "MLSD"] {
-        let listing = Listing::take(setting, server, word, count)?;
-        let title = format!("{word} of {} files", number(count as f64));
-        recorder.record(Figure::lower(&title, "s"), listing.seconds);
-        recorder.record(Figure::lower(format!("{title}: first byte"), "ms"), listing.first * 1e3);
-        recorder.record(Figure::lower(format!("{title}: added memory"), "MiB"), listing.memory);
-    }
+    let listing = Listing::take(setting, server, word, count)?;
+    let title = format!("{word} of {} files", number(count as f64));
+    recorder.record(Figure::lower(&title, "s"), listing.seconds);
+    recorder.record(Figure::lower(format!("{title}: first byte"), "ms"), listing.first * 1e3);
+    recorder.record(Figure::lower(format!("{title}: added memory"), "MiB"), listing.memory);
     Ok(())
 }
 
