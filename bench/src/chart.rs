@@ -90,9 +90,9 @@ fn draw_bar(area: &Area, bar: &Bar, top: i32) -> Drawn {
         area.draw(&Rectangle::new([(one.min(end), upper), (one.max(end), lower)], color.filled()))?;
     }
     if let Some((name, ratio)) = bar.peer {
-        let (at, side) =
-            if ratio < 1.0 { (place(ratio) - 5, HPos::Right) } else { (place(ratio) + 5, HPos::Left) };
-        write(area, &format!("{} {name}", number(ratio)), (at, top + 9), side, 11)?;
+        // Right of both ends, where no title is.
+        let at = (one.max(place(ratio)) + 5, top + 9);
+        write(area, &format!("{} {name}", number(ratio)), at, HPos::Left, 11)?;
     }
     Ok(())
 }
