@@ -27,9 +27,11 @@ pub fn noop(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Resu
         }
     }
     let lines = b"NOOP\r\n".repeat(PIPELINED);
-    let work = work(server, vec![Client::signed_in(server.address)?], span, |client| {
+    let mut client = Client::signed_in(server.address)?;
+    client.ask("NOOP", 200)?;
+    let work = work(server, vec![(client, Vec::new())], span, |(client, buffer)| {
         client.send(&lines)?;
-        client.skip_lines(PIPELINED)?;
+        client.skip_replies(PIPELINED, buffer)?;
         Ok(PIPELINED as u64)
     })?;
     recorder.record(Figure::higher("NOOP, 1,000 pipelined", "/s"), work.rate());
