@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use crate::config::LINE_LIMIT;
 
-/// Takes a line and small content in one read. Of an idle session only the first page is in use.
-const INBOX: usize = 16 * 1024;
+/// Room for what most clients send at once. An idle session holds no more.
+const INBOX: usize = 512;
+/// Room for what a client sends that fills it: pipelined lines, or lines and content.
+const LARGE_INBOX: usize = 16 * 1024;
 const OUTBOX: usize = 16 * 1024;
 /// So many lines may wait for a transfer to end; further ones are left unread.
 const HELD: usize = 64;
@@ -71,9 +73,11 @@ pub struct Control {
     stall: Duration,
     /// The time-outs that the socket has, for reading and for writing.
     timeouts: [Option<Duration>; 2],
-    inbox: Box<[u8]>,
+    inbox: Vec<u8>,
     /// What of the inbox is not used yet.
     unused: std::ops::Range<usize>,
+    /// The last read filled the inbox, and it could be larger.
+    was_full: bool,
     line: Vec<u8>,
     too_long: bool,
     telnet: Telnet,
@@ -111,8 +115,9 @@ impl Control {
             deadline: None,
             stall,
             timeouts: [None; 2],
-            inbox: vec![0; INBOX].into_boxed_slice(),
+            inbox: vec![0; INBOX],
             unused: 0..0,
+            was_full: false,
             line: Vec::new(),
             too_long: false,
             telnet: Telnet::Data,
@@ -262,7 +267,11 @@ impl Control {
     fn fill(&mut self) -> io::Result<bool> {
         self.flush()?;
         self.arm_reading()?;
+        if self.was_full {
+            self.inbox = vec![0; LARGE_INBOX];
+        }
         let read = read_patiently(&self.stream, &mut self.inbox)?;
+        self.was_full = read == self.inbox.len() && read < LARGE_INBOX;
         self.unused = 0..read;
         Ok(read > 0)
     }

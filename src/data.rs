@@ -49,13 +49,20 @@ pub enum Flow {
     In,
 }
 
+/// Ports for whoever needs one for a while (RFC 6335 §6).
+const DYNAMIC_PORTS: RangeInclusive<u16> = 49_152..=65_535;
+
 impl DataSetup {
     /// Listens for the client at the address it reached us by, on a random port.
     pub fn listen(local: IpAddr, ports: Option<&RangeInclusive<u16>>) -> io::Result<(DataSetup, u16)> {
         let listener = match ports {
-            // The system chooses a random free one.
-            None => TcpListener::bind((local, 0))?,
             Some(ports) => listen_in(local, ports)?,
+            // A free one of the system's choice would do, but from those it leaves out all that a former
+            // connection keeps in TIME_WAIT: some thousands of small files, and it searches for long.
+            None => match listen_in(local, &DYNAMIC_PORTS) {
+                Err(_) => TcpListener::bind((local, 0))?,
+                listener => listener?,
+            },
         };
         let port = listener.local_addr()?.port();
         Ok((DataSetup::Passive(listener), port))

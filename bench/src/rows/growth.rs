@@ -1,0 +1,61 @@
+//! How plainftpd fares when there is more of everything. More idle clients are in the rows of idle clients.
+
+use std::fmt::Write;
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::listing::Listing;
+use super::{Recorder, Setting};
+use crate::client::{Client, NAME};
+use crate::report::number;
+use crate::servers::{Program, Server, install};
+use crate::sheet::Figure;
+use crate::stats::median;
+
+const SIGN_INS: usize = 200;
+
+pub fn folder(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
+    for count in &setting.scale.files {
+        let listing = Listing::take(setting, server, "LIST", *count)?;
+        let each = listing.seconds * 1e6 / *count as f64;
+        recorder.record(Figure::lower(format!("LIST of {} files, each", number(*count as f64)), "µs"), each);
+    }
+    Ok(())
+}
+
+pub fn accounts(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -> Result<()> {
+    for count in &setting.scale.accounts {
+        let shown = number(*count as f64);
+        let dir = setting.places.new_folder(program.name())?;
+        install(program, &dir, setting.places)?;
+        let users = dir.join("users");
+        let account = fs::read_to_string(&users)?;
+        let mut text = account.clone();
+        for number in 1..*count {
+            write!(text, "{}", account.replacen(NAME, &format!("user-{number}"), 1))?;
+        }
+        fs::write(&users, text)?;
+        let written = Instant::now();
+        let (server, _) = Server::spawn(program, &dir)?;
+        let first = sign_in(&server)?;
+        recorder.record(Figure::lower(format!("first sign-in, {shown} accounts"), "ms"), first * 1e3);
+        while written.elapsed() < setting.scale.users_age {
+            sign_in(&server)?;
+        }
+        let times = (0..SIGN_INS).map(|_| sign_in(&server)).collect::<Result<Vec<_>>>()?;
+        let again = median(&times).context("measured nothing")?;
+        recorder.record(Figure::lower(format!("sign-in again, {shown} accounts"), "ms"), again * 1e3);
+    }
+    Ok(())
+}
+
+fn sign_in(server: &Server) -> Result<f64> {
+    let began = Instant::now();
+    let mut client = Client::greeted(server.address)?;
+    client.sign_in(NAME)?;
+    let seconds = began.elapsed().as_secs_f64();
+    client.quit()?;
+    Ok(seconds)
+}

@@ -1,0 +1,88 @@
+//! Signed-in clients that say nothing: what each of them takes, and how the others fare beside them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use super::{Recorder, Setting};
+use crate::client::{Client, NAME};
+use crate::report::number;
+use crate::servers::{Program, Server};
+use crate::sheet::Figure;
+use crate::stats::median;
+
+/// Clients that sign in at the same time.
+const DOORS: usize = 4;
+/// For one stage; a server that needs longer stops there.
+const STAGE_LIMIT: Duration = Duration::from_secs(60);
+const SIGN_INS: usize = 5;
+const ROUND_TRIPS: usize = 200;
+/// Below it, noise is more than what the clients take.
+const ENOUGH_FOR_MEMORY: usize = 20;
+
+pub fn idle(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -> Result<()> {
+    let server = Server::start(program, setting.places)?;
+    // The first sign-in may be another matter than the next.
+    Client::signed_in(server.address)?.quit()?;
+    let before = server.process.pss();
+    let mut clients = Vec::new();
+    for stage in &setting.scale.idle {
+        if let Some((_, reason)) = program.idle_limit().filter(|(limit, _)| stage > limit) {
+            recorder.sheet.note(format!("idle clients, {}: {reason}", program.name()));
+            break;
+        }
+        let shown = number(*stage as f64);
+        let held = clients.len();
+        match more(&server, stage - held) {
+            Ok(more) => clients.extend(more),
+            Err(error) => {
+                recorder.sheet.note(format!("idle clients, {}: at most {held}: {error:#}", program.name()));
+                break;
+            }
+        }
+        let each = server.process.pss().saturating_sub(before) as f64 / 1024.0 / *stage as f64;
+        if *stage >= ENOUGH_FOR_MEMORY {
+            recorder.record(Figure::lower(format!("memory each of {shown} idle clients"), "KiB"), each);
+        }
+        let sign_in = time(SIGN_INS, || Client::greeted(server.address)?.sign_in(NAME))?;
+        recorder.record(Figure::lower(format!("one more sign-in beside {shown} idle"), "ms"), sign_in * 1e3);
+        let mut client = Client::signed_in(server.address)?;
+        let round_trip = time(ROUND_TRIPS, || client.ask("NOOP", 200))?;
+        recorder
+            .record(Figure::lower(format!("NOOP round trip beside {shown} idle"), "µs"), round_trip * 1e6);
+    }
+    Ok(())
+}
+
+/// The median seconds that something takes.
+fn time(times: usize, mut what: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut seconds = Vec::new();
+    for _ in 0..times {
+        let began = Instant::now();
+        what()?;
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    median(&seconds).context("measured nothing")
+}
+
+fn more(server: &Server, count: usize) -> Result<Vec<Client>> {
+    let deadline = Instant::now() + STAGE_LIMIT;
+    let some = |count| {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            ensure!(Instant::now() < deadline, "{} takes too long to sign in", server.name());
+            clients.push(Client::signed_in(server.address)?);
+        }
+        Ok(clients)
+    };
+    thread::scope(|scope| {
+        let share = |door| count / DOORS + usize::from(door < count % DOORS);
+        let doors: Vec<_> = (0..DOORS).map(|door| scope.spawn(move || some(share(door)))).collect();
+        let mut clients = Vec::new();
+        for door in doors {
+            clients.extend(door.join().map_err(|_| anyhow!("a client panicked"))??);
+        }
+        Ok(clients)
+    })
+}
