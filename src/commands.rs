@@ -127,6 +127,7 @@ fn verb_and_rest(line: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Reads a line. Pure: a wrong shape is 500 or 501 before anything runs.
+#[inline(never)] // or its frame would be part of every handler's stack
 fn parse(line: &[u8]) -> Result<Command, Reply> {
     use Command::*;
     let (verb, rest) = verb_and_rest(line);
@@ -379,7 +380,7 @@ impl Command {
 }
 
 /// Serves one client: read, parse, run, reply, until QUIT or the end.
-pub fn serve(mut session: Session) -> io::Result<()> {
+pub fn serve(mut session: Box<Session>) -> io::Result<()> {
     session.log(session.line("connect"));
     let why = match converse(&mut session) {
         Ok(why) => why.to_string(),

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use crate::config::LINE_LIMIT;
 
 /// Room for what most clients send at once. An idle session holds no more.
-const INBOX: usize = 512;
-/// Room for what a client sends that fills it: pipelined lines, or lines and content.
+const INBOX: usize = 256;
+/// Room, in the end, for what fills it again and again: pipelined lines, or lines and content.
 const LARGE_INBOX: usize = 16 * 1024;
 const OUTBOX: usize = 16 * 1024;
 /// So many lines may wait for a transfer to end; further ones are left unread.
@@ -268,7 +268,7 @@ impl Control {
         self.flush()?;
         self.arm_reading()?;
         if self.was_full {
-            self.inbox = vec![0; LARGE_INBOX];
+            self.inbox = vec![0; (4 * self.inbox.len()).min(LARGE_INBOX)];
         }
         let read = read_patiently(&self.stream, &mut self.inbox)?;
         self.was_full = read == self.inbox.len() && read < LARGE_INBOX;
@@ -373,6 +373,14 @@ impl Control {
     }
 }
 
+/// Reads up to the end. `io::copy` would do, but its 8 KiB of stack, where every session passes by,
+/// would be most of what an idle one holds.
+fn exhaust(source: &mut dyn Read) -> io::Result<()> {
+    let mut scrap = vec![0; 4096];
+    while source.read(&mut scrap)? > 0 {}
+    Ok(())
+}
+
 /// Whether a time-out must be set anew: to the second it need not be right.
 fn differs(set: Option<Duration>, wanted: Duration) -> bool {
     set.is_none_or(|set| set < wanted || set > wanted + Duration::from_secs(1))
@@ -451,7 +459,7 @@ impl Content<'_> {
 
     /// Reads the rest and forgets it.
     pub fn discard(&mut self) -> io::Result<()> {
-        io::copy(self, &mut io::sink()).map(drop)
+        exhaust(self)
     }
 }
 
@@ -501,10 +509,10 @@ impl Text<'_> {
     /// Reads up to the end of the text and forgets it.
     pub fn discard(&mut self) -> io::Result<()> {
         loop {
-            match io::copy(self, &mut io::sink()) {
+            match exhaust(self) {
                 Err(error) if error.kind() == ErrorKind::InvalidData => {}
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-                copied => return copied.map(drop),
+                ended => return ended,
             }
         }
     }

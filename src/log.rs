@@ -79,7 +79,7 @@ impl Line {
     /// Begins a line: the time and the kind of thing that happened.
     pub fn new(event: &str) -> Line {
         // Room for most lines, so that they need not grow.
-        let mut line = Vec::with_capacity(256);
+        let mut line = Vec::with_capacity(192);
         line.extend_from_slice(&time::log_stamp(SystemTime::now()));
         Line(line).with("event", event)
     }

@@ -11,7 +11,14 @@ pub struct Reply {
     /// The three digits.
     pub code: u16,
     text: Vec<u8>,
-    /// Where not empty: the lines between the first and the last of a multi-line reply.
+    /// Of a reply of several lines, what follows the first. Boxed, for nearly every function returns
+    /// a reply, and few have more than one line.
+    more: Option<Box<More>>,
+}
+
+/// The lines after the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct More {
     lines: Vec<Vec<u8>>,
     closing: Vec<u8>,
 }
@@ -20,7 +27,7 @@ impl Reply {
     /// A reply of one line. Control characters in `text` become `?`: no name can end it early.
     pub fn new(code: u16, text: impl AsRef<[u8]>) -> Reply {
         let text = text::shown(text.as_ref()).into_owned();
-        Reply { code, text, lines: Vec::new(), closing: Vec::new() }
+        Reply { code, text, more: None }
     }
 
     /// A reply that speaks of a path: `before`, the path, `after`.
@@ -32,7 +39,8 @@ impl Reply {
     /// between begin with a space, so that none can be taken for the last).
     pub fn multi(code: u16, text: impl AsRef<[u8]>, lines: Vec<Vec<u8>>, closing: impl AsRef<[u8]>) -> Reply {
         let lines = lines.iter().map(|line| text::shown(line).into_owned()).collect();
-        Reply { lines, closing: closing.as_ref().to_vec(), ..Reply::new(code, text) }
+        let more = More { lines, closing: closing.as_ref().to_vec() };
+        Reply { more: Some(Box::new(more)), ..Reply::new(code, text) }
     }
 
     /// The reply with another code.
@@ -61,14 +69,14 @@ impl Reply {
     /// The bytes on the wire.
     pub fn encode(&self) -> Vec<u8> {
         let code = self.code.to_string().into_bytes();
-        if self.closing.is_empty() {
+        let Some(more) = &self.more else {
             return [&code, &b" "[..], &self.text, b"\r\n"].concat();
-        }
+        };
         let mut bytes = [&code, &b"-"[..], &self.text, b"\r\n"].concat();
-        for line in &self.lines {
+        for line in &more.lines {
             bytes.extend_from_slice(&[b" ", line.as_slice(), b"\r\n"].concat());
         }
-        bytes.extend_from_slice(&[&code, &b" "[..], &self.closing, b"\r\n"].concat());
+        bytes.extend_from_slice(&[&code, &b" "[..], &more.closing, b"\r\n"].concat());
         bytes
     }
 }

@@ -151,12 +151,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins the session of a client that was given a place.
-    pub fn new(stream: Arc<TcpStream>, peer: SocketAddr, place: Place) -> io::Result<Session> {
+    /// Begins the session of a client that was given a place. It lives on the heap, and is made in a
+    /// frame of its own: of its thread's stack whole pages stay in use.
+    #[inline(never)]
+    pub fn new(stream: Arc<TcpStream>, peer: SocketAddr, place: Place) -> io::Result<Box<Session>> {
         let config = &place.server.config;
         let mut control = Control::new(stream, config.idle_timeout, config.stall_timeout)?;
         control.set_deadline(Some(Instant::now() + config.login_timeout));
-        Ok(Session {
+        Ok(Box::new(Session {
             control,
             peer,
             place,
@@ -171,7 +173,7 @@ impl Session {
             notes: Notes::default(),
             received: 0,
             sent: 0,
-        })
+        }))
     }
 
     /// The other end of the control connection.

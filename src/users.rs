@@ -95,6 +95,8 @@ pub struct Users {
 #[derive(Debug, Default)]
 struct Cache {
     stamp: Option<Stamp>,
+    /// Of its text. To read it and to find it the same takes much less than to index it.
+    digest: Option<[u8; 32]>,
     index: Arc<Index>,
     warned: Vec<String>,
 }
@@ -332,19 +334,8 @@ impl Users {
     /// What the file says now.
     fn index(&self) -> io::Result<Arc<Index>> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = Stamp::of(&fs::metadata(&self.path)?);
-        if cache.stamp != Some(stamp) {
-            let mut text = Vec::new();
-            let mut file = File::open(&self.path)?;
-            // Before the content, so that a change during the reading is noticed next time.
-            let stamp = Stamp::of(&file.metadata()?);
-            file.read_to_end(&mut text)?;
-            let (index, warnings) = Index::parse(&text);
-            for warning in warnings.iter().filter(|warning| !cache.warned.contains(warning)) {
-                self.log.warn(warning);
-            }
-            let cached = stamp.is_settled().then_some(stamp);
-            *cache = Cache { stamp: cached, index: Arc::new(index), warned: warnings };
+        if cache.stamp != Some(Stamp::of(&fs::metadata(&self.path)?)) {
+            cache.renew(&self.path, &self.log)?;
         }
         Ok(Arc::clone(&cache.index))
     }
@@ -396,6 +387,28 @@ impl Users {
     fn temporary(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         self.path.with_file_name(format!(".{name}.plainftpd-new"))
+    }
+}
+
+impl Cache {
+    /// Reads the file, indexes it where its text is another, and tells of the warnings that are new.
+    #[inline(never)] // its frame is no part of every sign-in's
+    fn renew(&mut self, path: &Path, log: &Log) -> io::Result<()> {
+        let mut text = Vec::new();
+        let mut file = File::open(path)?;
+        // Before the content, so that a change during the reading is noticed next time.
+        let stamp = Stamp::of(&file.metadata()?);
+        file.read_to_end(&mut text)?;
+        let digest = Some(hash::digest(&text));
+        if self.digest != digest {
+            let (index, warnings) = Index::parse(&text);
+            for warning in warnings.iter().filter(|warning| !self.warned.contains(warning)) {
+                log.warn(warning);
+            }
+            (self.index, self.warned, self.digest) = (Arc::new(index), warnings, digest);
+        }
+        self.stamp = stamp.is_settled().then_some(stamp);
+        Ok(())
     }
 }
 

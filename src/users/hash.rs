@@ -96,6 +96,11 @@ impl fmt::Display for PasswordHash {
     }
 }
 
+/// SHA-256 of a text (FIPS 180-4).
+pub fn digest(text: &[u8]) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
 /// HMAC-SHA256 with its key already absorbed, so that a message costs two compressions.
 #[derive(Clone)]
 pub struct Hmac {
