@@ -73,10 +73,9 @@ pub fn pump(
 pub fn pump_all(
     source: &mut dyn Read,
     sink: &mut dyn Write,
-    chunk: usize,
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> io::Result<u64> {
-    match pump(source, sink, chunk, Duration::ZERO, stop) {
+    match pump(source, sink, 256 * 1024, Duration::ZERO, stop) {
         End::Complete(moved) => Ok(moved),
         End::SourceFailed(error) | End::SinkFailed(error) => Err(error),
         End::Aborted | End::TimedOut => Err(ErrorKind::Interrupted.into()),

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::config::CHUNK;
 use crate::control::Body;
 use crate::reply::Reply;
 use crate::session::{Failure, Pending, Session, Via};
@@ -96,7 +95,7 @@ pub fn retrieve(
                 let mut source = Ascii::new(file, LineEnds::ToNetwork);
                 let skipped = session.at_length(|_, stop| {
                     let mut before = source.by_ref().take(offset);
-                    transfer::pump_all(&mut before, &mut io::sink(), CHUNK, stop)
+                    transfer::pump_all(&mut before, &mut io::sink(), stop)
                 })?;
                 skipped.map_err(failure(&path))?;
                 session.send_data(&mut source, None, &path, "get")?

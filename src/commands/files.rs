@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256, Sha512};
 
-use crate::config::CHUNK;
 use crate::listing;
 use crate::reply::Reply;
 use crate::session::{Algorithm, Failure, Pending, Session};
@@ -306,7 +305,7 @@ fn hash_of(
     let hashed = session.at_length(|files, stop| {
         let (mut file, _) = files.open(&path)?;
         let mut hasher = Hasher::new(algorithm);
-        let length = transfer::pump_all(&mut file, &mut hasher, CHUNK, stop)?;
+        let length = transfer::pump_all(&mut file, &mut hasher, stop)?;
         Ok((length, hasher.finish()))
     })?;
     let (length, hash) = hashed.map_err(failure(&path))?;
