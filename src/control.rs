@@ -323,6 +323,14 @@ impl Control {
         false
     }
 
+    /// Takes the LF of a CRLF, whose CR has ended the last line, where it has come.
+    fn complete_line_end(&mut self) {
+        let next = self.inbox.get(self.unused.clone()).and_then(<[u8]>::first);
+        if std::mem::take(&mut self.after_cr) && next == Some(&b'\n') {
+            self.unused.start += 1;
+        }
+    }
+
     fn push(&mut self, byte: u8) {
         if self.line.len() < LINE_LIMIT {
             self.line.push(byte);
@@ -358,6 +366,7 @@ impl Control {
     /// Sends what is still to be sent, and ends the connection so that the client can read it.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;
+        self.complete_line_end();
         if self.unused.is_empty() && !self.fill_without_waiting()? {
             return Ok(()); // with nothing unread the closing resets nothing
         }
@@ -474,10 +483,7 @@ impl Read for Content<'_> {
             if control.unused.is_empty() && !control.fill()? {
                 return Ok(0);
             }
-            control.after_cr = false;
-            if control.inbox.get(control.unused.start) == Some(&b'\n') {
-                control.unused.start += 1;
-            }
+            control.complete_line_end();
         }
         let read = if control.unused.is_empty() {
             control.flush()?;

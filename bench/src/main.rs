@@ -59,6 +59,9 @@ struct Arguments {
     /// Measure this build of plainftpd beside it, as "baseline".
     #[arg(long, value_name = "PROGRAM")]
     baseline: Option<PathBuf>,
+    /// The folder to have all files of all servers in, as one in memory; without it they are below Cargo's target.
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
     /// Write the tables.
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
@@ -153,7 +156,7 @@ fn prepare(arguments: &Arguments, sheet: &mut Sheet) -> Result<()> {
 /// Starts the servers and takes all rounds.
 fn measure(arguments: &Arguments, mut sheet: Sheet) -> Result<Sheet> {
     let scale = if arguments.quick { Scale::quick() } else { Scale::full() };
-    let places = Places::new(&scale)?;
+    let places = Places::new(&scale, arguments.files.as_deref())?;
     let mut programs = servers::own(&places, &arguments.program()?, arguments.baseline.as_deref())?;
     programs.retain(|program| arguments.wants(program.name()));
     let user = if arguments.peers {

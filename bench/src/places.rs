@@ -36,9 +36,12 @@ impl Places {
     /// The small file.
     pub const SMALL: &'static str = "small";
 
-    /// Makes the run's folder and the files that are fetched.
-    pub fn new(scale: &Scale) -> Result<Places> {
-        let runs = kept()?.join("run");
+    /// Makes the run's folder, in `parent` or below Cargo's target, and the files that are fetched.
+    pub fn new(scale: &Scale, parent: Option<&Path>) -> Result<Places> {
+        let runs = match parent {
+            Some(parent) => parent.to_path_buf(),
+            None => kept()?.join("run"),
+        };
         fs::create_dir_all(&runs)?;
         let run = tempfile::Builder::new().permissions(open_to_all()).tempdir_in(runs)?;
         RUN.get_or_init(|| run.path().to_path_buf());

@@ -202,3 +202,16 @@ fn only_so_many_lines_wait_and_the_rest_stays_unread() {
     }
     assert_eq!(control.read_line().unwrap(), Input::End);
 }
+
+#[test]
+fn the_end_of_a_session_with_nothing_unread_waits_for_nobody() {
+    for line in [&b"QUIT\n"[..], b"QUIT\r\n", b"QUIT\r"] {
+        let (mut control, mut client) = pair();
+        client.write_all(line).unwrap();
+        assert_eq!(control.read_line().unwrap(), Input::Line(b"QUIT".to_vec()));
+        let before = control.stream.read_timeout().unwrap();
+        control.close().unwrap();
+        // To wait, it would have set LINGER.
+        assert_eq!(control.stream.read_timeout().unwrap(), before, "{line:?}");
+    }
+}
