@@ -91,6 +91,8 @@ fn hash_password(config: &Config) -> Result<String, String> {
 fn run(config: Config) -> Result<(), String> {
     let failed = |error: CannotStart| error.to_string();
     let server = Arc::new(Server::open(config).map_err(failed)?);
+    // No path of the owner's is relative from here on.
+    vfs::go_near_handles();
     let mut listeners = Vec::new();
     for address in &server.config.listen {
         let listener = TcpListener::bind(address)

@@ -20,6 +20,7 @@ mod store;
 mod tree;
 mod upload;
 
+pub use folder::go_near_handles;
 use folder::{Folder, check_regular};
 pub use path::VirtualPath;
 use space::{Gone, Space, blocks};
