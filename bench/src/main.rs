@@ -1,7 +1,7 @@
 //! Measures plainftpd beside other FTP servers, and beside bare senders and receivers, which are the physical limit.
 //!
 //! Every server runs on a loopback port of its own with its transfer log on; in every round every row is measured at
-//! every server in turn, so that whatever else the machine does concerns all alike. Absolute figures mean little on a
+//! every server in an order of chance, so that whatever else the machine does concerns all alike. Absolute figures mean little on a
 //! machine that others use; ratios within one run do, and so does the server's processor time for a unit of work.
 
 mod stats;
@@ -235,10 +235,11 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// Each round begins with another server, so that none always follows the same one.
+    /// In an order of chance: whoever follows a server that left the processors or the memory in disorder is slower for it.
     fn row(&mut self, row: &Row, round: usize, running: &[Server]) {
-        let taking: Vec<&Server> = running.iter().filter(|server| (row.takes)(server.role())).collect();
-        for server in taking.iter().cycle().skip(round).take(taking.len()) {
+        let mut taking: Vec<&Server> = running.iter().filter(|server| (row.takes)(server.role())).collect();
+        fastrand::shuffle(&mut taking);
+        for server in taking {
             let key = (row.name, server.name());
             if self.done.contains(&key) {
                 continue;
