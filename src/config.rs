@@ -27,12 +27,9 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// Stack of a client's thread in bytes. Buffers live on the heap and all walks are iterative; 128
 /// KiB is ample, and a thread costs only the pages that it touches.
 pub const STACK_SIZE: usize = 128 * 1024;
-/// Largest buffer of a download in bytes: the fewer calls, the better, and a fifth less processor time
-/// than with half of it. A small file has one of its own size.
-pub const SEND_CHUNK: usize = 1024 * 1024;
-/// Largest buffer of an upload in bytes. With more, several uploads at once push each other's content
-/// out of the processor's cache before it is written (docs/benchmarks.md).
-pub const RECEIVE_CHUNK: usize = 512 * 1024;
+/// Largest buffer of a transfer in bytes, which a small file never gets: twice it gains
+/// little, and half of it costs a fifth more processor time (docs/benchmarks.md).
+pub const CHUNK: usize = 1024 * 1024;
 /// Longest virtual path in bytes: bounds a session's memory, and lets a tree be 5,000 folders deep.
 pub const PATH_LIMIT: usize = 64 * 1024;
 

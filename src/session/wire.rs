@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::config::{CONNECT_LIMIT, RECEIVE_CHUNK, SEND_CHUNK, TICK};
+use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
 use crate::control::{Body, Control, Verdict};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
@@ -154,13 +154,7 @@ impl Session {
         let stall = self.place.server.config.stall_timeout;
         let control = &mut self.control;
         let mut stop = |moved| watch.stops(control, moved);
-        let end = transfer::pump(
-            source,
-            &mut stream,
-            chunk_for(size.unwrap_or(u64::MAX), SEND_CHUNK),
-            stall,
-            &mut stop,
-        );
+        let end = transfer::pump(source, &mut stream, chunk_for(size.unwrap_or(u64::MAX)), stall, &mut stop);
         let sent = match end {
             End::Complete(sent) => sent,
             End::SourceFailed(error) => return Err(Reply::failure(&path.bytes(), &error).into()),
@@ -193,8 +187,7 @@ impl Session {
         let ascii = self.settings.ascii;
         let control = &mut self.control;
         let mut stop = |moved| watch.stops(control, moved);
-        let mut pump =
-            |source: &mut dyn Read| transfer::pump(source, &mut upload, RECEIVE_CHUNK, stall, &mut stop);
+        let mut pump = |source: &mut dyn Read| transfer::pump(source, &mut upload, CHUNK, stall, &mut stop);
         let end = match ascii {
             false => pump(&mut stream),
             true => pump(&mut Ascii::new(&mut stream, LineEnds::FromNetwork)),
@@ -235,7 +228,7 @@ impl Session {
         let end = transfer::pump(
             &mut source,
             &mut self.control,
-            chunk_for(size, SEND_CHUNK),
+            chunk_for(size),
             self.place.server.config.stall_timeout,
             &mut |_| false,
         );
@@ -343,7 +336,7 @@ impl Session {
             }
             Body::Counted(length) => {
                 let mut content = self.control.content(*length);
-                let end = pump(&mut content, chunk_for(*length, RECEIVE_CHUNK));
+                let end = pump(&mut content, chunk_for(*length));
                 (end, Body::Counted(content.left()))
             }
             Body::Lines | Body::Unknown => {
@@ -364,9 +357,9 @@ const GATHERED: u64 = 8 * 1024;
 /// Lines are handed on one by one.
 const CHUNK_OF_TEXT: usize = 16 * 1024;
 
-/// A buffer as large as the content, up to `most`.
-fn chunk_for(size: u64, most: usize) -> usize {
-    usize::try_from(size).unwrap_or(most).clamp(1, most)
+/// A buffer as large as the content, up to [`CHUNK`].
+fn chunk_for(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(CHUNK).clamp(1, CHUNK)
 }
 
 fn broken_off() -> Failure {
