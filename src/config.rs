@@ -28,7 +28,7 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// KiB is ample, and a thread costs only the pages that it touches.
 pub const STACK_SIZE: usize = 128 * 1024;
 /// Largest buffer of a transfer in bytes, which a small file never gets: twice it gains
-/// little, and half of it costs a fifth more processor time (docs/benchmarks.md).
+/// little, and half of it costs four downloads up to a fifth more processor time (docs/benchmarks.md).
 pub const CHUNK: usize = 1024 * 1024;
 /// Longest virtual path in bytes: bounds a session's memory, and lets a tree be 5,000 folders deep.
 pub const PATH_LIMIT: usize = 64 * 1024;
