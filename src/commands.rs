@@ -382,14 +382,22 @@ impl Command {
 /// Serves one client: read, parse, run, reply, until QUIT or the end.
 pub fn serve(mut session: Box<Session>) -> io::Result<()> {
     session.log(session.line("connect"));
-    let why = match converse(&mut session) {
-        Ok(why) => why.to_string(),
-        Err(error) => format!("lost: {}", error.kind()),
-    };
-    session.log_end(&why);
-    session.control().close()
+    let ended = converse(&mut session);
+    match &ended {
+        Ok(why) => session.log_end(why),
+        Err(error) => session.log_end(&format!("lost: {}", error.kind())),
+    }
+    match ended {
+        Ok(QUIT | END_OF_INPUT) | Err(_) => session.control().close(),
+        Ok(_) => session.control().close_patiently(),
+    }
 }
 
+// Why a session ends, where that is the client's wish.
+const QUIT: &str = "quit";
+const END_OF_INPUT: &str = "end of input";
+
+/// Returns why the session ends.
 fn converse(session: &mut Session) -> io::Result<&'static str> {
     session.say(&Reply::new(220, GREETING))?;
     let mut bad_lines = 0;
@@ -404,7 +412,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             }
             Ok(Input::Line(line)) => (parse(&line), line),
             Ok(Input::TooLong(start)) => (too_long(&start), start),
-            Ok(Input::End) => return Ok("end of input"),
+            Ok(Input::End) => return Ok(END_OF_INPUT),
             Err(error) if error.kind() == ErrorKind::TimedOut && session.is_overdue() => {
                 return overdue(session);
             }
@@ -426,7 +434,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
         session.say(&reply)?;
         if session.is_leaving() {
             return Ok(match reply.code {
-                221 => "quit",
+                221 => QUIT,
                 421 => "turned out",
                 _ => "refused content",
             });

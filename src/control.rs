@@ -363,13 +363,19 @@ impl Control {
         }
     }
 
-    /// Sends what is still to be sent, and ends the connection so that the client can read it.
+    /// Ends the connection of a client that will send no more, as QUIT and the end of input promise.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;
         self.complete_line_end();
         if self.unused.is_empty() && !self.fill_without_waiting()? {
-            return Ok(()); // with nothing unread the closing resets nothing
+            return Ok(());
         }
+        self.close_patiently()
+    }
+
+    /// Ends the connection of a client that may be sending still, so that it can read the last reply.
+    pub fn close_patiently(&mut self) -> io::Result<()> {
+        self.flush()?;
         self.stream.shutdown(Shutdown::Write)?;
         let since = Instant::now();
         while let Some(left) = LINGER.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {

@@ -745,9 +745,8 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
                 }
                 let line = if argument.is_empty() { verb.clone() } else { format!("{verb} {argument}") };
                 let shown = &line[..line.floor_char_boundary(40)];
-                client.send_line(&line);
-                // The dot ends what the words take that content follows.
-                client.send(".\r\nNOOP\r\n");
+                // The dot ends what the words take that content follows. In one go, for after QUIT it would be late.
+                client.send(format!("{line}\r\n.\r\nNOOP\r\n"));
                 client.half_close();
                 let mut codes = Vec::new();
                 let rest = client.rest();

@@ -125,6 +125,18 @@ fn a_text_line_over_the_limit_refuses_the_text_and_consumes_it() {
 }
 
 #[test]
+fn whoever_goes_on_sending_after_the_server_has_ended_the_session_is_not_reset() {
+    // A reset may overtake the reply that tells why.
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.send("put x 12y\n");
+    assert_eq!(client.rest(), "501 Usage: put FILE [SIZE] (Closing, for its content may follow.)\r\n");
+    client.send([b'x'; 100_000]);
+    client.half_close();
+    assert_eq!(client.rest(), "");
+}
+
+#[test]
 fn a_reader_sees_the_old_file_or_the_new_one() {
     let server = Server::start();
     let mut client = server.registered("alice");
