@@ -20,6 +20,8 @@ const LARGE_INBOX: usize = 16 * 1024;
 const OUTBOX: usize = 16 * 1024;
 /// So many lines may wait for a transfer to end; further ones are left unread.
 const HELD: usize = 64;
+/// So often a look at what comes during a transfer reads; who sends without an end must not hold it up.
+const FILLS_A_LOOK: usize = 64;
 /// How long a connection that we close may take to end, while its client still sends: closing a
 /// socket with unread input would reset it, and the last reply could be lost on the way.
 const LINGER: Duration = Duration::from_secs(2);
@@ -205,7 +207,8 @@ impl Control {
     /// Looks, without waiting, at the lines that have come since; `judge` says what becomes of
     /// each. For use during a transfer.
     pub fn look(&mut self, judge: &mut dyn FnMut(&[u8]) -> Verdict) -> io::Result<()> {
-        while !self.blocked {
+        let mut fills = 0;
+        while !self.blocked && fills <= FILLS_A_LOOK {
             match self.line_at_hand() {
                 Some(Input::Line(line)) => match judge(&line) {
                     Verdict::Taken => {}
@@ -220,7 +223,7 @@ impl Control {
                     self.blocked = true;
                 }
                 None if !self.fill_without_waiting()? => break,
-                None => {}
+                None => fills += 1,
             }
         }
         Ok(())
@@ -323,12 +326,16 @@ impl Control {
         false
     }
 
-    /// Takes the LF of a CRLF, whose CR has ended the last line, where it has come.
-    fn complete_line_end(&mut self) {
-        let next = self.inbox.get(self.unused.clone()).and_then(<[u8]>::first);
-        if std::mem::take(&mut self.after_cr) && next == Some(&b'\n') {
-            self.unused.start += 1;
+    /// Takes the LF of a CRLF, whose CR has ended the last line. False where it may be still to come.
+    fn complete_line_end(&mut self) -> bool {
+        if std::mem::take(&mut self.after_cr) {
+            match self.inbox.get(self.unused.clone()).and_then(<[u8]>::first) {
+                Some(b'\n') => self.unused.start += 1,
+                Some(_) => {}
+                None => return false,
+            }
         }
+        true
     }
 
     fn push(&mut self, byte: u8) {
@@ -366,8 +373,8 @@ impl Control {
     /// Ends the connection of a client that will send no more, as QUIT and the end of input promise.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;
-        self.complete_line_end();
-        if self.unused.is_empty() && !self.fill_without_waiting()? {
+        let awaits_lf = !self.complete_line_end();
+        if !awaits_lf && self.unused.is_empty() && !self.fill_without_waiting()? {
             return Ok(());
         }
         self.close_patiently()

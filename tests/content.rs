@@ -125,6 +125,16 @@ fn a_text_line_over_the_limit_refuses_the_text_and_consumes_it() {
 }
 
 #[test]
+fn a_client_that_falls_silent_within_refused_content_is_told_why_it_was_refused() {
+    let server = Server::with(&["--quota", "8K", "--idle-timeout", "1"]);
+    let mut client = server.registered("alice");
+    client.send(format!("write f\n{}", "a line\n".repeat(3000)));
+    assert_eq!(client.reply(), "150 Type the text; end it with a line that holds only \".\"");
+    let rest = client.rest();
+    assert!(rest.starts_with("552 ") && rest.lines().count() == 1, "{rest:?}");
+}
+
+#[test]
 fn whoever_goes_on_sending_after_the_server_has_ended_the_session_is_not_reset() {
     // A reset may overtake the reply that tells why.
     let server = Server::start();

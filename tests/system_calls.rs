@@ -47,7 +47,9 @@ fn calls(work: impl Fn(&mut Client), expected: &str) {
     client.expect("ALLO 1", 200);
     work(&mut client);
     client.expect("ALLO 2", 200);
-    assert_eq!(between(&traced.end(), "ALLO 1", "ALLO 2").join(" "), expected);
+    let calls = between(&traced.end(), "ALLO 1", "ALLO 2").join(" ");
+    // A passive port is one of chance; where it is taken, another is tried.
+    assert_eq!(calls.replace("socket setsockopt bind close ", ""), expected);
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn only_so_many_lines_wait_and_the_rest_stays_unread() {
 
 #[test]
 fn the_end_of_a_session_with_nothing_unread_waits_for_nobody() {
-    for line in [&b"QUIT\n"[..], b"QUIT\r\n", b"QUIT\r"] {
+    for line in [&b"QUIT\n"[..], b"QUIT\r\n"] {
         let (mut control, mut client) = pair();
         client.write_all(line).unwrap();
         assert_eq!(control.read_line().unwrap(), Input::Line(b"QUIT".to_vec()));
@@ -220,4 +220,29 @@ fn the_end_of_a_session_with_nothing_unread_waits_for_nobody() {
         // To wait, it would have set LINGER.
         assert_eq!(control.stream.read_timeout().unwrap(), before, "{line:?}");
     }
+}
+
+#[test]
+fn the_end_of_a_session_waits_for_the_lf_that_a_cr_may_have() {
+    let (mut control, mut client) = pair();
+    client.write_all(b"QUIT\r").unwrap();
+    assert_eq!(control.read_line().unwrap(), Input::Line(b"QUIT".to_vec()));
+    client.shutdown(Shutdown::Write).unwrap();
+    control.close().unwrap();
+    assert!(control.stream.read_timeout().unwrap().unwrap() <= LINGER);
+}
+
+#[test]
+fn a_look_ends_though_the_client_sends_without_an_end() {
+    let (mut control, mut client) = pair();
+    client.write_all(&b"STAT\r\n".repeat(10_000)).unwrap();
+    let mut seen = 0;
+    control
+        .look(&mut |_| {
+            seen += 1;
+            Verdict::Taken
+        })
+        .unwrap();
+    let most = (FILLS_A_LOOK + 1) * INBOX / b"STAT\r\n".len();
+    assert!(seen > 0 && seen <= most, "{seen}");
 }

@@ -309,6 +309,11 @@ impl Session {
         self.will_discard(left);
         match self.discard_unread() {
             Ok(()) => Failure::Refused(reply),
+            // The rest will not come; the client can be told nevertheless.
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                self.leave();
+                Failure::Refused(reply)
+            }
             Err(error) => Failure::Lost(error),
         }
     }

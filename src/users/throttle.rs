@@ -91,7 +91,6 @@ impl Throttle {
         let name = self.hasher.hash_one(name.to_ascii_lowercase());
         let address = Key::Address(network_of(from));
         let mut state = self.lock();
-        let mut has_waited = false;
         loop {
             let is_trusted = state.trusted.contains_key(&pair);
             let keys = if is_trusted { vec![Key::Pair(pair)] } else { vec![address, Key::Name(name)] };
@@ -101,16 +100,14 @@ impl Throttle {
                     keys.iter().for_each(|key| state.queue(*key, now).under_way += 1);
                     return Some(Try { throttle: self, keys, address, pair });
                 }
-                Some(_) if !has_waited && keys.iter().any(|key| state.is_full(key, self.free)) => {
-                    return None;
-                }
+                // Also of those who wait already: many may have come before the first one failed.
+                Some(_) if keys.iter().any(|key| state.is_full(key, self.free)) => return None,
                 Some(turn) => {
                     keys.iter().for_each(|key| state.queue(*key, now).waiting += 1);
                     let wait = if let Turn::In(wait) = turn { wait } else { FORGOTTEN_AFTER };
                     let woken = self.changed.wait_timeout(state, wait);
                     state = woken.unwrap_or_else(PoisonError::into_inner).0;
                     keys.iter().for_each(|key| state.update(key, |queue| queue.waiting -= 1));
-                    has_waited = true;
                 }
             }
         }
@@ -185,7 +182,7 @@ impl State {
         }
     }
 
-    /// Whether so many wait for failures to be waited out that nobody else may.
+    /// Whether so many others wait for failures to be waited out that nobody else may.
     fn is_full(&self, key: &Key, free: u32) -> bool {
         self.queues.get(key).is_some_and(|queue| queue.failures >= free && queue.waiting >= WAITING)
     }
@@ -352,6 +349,23 @@ mod tests {
         throttle.lock().queue(key, now).next = now + LONGEST_DELAY;
         assert!(throttle.begin(address("10.0.0.2"), b"alice").is_none());
         assert!(throttle.begin(address("10.0.0.2"), b"bob").is_some());
+    }
+
+    #[test]
+    fn of_many_that_came_at_once_few_wait_when_the_first_ones_have_failed() {
+        let throttle = Throttle::new(2);
+        let begin = || throttle.begin(address("10.0.0.1"), b"alice");
+        let under_way = [begin().unwrap(), begin().unwrap()];
+        std::thread::scope(|scope| {
+            let crowd: Vec<_> = (0..20).map(|_| scope.spawn(|| begin().is_some())).collect();
+            let key = Key::Name(throttle.hasher.hash_one(b"alice".to_vec()));
+            while throttle.lock().queues[&key].waiting < 20 {
+                std::thread::yield_now();
+            }
+            under_way.into_iter().for_each(Try::failed);
+            let made = crowd.into_iter().map(|one| u32::from(one.join().unwrap())).sum::<u32>();
+            assert_eq!(made, WAITING);
+        });
     }
 
     #[test]

@@ -162,6 +162,7 @@ impl State {
 
     /// Notes its end.
     pub fn settled(&mut self) {
+        self.changes += 1;
         self.unsettled = self.unsettled.saturating_sub(1);
     }
 
@@ -283,6 +284,19 @@ mod tests {
         space.lock().moved_away(4_000);
         space.lock().settled();
         assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (1_000, Some(10_000)));
+    }
+
+    #[test]
+    fn a_count_of_what_was_undone_meanwhile_is_not_taken() {
+        let space = space(10_000);
+        space.recount(|| Ok(5_000)).unwrap();
+        space.lock().write_in_place((1, 1), 5_000).unwrap();
+        let during = Arc::clone(&space);
+        let count = || {
+            during.lock().written((1, 1)); // and cut back to what it was
+            Ok(9_000)
+        };
+        assert_eq!(space.recount(count).unwrap(), (5_000, Some(10_000)));
     }
 
     #[test]

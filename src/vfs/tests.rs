@@ -508,6 +508,26 @@ fn a_count_during_an_append_counts_nothing_twice() {
 }
 
 #[test]
+fn a_new_file_that_is_written_in_place_counts_wherever_it_is_moved() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    house.write("other", &[1; 50_000]).unwrap();
+    for breaks_off in [true, false] {
+        let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+        upload.write_all(&[1; 9_000]).unwrap();
+        house.files.rename(&path("a"), &path("b"), Existing::Keep).unwrap();
+        if breaks_off {
+            drop(upload);
+        } else {
+            fails(upload.commit(), ErrorKind::ResourceBusy);
+        }
+        holds_to_the_byte(&house, LIMIT);
+        house.files.remove_file(&path("b")).unwrap();
+        holds_to_the_byte(&house, LIMIT);
+    }
+}
+
+#[test]
 fn a_file_is_written_in_place_by_one_at_a_time_and_cut_back_when_that_fails() {
     const LIMIT: u64 = 64 * 4096;
     let house = House::with_quota(Some(LIMIT));

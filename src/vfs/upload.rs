@@ -120,11 +120,12 @@ impl Upload {
             opened => opened.map(|(file, metadata)| (file, metadata, false))?,
         };
         let (id, before) = (id_of(&metadata), metadata.len());
-        state.write_in_place(id, if created { 0 } else { blocks(before) })?;
-        drop(state);
-        if !created {
-            reservation.shrink_by(blocks(0));
+        state.write_in_place(id, blocks(before))?;
+        if created {
+            reservation.keep(&mut state); // it is there, whatever becomes of what is written to it
         }
+        drop(state);
+        reservation.shrink_by(blocks(0));
         let target =
             Target::InPlace { store: Arc::clone(store), id, before, created, folder, name: name.to_vec() };
         let (position, length, counted) = (before, before, blocks(before));
@@ -251,8 +252,12 @@ impl Drop for Upload {
                 let mut state = space.lock();
                 let _ = self.file.set_len(*before);
                 let is_ours = |metadata: &Metadata| id_of(metadata) == *id && metadata.len() == 0;
-                if *created && folder.stat(name).is_ok_and(|metadata| is_ours(&metadata)) {
-                    let _ = folder.remove_file(name);
+                if *created
+                    && let Ok(metadata) = folder.stat(name)
+                    && is_ours(&metadata)
+                    && folder.remove_file(name).is_ok()
+                {
+                    state.removed(Gone::Leaf(&metadata));
                 }
                 state.written(*id);
             }
