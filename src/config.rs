@@ -28,7 +28,7 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// KiB is ample, and a thread costs only the pages that it touches.
 pub const STACK_SIZE: usize = 128 * 1024;
 /// Largest buffer of a transfer in bytes, which a small file never gets: twice it gains
-/// little, and half of it costs four downloads up to a fifth more processor time (docs/benchmarks.md).
+/// little, and half of it costs four downloads up to a fifth more processor time.
 pub const CHUNK: usize = 1024 * 1024;
 /// Longest virtual path in bytes: bounds a session's memory, and lets a tree be 5,000 folders deep.
 pub const PATH_LIMIT: usize = 64 * 1024;
@@ -58,7 +58,7 @@ pub struct Config {
     pub hash_iterations: u32,
     /// Fewest characters of a new password.
     pub min_password: usize,
-    /// Most clients at once. A thread each costs about 26 KiB, so this is no burden for a small box.
+    /// Most clients at once. A thread each costs about 16 KiB, so this is no burden for a small box.
     pub max_clients: usize,
     /// How long a client may be silent between two commands. RFC 1123 §4.1.3.2 asks for at least
     /// five minutes.
@@ -80,7 +80,7 @@ pub struct Config {
     /// How long a peer may take not a single byte of what we send, or send none of what it has
     /// announced. A slow peer that moves is never ended.
     pub stall_timeout: Duration,
-    /// Where passive data connections are taken; `None` lets the system choose.
+    /// Where passive data connections are taken; `None` takes random ones from 49152 up (RFC 6335 §6).
     pub passive_ports: Option<RangeInclusive<u16>>,
     /// Whether PORT and EPRT are obeyed. Whoever comes through a tunnel comes from loopback, and could
     /// have the server connect to other services of its own machine (RFC 2577 §3).
@@ -292,7 +292,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "passive-ports",
         value: "A-B",
-        help: "ports for passive data connections, for a firewall (any free one)",
+        help: "ports for passive data connections, for a firewall (random ones from 49152 up)",
         set: |config, value| {
             let wanted = || "two ports from 1 to 65535, such as 40000-40100".to_string();
             let (first, last) = value.split_once('-').ok_or_else(wanted)?;

@@ -233,7 +233,7 @@ impl Queue {
     }
 }
 
-/// Makes room for one more among those remembered: what is long past goes, else the oldest. `age`
+/// Makes room for one more among those remembered: what is long past goes, else the oldest. `since`
 /// says since when something may go, if it may.
 fn make_room<K: Copy + Eq + Hash, V>(
     map: &mut HashMap<K, V>,

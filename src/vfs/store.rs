@@ -200,8 +200,10 @@ impl Store {
     /// Forgets what was counted for one user; the next sign-in counts anew. The space stays the one
     /// that the user's open sessions share.
     pub(super) fn forget_count(&self, name: &str) {
-        if let Some(home) = self.homes().get(name) {
-            home.space.forget_count();
+        // A count may hold the space's lock for long, and nobody could sign in meanwhile.
+        let space = self.homes().get(name).map(|home| Arc::clone(&home.space));
+        if let Some(space) = space {
+            space.forget_count();
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Content goes to a temporary file outside every user's tree, on the same file system, and takes
 //! its name in one rename when it is complete: readers see the old file or the new one, never
-//! half. Only appending works in place.
+//! half. Only appending, and writing from an offset on, works in place.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};

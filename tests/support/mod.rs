@@ -81,7 +81,6 @@ impl Server {
         fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
     }
 
-    /// Where a file of a user really is.
     /// The most memory that it has had in use at once, in KiB.
     pub fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -89,6 +88,7 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// Where a file of a user really is.
     pub fn real(&self, name: &str) -> PathBuf {
         self.dir.join("workdir").join(name)
     }
