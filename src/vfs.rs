@@ -10,7 +10,7 @@ use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 mod folder;
@@ -93,6 +93,9 @@ pub struct Vfs {
     store: Arc<Store>,
     whose: Whose,
 }
+
+/// One move between two users' trees at a time.
+static BETWEEN_SPACES: Mutex<()> = Mutex::new(());
 
 /// Whose files they are.
 #[derive(Debug)]
@@ -379,6 +382,15 @@ impl Vfs {
             };
             moving.grow(moved)?;
         }
+        // Two moves in opposite directions must not wait for each other.
+        let _one_move = changes_hands.then(|| BETWEEN_SPACES.lock().unwrap_or_else(PoisonError::into_inner));
+        let from_state = changes_hands.then(|| from_space.lock());
+        if from_state.as_ref().is_some_and(|state| state.has_writers()) {
+            return Err(refused(
+                ErrorKind::ResourceBusy,
+                "a file of that account is being written to; try again",
+            ));
+        }
         {
             let mut state = to_space.lock();
             let before = to_holder.find(to_name)?;
@@ -393,7 +405,9 @@ impl Vfs {
             }
             moving.keep(&mut state);
         }
-        from_space.lock().moved_away(moved);
+        if let Some(mut state) = from_state {
+            state.moved_away(moved);
+        }
         self.forget_count(from);
         self.forget_count(to);
         self.settle(&to_holder).and_then(|()| self.settle(&from_holder))

@@ -177,6 +177,11 @@ impl State {
         Ok(())
     }
 
+    /// Whether any file of the tree is written in place.
+    pub fn has_writers(&self) -> bool {
+        !self.written.is_empty()
+    }
+
     /// Gives that right back.
     pub fn written(&mut self, file: Id) {
         if self.written.remove(&file).is_some() {

@@ -560,6 +560,21 @@ fn an_append_to_a_file_that_was_replaced_meanwhile_is_not_acknowledged() {
 }
 
 #[test]
+fn a_file_that_is_written_in_place_stays_with_its_account() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    let admin = house.store.home("root", true).unwrap();
+    house.store.home("bob", false).unwrap();
+    let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+    upload.write_all(&[1; 9_000]).unwrap();
+    let to_bob = || admin.rename(&path("alice/a"), &path("bob/a"), Existing::Keep);
+    fails(to_bob(), ErrorKind::ResourceBusy);
+    upload.commit().unwrap();
+    to_bob().unwrap();
+    holds_to_the_byte(&house, LIMIT);
+}
+
+#[test]
 fn two_sessions_that_remove_the_same_trees_leave_nothing_staged() {
     let house = House::new();
     for _ in 0..100 {
