@@ -640,7 +640,7 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         assert!(done >= 20, "too little was tried: {kind} {done} times");
     }
     assert!(
-        tally.registered >= 100 && tally.changed >= 50 && tally.unregistered >= 10,
+        tally.registered >= 100 && tally.changed >= 50 && tally.unregistered >= 3,
         "too little was tried"
     );
     // The kills came in the middle of things, and not only of uploads.
