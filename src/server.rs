@@ -128,19 +128,27 @@ impl Server {
 
     /// A place for one more client, or why there is none.
     pub fn admit(self: &Arc<Server>, stream: &Arc<TcpStream>, peer: IpAddr) -> Result<Place, &'static str> {
-        const TOO_MANY: &str = "Too many clients; try again later.";
         let address = network_of(peer);
         let mut clients = self.clients();
         let most = self.most_per_address(peer);
-        if clients.by_address.get(&address).is_some_and(|count| *count >= most) {
-            return Err("Too many clients from your address; try again later.");
-        }
         let cap = self.config.max_clients;
-        let is_short = clients.count >= cap || clients.strangers.len() >= cap - cap / 8;
-        // Threads of sessions that gave way may still be about to end; they are few beside the cap.
-        let is_ending = clients.given_way.len() >= cap.div_ceil(8);
-        if is_short && (is_ending || !clients.make_way_for(address, self.config.login_timeout / 12)) {
-            return Err(TOO_MANY);
+        let short = if clients.by_address.get(&address).is_some_and(|count| *count >= most) {
+            Some(Short::OfItsShare)
+        } else if clients.count >= cap || clients.strangers.len() >= cap - cap / 8 {
+            Some(Short::OfPlaces)
+        } else {
+            None
+        };
+        if let Some(short) = short {
+            // Threads of sessions that gave way may still be about to end; they are few beside the cap.
+            let is_ending = clients.given_way.len() >= cap.div_ceil(8);
+            let grace = self.config.login_timeout / 12;
+            if is_ending || !clients.make_way_for(address, short, grace) {
+                return Err(match short {
+                    Short::OfItsShare => "Too many clients from your address; try again later.",
+                    Short::OfPlaces => "Too many clients; try again later.",
+                });
+            }
         }
         clients.count += 1;
         clients.last_session += 1;
@@ -160,11 +168,20 @@ impl Server {
     }
 }
 
+/// What there is too little of for a newcomer.
+#[derive(Debug, Clone, Copy)]
+enum Short {
+    /// Of what its address may have.
+    OfItsShare,
+    /// Of places for all, or for strangers.
+    OfPlaces,
+}
+
 impl Clients {
     /// The oldest stranger gives way that has had `grace` to sign in, or whose address has more
-    /// strangers than the newcomer's would. Who is about to have signed in gives way to nobody; how
-    /// many can be is bounded by how many may wait for the turn of their try.
-    fn make_way_for(&mut self, newcomer: IpAddr, grace: Duration) -> bool {
+    /// strangers than the newcomer's would; for a share, one of the same address. Who is about to
+    /// have signed in gives way to nobody.
+    fn make_way_for(&mut self, newcomer: IpAddr, short: Short, grace: Duration) -> bool {
         let mut crowds: HashMap<IpAddr, usize> = HashMap::new();
         for stranger in self.strangers.values() {
             *crowds.entry(stranger.address).or_default() += 1;
@@ -172,7 +189,11 @@ impl Clients {
         let crowd_of = |address| crowds.get(&address).copied().unwrap_or(0);
         let may_go = |stranger: &Stranger| {
             let is_many = crowd_of(stranger.address) > crowd_of(newcomer) + 1;
-            !stranger.is_signing_in && (is_many || stranger.since.elapsed() >= grace)
+            let would_help = match short {
+                Short::OfItsShare => stranger.address == newcomer,
+                Short::OfPlaces => true,
+            };
+            would_help && !stranger.is_signing_in && (is_many || stranger.since.elapsed() >= grace)
         };
         let oldest =
             self.strangers.iter().find(|(_, stranger)| may_go(stranger)).map(|(session, _)| *session);
@@ -182,9 +203,20 @@ impl Clients {
         };
         // Its thread sees the end of the connection, and goes.
         let _ = stranger.stream.shutdown(Shutdown::Both);
-        self.count = self.count.saturating_sub(1);
+        self.free_place(stranger.address);
         self.given_way.insert(session);
         true
+    }
+
+    /// One client of this address has no place any more.
+    fn free_place(&mut self, address: IpAddr) {
+        self.count = self.count.saturating_sub(1);
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
     }
 }
 
@@ -223,13 +255,7 @@ impl Drop for Place {
         let mut clients = self.server.clients();
         clients.strangers.remove(&self.session);
         if !clients.given_way.remove(&self.session) {
-            clients.count = clients.count.saturating_sub(1);
-        }
-        if let Some(count) = clients.by_address.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                clients.by_address.remove(&self.address);
-            }
+            clients.free_place(self.address);
         }
     }
 }
@@ -309,6 +335,23 @@ mod tests {
         crowd.push(house.admit("10.0.0.3").unwrap());
         assert!(!house.is_stranger(&crowd[0]) && !house.is_stranger(&crowd[1]) && house.is_stranger(&other));
         assert_eq!(house.server.clients().strangers.len(), 14);
+    }
+
+    #[test]
+    fn in_a_full_share_the_idle_of_the_same_address_give_way() {
+        let house = House::new(16, Duration::ZERO);
+        let other = house.admit("10.0.0.2").unwrap();
+        let mut places: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        places.push(house.admit("10.0.0.1").unwrap());
+        assert!(!house.is_stranger(&places[0]) && house.is_stranger(&other));
+        // It is given back once, however it ends.
+        drop(places.remove(0));
+        assert_eq!(house.server.clients().by_address[&"10.0.0.1".parse::<IpAddr>().unwrap()], 8);
+        places.iter().for_each(Place::has_signed_in);
+        assert!(house.admit("10.0.0.1").is_none(), "nobody of them is a stranger");
+        let house = House::new(16, LONG);
+        let _places: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        assert!(house.admit("10.0.0.1").is_none(), "all are young");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 mod folder;
@@ -94,9 +94,6 @@ pub struct Vfs {
     whose: Whose,
 }
 
-/// One move between two users' trees at a time.
-static BETWEEN_SPACES: Mutex<()> = Mutex::new(());
-
 /// Whose files they are.
 #[derive(Debug)]
 enum Whose {
@@ -114,8 +111,15 @@ impl Vfs {
     /// The space that a path is accounted in. What lies beside the users' folders is nobody's.
     fn space(&self, path: &VirtualPath) -> Arc<Space> {
         match &self.whose {
-            Whose::One(space) => Arc::clone(space),
             Whose::Everybodys if path.parent().is_root() => self.store.space_of(""),
+            _ => self.space_within(path),
+        }
+    }
+
+    /// Where the files at `path` and below it are accounted: for a user's whole folder, by that user.
+    fn space_within(&self, path: &VirtualPath) -> Arc<Space> {
+        match &self.whose {
+            Whose::One(space) => Arc::clone(space),
             Whose::Everybodys => {
                 let owner = path.names().next().unwrap_or_default();
                 self.store.space_of(&String::from_utf8_lossy(owner))
@@ -371,6 +375,15 @@ impl Vfs {
         if to.is_within(from) && metadata.is_dir() {
             return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
         }
+        // Files leave an account while nothing in it changes, or what leaves could not be told.
+        let left = self.space_within(from);
+        let leaves = !Arc::ptr_eq(&left, &self.space_within(to));
+        let _one_move = leaves.then(|| self.store.one_move_between_accounts());
+        let left_state = leaves.then(|| left.lock());
+        if left_state.as_ref().is_some_and(|state| state.has_writers()) {
+            let why = "a file of that account is being written to; try again";
+            return Err(refused(ErrorKind::ResourceBusy, why));
+        }
         let (from_space, to_space) = (self.space(from), self.space(to));
         let changes_hands = !Arc::ptr_eq(&from_space, &to_space);
         let mut moving = space::Reservation::new(Arc::clone(&to_space));
@@ -378,18 +391,9 @@ impl Vfs {
         if changes_hands {
             moved = match metadata.is_dir() {
                 true => tree::count(&from_holder.child(from_name)?)?.saturating_add(blocks(0)),
-                false => blocks(metadata.len()),
+                false => blocks(from_holder.stat(from_name)?.len()),
             };
             moving.grow(moved)?;
-        }
-        // Two moves in opposite directions must not wait for each other.
-        let _one_move = changes_hands.then(|| BETWEEN_SPACES.lock().unwrap_or_else(PoisonError::into_inner));
-        let from_state = changes_hands.then(|| from_space.lock());
-        if from_state.as_ref().is_some_and(|state| state.has_writers()) {
-            return Err(refused(
-                ErrorKind::ResourceBusy,
-                "a file of that account is being written to; try again",
-            ));
         }
         {
             let mut state = to_space.lock();
@@ -405,8 +409,11 @@ impl Vfs {
             }
             moving.keep(&mut state);
         }
-        if let Some(mut state) = from_state {
-            state.moved_away(moved);
+        if let Some(mut state) = left_state {
+            // The folder of all users' folders counts nothing.
+            if Arc::ptr_eq(&left, &from_space) {
+                state.moved_away(moved);
+            }
         }
         self.forget_count(from);
         self.forget_count(to);

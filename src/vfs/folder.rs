@@ -17,9 +17,13 @@ use std::path::{Path, PathBuf};
 use super::refused;
 
 #[cfg(not(target_os = "linux"))]
-pub use checked::{Folder, go_near_handles};
+pub use checked::Folder;
 #[cfg(target_os = "linux")]
 pub use handle::{Folder, go_near_handles};
+
+/// There are no handles to be near to.
+#[cfg(not(target_os = "linux"))]
+pub fn go_near_handles() {}
 
 /// What makes a folder the same one under another name: device and inode.
 pub type Id = (u64, u64);
@@ -263,10 +267,6 @@ mod handle {
 #[cfg(any(test, not(target_os = "linux")))]
 mod checked {
     use super::*;
-
-    /// There are no handles to be near to.
-    #[cfg_attr(test, allow(dead_code, reason = "tests of this kind of folder need none"))]
-    pub fn go_near_handles() {}
 
     /// A folder by its path, every component below the first one looked at.
     #[derive(Debug)]

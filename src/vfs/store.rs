@@ -43,6 +43,7 @@ pub struct Store {
     staging: Folder,
     next: AtomicU64,
     homes: Mutex<HashMap<String, Home>>,
+    moves: Mutex<()>,
     keeping: Keeping,
     log: Arc<Log>,
     _locked: File,
@@ -67,6 +68,7 @@ impl Store {
             staging,
             next: AtomicU64::new(0),
             homes: Mutex::default(),
+            moves: Mutex::default(),
             keeping,
             log,
             _locked: locked,
@@ -205,6 +207,11 @@ impl Store {
         if let Some(space) = space {
             space.forget_count();
         }
+    }
+
+    /// Moves between accounts hold two spaces; two in opposite directions would wait for each other.
+    pub(super) fn one_move_between_accounts(&self) -> MutexGuard<'_, ()> {
+        self.moves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn homes(&self) -> MutexGuard<'_, HashMap<String, Home>> {

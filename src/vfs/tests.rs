@@ -568,10 +568,39 @@ fn a_file_that_is_written_in_place_stays_with_its_account() {
     let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
     upload.write_all(&[1; 9_000]).unwrap();
     let to_bob = || admin.rename(&path("alice/a"), &path("bob/a"), Existing::Keep);
+    let whole = |from, to| admin.rename(&path(from), &path(to), Existing::Keep);
     fails(to_bob(), ErrorKind::ResourceBusy);
+    fails(whole("alice", "elsewhere"), ErrorKind::ResourceBusy);
     upload.commit().unwrap();
     to_bob().unwrap();
     holds_to_the_byte(&house, LIMIT);
+    whole("alice", "elsewhere").unwrap();
+    whole("elsewhere", "alice").unwrap();
+    // A user's whole folder into another's, and out again.
+    whole("alice", "bob/alice").unwrap();
+    whole("bob/alice", "alice").unwrap();
+}
+
+#[test]
+fn moves_between_two_accounts_in_both_directions_do_not_wait_for_each_other() {
+    let house = House::with_quota(Some(64 * 4096));
+    house.store.home("bob", false).unwrap();
+    house.write("a", &[1; 9_000]).unwrap();
+    fs::write(house.real("../bob/b"), [1; 9_000]).unwrap();
+    let back_and_forth = |here: &'static str, there: &'static str| {
+        let admin = house.store.home("root", true).unwrap();
+        move || {
+            for _ in 0..500 {
+                admin.rename(&path(here), &path(there), Existing::Keep).unwrap();
+                admin.rename(&path(there), &path(here), Existing::Keep).unwrap();
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(back_and_forth("alice/a", "bob/a"));
+        scope.spawn(back_and_forth("bob/b", "alice/b"));
+    });
+    holds_to_the_byte(&house, 64 * 4096);
 }
 
 #[test]
