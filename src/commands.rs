@@ -110,7 +110,6 @@ enum Command {
     SiteHelp,
     Features,
     OptionsFacts(Vec<u8>),
-    OptionsHash(Option<Vec<u8>>),
     Status(Option<Vec<u8>>),
     /// What is so already, or changes nothing.
     Confirm(&'static str),
@@ -335,7 +334,6 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
 
         Features => features::features(session),
         OptionsFacts(facts) => features::options_facts(session, &facts),
-        OptionsHash(name) => features::options_hash(session, name.as_deref()),
         Status(None) => features::status(session),
         Status(Some(path)) => lists::list(session, &path, lists::Form::Status),
         Confirm(text) => Ok(Reply::new(200, text)),
@@ -367,7 +365,7 @@ impl Command {
             List(..) | RenameFrom(_) | CopyFrom(_) | Info(_) | Size(_) | ModificationTime(_) => false,
             Hash(_) | HashOnly(_) | Allocate(_) | Restart(_) | Abort => false,
             Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => false,
-            Help(_) | SiteHelp | Features | OptionsFacts(_) | OptionsHash(_) | Status(_) => false,
+            Help(_) | SiteHelp | Features | OptionsFacts(_) | Status(_) => false,
             Confirm(_) | System | Noop | Quit => false,
         }
     }

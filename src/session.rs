@@ -40,31 +40,11 @@ pub enum Via<Inline> {
     Inline(Inline),
 }
 
-/// What HASH computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// SHA-256 (FIPS 180-4).
-    #[default]
-    Sha256,
-    /// SHA-512.
-    Sha512,
-}
-
-impl Algorithm {
-    /// As FEAT and HASH spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::Sha256 => "SHA-256",
-            Algorithm::Sha512 => "SHA-512",
-        }
-    }
-}
-
 /// What a client has set for its transfers, and REIN sets back.
 #[derive(Debug, Default)]
 pub struct Settings {
     /// TYPE A; otherwise I. A session begins with I, where RFC 959 §3.1.1.5 has A: a device that says
-    /// no TYPE sends pictures, which turned line ends would ruin.
+    /// no TYPE sends pictures, which converted line endings would ruin.
     pub ascii: bool,
     /// What the next transfer uses.
     pub data: DataSetup,
@@ -72,8 +52,6 @@ pub struct Settings {
     pub only_epsv: bool,
     /// The facts of MLSD and MLST.
     pub facts: FactChoice,
-    /// The algorithm of HASH.
-    pub algorithm: Algorithm,
 }
 
 /// Why a command brought no positive reply.

@@ -266,9 +266,12 @@ impl Vfs {
         }
     }
 
-    /// Gives a file or folder the time of its last change.
-    pub fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> io::Result<()> {
-        self.open_any(path)?.set_times(FileTimes::new().set_modified(time))
+    /// Sets the modification time of a file or folder. Returns the time that the disk stored, which may
+    /// differ.
+    pub fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> io::Result<SystemTime> {
+        let file = self.open_any(path)?;
+        file.set_times(FileTimes::new().set_modified(time))?;
+        file.metadata()?.modified()
     }
 
     /// Gives a file or folder its nine permission bits; the owner's own access always stays.

@@ -88,7 +88,7 @@ fn a_large_file_survives_both_ways_also_as_text() {
     assert_eq!(turned.len(), content.len() + lone + usize::from(content[0] == b'\n'));
     assert_eq!(client.ask("SIZE f"), format!("213 {}", turned.len()));
     client.put("g", &vec![b'\n'; 9_000_000]);
-    assert_eq!(client.ask("SIZE g"), "550 /g: too large to be counted in TYPE A; say TYPE I");
+    assert_eq!(client.ask("SIZE g"), "550 /g: too large to be counted in TYPE A; send TYPE I first");
 }
 
 #[test]
@@ -171,14 +171,14 @@ fn each_feature_that_is_advertised_works() {
         match feature {
             "EPRT" => assert_eq!(client.download(Way::Eprt, "RETR f"), b"hello\n"),
             "EPSV" => assert_eq!(client.download(Way::Epsv, "RETR f"), b"hello\n"),
-            "HASH SHA-256*;SHA-512" => {
+            "HASH SHA-256*" => {
                 let sum = sha256(b"hello\n");
                 assert_eq!(client.ask("HASH f"), format!("213 SHA-256 0-6 {sum} /f"));
-                assert_eq!(client.ask("OPTS HASH SHA-512"), "200 SHA-512");
-                assert!(client.ask("HASH f").starts_with("213 SHA-512 0-6 e7c22b994c59d9cf2b48e549b1e24666"));
-                assert!(client.ask("FEAT").contains("\n HASH SHA-256;SHA-512*\n"));
-                assert_eq!(client.ask("OPTS HASH"), "200 SHA-512");
-                client.expect("OPTS HASH MD5", 501);
+                assert_eq!(client.ask("OPTS HASH"), "200 SHA-256");
+                assert_eq!(client.ask("opts hash sha-256"), "200 SHA-256");
+                for other in ["MD5", "SHA-512"] {
+                    client.expect(&format!("OPTS HASH {other}"), 501);
+                }
             }
             "LANG EN*" => assert!(client.ask("LANG en").starts_with("200 ")),
             "MDTM" => assert_eq!(client.expect("MDTM f", 213).len(), 18),
@@ -227,9 +227,25 @@ fn times_and_permissions_are_set_in_every_form() {
         ("SITE UTIME a b 20200101000000 20200102030408 20200101000000 UTC", "20200102030408"),
         ("MFMT 19600102030405 a b", "19600102030405"),
     ] {
-        let reply = client.ask(line);
-        assert!(reply.starts_with("213 Modify=") || reply.starts_with("200 Modify="), "{line}: {reply}");
+        let answer = match line.split(' ').next() {
+            Some("MFMT") => format!("213 Modify={time}; /a b"),
+            Some("MDTM") => format!("213 {time} is now the time of /a b."),
+            _ => format!("200 Modify={time}; /a b"),
+        };
+        assert_eq!(client.ask(line), answer);
         assert_eq!(client.ask("MDTM a b"), format!("213 {time}"), "{line}");
+    }
+    // Most file systems cannot store the last year that four digits can name.
+    let answer = client.expect("MFMT 99991231235959 a b", 213);
+    let stored = client.expect("MDTM a b", 213);
+    assert_eq!(answer, format!("213 Modify={}; /a b", stored.trim_start_matches("213 ")));
+    client.expect("mkdir d", 257);
+    assert_eq!(client.ask("MFMT 20200102030405 d"), "213 Modify=20200102030405; /d");
+    std::os::unix::fs::symlink("a b", server.real("alice/link")).unwrap();
+    for (path, why) in [("d", "a folder, not a file"), ("link", "not a regular file")] {
+        for verb in ["MDTM", "SIZE"] {
+            assert_eq!(client.ask(&format!("{verb} {path}")), format!("550 /{path}: {why}"));
+        }
     }
     // A file that bears the name of a time is asked about.
     client.put("'20200102030405 a b'", b"x");

@@ -430,7 +430,7 @@ impl Generator {
                     "MLST type;size;",
                     "MLST ;;;",
                     "MLST",
-                    "HASH SHA-512",
+                    "HASH SHA-256",
                     "HASH MD5",
                     "X",
                 ])

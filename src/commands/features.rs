@@ -2,18 +2,17 @@
 
 use crate::listing::FactChoice;
 use crate::reply::Reply;
-use crate::session::{Algorithm, Failure, Session};
+use crate::session::{Failure, Session};
 
 use super::Command;
 use super::rest::Rest;
 
 /// FEAT. A test holds each line to its word.
 pub fn features(session: &mut Session) -> Result<Reply, Failure> {
-    let star = |algorithm| if session.settings.algorithm == algorithm { "*" } else { "" };
     let features = [
         "EPRT".to_string(),
         "EPSV".to_string(),
-        format!("HASH SHA-256{};SHA-512{}", star(Algorithm::Sha256), star(Algorithm::Sha512)),
+        "HASH SHA-256*".to_string(),
         "LANG EN*".to_string(),
         "MDTM".to_string(),
         "MFMT".to_string(),
@@ -38,8 +37,9 @@ pub fn parse_options(rest: Rest<'_>) -> Result<Command, Reply> {
         (b"UTF8" | b"UTF-8", b"" | b"ON" | b"NLST") => Ok(Command::Confirm("Names are UTF-8.")),
         (b"UTF8" | b"UTF-8", _) => Err(Reply::new(504, "Names are UTF-8, always.")),
         (b"MLST", _) => Ok(Command::OptionsFacts(option.to_vec())),
-        (b"HASH", b"") => Ok(Command::OptionsHash(None)),
-        (b"HASH", name) => Ok(Command::OptionsHash(Some(name.to_vec()))),
+        // draft-bryan-ftpext-hash-02 §4
+        (b"HASH", b"" | b"SHA-256") => Ok(Command::Confirm("SHA-256")),
+        (b"HASH", _) => Err(Reply::new(501, "HASH is SHA-256, always.")),
         (b"", _) => Err(rest.usage()),
         _ => Err(Reply::new(501, "That feature has no options here.")),
     }
@@ -49,17 +49,6 @@ pub fn parse_options(rest: Rest<'_>) -> Result<Command, Reply> {
 pub fn options_facts(session: &mut Session, facts: &[u8]) -> Result<Reply, Failure> {
     session.settings.facts = FactChoice::named(facts);
     Ok(Reply::new(200, format!("MLST OPTS {}", session.settings.facts.names()).trim_end()))
-}
-
-/// OPTS HASH (draft-bryan-ftpext-hash-02 §4).
-pub fn options_hash(session: &mut Session, name: Option<&[u8]>) -> Result<Reply, Failure> {
-    session.settings.algorithm = match name {
-        None => session.settings.algorithm,
-        Some(b"SHA-256") => Algorithm::Sha256,
-        Some(b"SHA-512") => Algorithm::Sha512,
-        Some(_) => return Err(Reply::new(501, "SHA-256 or SHA-512.").into()),
-    };
-    Ok(Reply::new(200, session.settings.algorithm.name()))
 }
 
 /// LANG (RFC 2640 §4.1).

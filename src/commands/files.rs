@@ -3,11 +3,11 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256};
 
 use crate::listing;
 use crate::reply::Reply;
-use crate::session::{Algorithm, Failure, Pending, Session};
+use crate::session::{Failure, Pending, Session};
 use crate::time;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Entry, Existing, Kind, VirtualPath};
@@ -191,6 +191,17 @@ fn entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, Entry),
     Ok((path, entry))
 }
 
+/// A path and its entry, of a file that RETR would send: SIZE and MDTM tell about nothing else (RFC 3659
+/// §3.1, §4.1), and programs take a 213 for the sign of a file.
+fn file_entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, Entry), Failure> {
+    let (path, entry) = entry(session, argument)?;
+    match entry.kind {
+        Kind::File => Ok((path, entry)),
+        Kind::Folder => Err(failure(&path)(ErrorKind::IsADirectory.into()).into()),
+        Kind::Link | Kind::Other => Err(Reply::about(550, "", &path.bytes(), ": not a regular file").into()),
+    }
+}
+
 /// `info`.
 pub fn info(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let (path, entry) = entry(session, argument)?;
@@ -202,27 +213,23 @@ const COUNTED: u64 = 8 * 1024 * 1024;
 
 /// SIZE (RFC 3659 §4): the size that the client would receive, in ASCII type too.
 pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let (path, entry) = entry(session, argument)?;
-    match entry.kind {
-        Kind::File if !session.settings.ascii => Ok(Reply::new(213, entry.size.to_string())),
-        Kind::File if entry.size > COUNTED => {
-            Err(Reply::about(550, "", &path.bytes(), ": too large to be counted in TYPE A; say TYPE I")
-                .into())
-        }
-        Kind::File => {
-            let (file, _) = session.files()?.open(&path).map_err(failure(&path))?;
-            let mut ascii = Ascii::new(file, LineEnds::ToNetwork);
-            let size = io::copy(&mut ascii, &mut io::sink()).map_err(failure(&path))?;
-            Ok(Reply::new(213, size.to_string()))
-        }
-        Kind::Folder => Err(failure(&path)(ErrorKind::IsADirectory.into()).into()),
-        _ => Err(Reply::about(550, "", &path.bytes(), ": not a regular file").into()),
+    let (path, entry) = file_entry(session, argument)?;
+    if !session.settings.ascii {
+        return Ok(Reply::new(213, entry.size.to_string()));
     }
+    if entry.size > COUNTED {
+        let why = ": too large to be counted in TYPE A; send TYPE I first";
+        return Err(Reply::about(550, "", &path.bytes(), why).into());
+    }
+    let (file, _) = session.files()?.open(&path).map_err(failure(&path))?;
+    let mut ascii = Ascii::new(file, LineEnds::ToNetwork);
+    let size = io::copy(&mut ascii, &mut io::sink()).map_err(failure(&path))?;
+    Ok(Reply::new(213, size.to_string()))
 }
 
 /// MDTM (RFC 3659 §3).
 pub fn modification_time(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let (_, entry) = entry(session, argument)?;
+    let (_, entry) = file_entry(session, argument)?;
     Ok(Reply::new(213, time::time_val(entry.modified)))
 }
 
@@ -236,20 +243,34 @@ pub fn time_or_set_time(
     let literal = session.resolve(whole)?;
     match session.files()?.entry(&literal) {
         Ok(_) => modification_time(session, whole),
-        Err(_) => set_time(session, time, path, 213),
+        Err(_) => {
+            let (path, stored) = store_time(session, time, path)?;
+            Ok(Reply::new(213, [&stored[..], b" is now the time of ", &path.bytes(), b"."].concat()))
+        }
     }
 }
 
-/// MFMT (draft-somers-ftp-mfxx-04 §3), SITE UTIME, and MDTM's setting form.
+/// Sets a time. Returns the path and the time that the disk stored, as 14 digits: a file system that keeps
+/// two seconds, or no year before 1980, has another one than it was given.
+fn store_time(
+    session: &mut Session,
+    time: SystemTime,
+    argument: &[u8],
+) -> Result<(VirtualPath, [u8; 14]), Failure> {
+    let path = session.resolve(argument)?;
+    let stored = session.files()?.set_modified(&path, time).map_err(failure(&path))?;
+    Ok((path, time::time_val(stored)))
+}
+
+/// MFMT (draft-somers-ftp-mfxx-04 §3) and SITE UTIME.
 pub fn set_time(
     session: &mut Session,
     time: SystemTime,
     argument: &[u8],
     code: u16,
 ) -> Result<Reply, Failure> {
-    let path = session.resolve(argument)?;
-    session.files()?.set_modified(&path, time).map_err(failure(&path))?;
-    Ok(Reply::new(code, [b"Modify=", &time::time_val(time)[..], b"; ", &path.bytes()].concat()))
+    let (path, stored) = store_time(session, time, argument)?;
+    Ok(Reply::new(code, [b"Modify=", &stored[..], b"; ", &path.bytes()].concat()))
 }
 
 /// SITE CHMOD.
@@ -259,34 +280,12 @@ pub fn set_mode(session: &mut Session, mode: u32, argument: &[u8]) -> Result<Rep
     Ok(Reply::about(200, "", &path.bytes(), &format!(" has permissions {mode:04o}.")))
 }
 
-/// A hash that content is pumped into.
-enum Hasher {
-    Sha256(Sha256),
-    Sha512(Sha512),
-}
-
-impl Hasher {
-    fn new(algorithm: Algorithm) -> Hasher {
-        match algorithm {
-            Algorithm::Sha256 => Hasher::Sha256(Sha256::new()),
-            Algorithm::Sha512 => Hasher::Sha512(Sha512::new()),
-        }
-    }
-
-    fn finish(self) -> String {
-        match self {
-            Hasher::Sha256(hasher) => hex::encode(hasher.finalize()),
-            Hasher::Sha512(hasher) => hex::encode(hasher.finalize()),
-        }
-    }
-}
+/// SHA-256 as a sink for content.
+struct Hasher(Sha256);
 
 impl Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Hasher::Sha256(hasher) => hasher.update(bytes),
-            Hasher::Sha512(hasher) => hasher.update(bytes),
-        }
+        self.0.update(bytes);
         Ok(bytes.len())
     }
 
@@ -295,18 +294,14 @@ impl Write for Hasher {
     }
 }
 
-/// The path, the length and the hash of a file's content.
-fn hash_of(
-    session: &mut Session,
-    argument: &[u8],
-    algorithm: Algorithm,
-) -> Result<(VirtualPath, u64, String), Failure> {
+/// The path, the length and the SHA-256 of a file's content.
+fn hash_of(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, u64, String), Failure> {
     let path = session.resolve(argument)?;
     let hashed = session.at_length(|files, stop| {
         let (mut file, _) = files.open(&path)?;
-        let mut hasher = Hasher::new(algorithm);
+        let mut hasher = Hasher(Sha256::new());
         let length = transfer::pump_all(&mut file, &mut hasher, stop)?;
-        Ok((length, hasher.finish()))
+        Ok((length, hex::encode(hasher.0.finalize())))
     })?;
     let (length, hash) = hashed.map_err(failure(&path))?;
     Ok((path, length, hash))
@@ -314,13 +309,12 @@ fn hash_of(
 
 /// HASH (draft-bryan-ftpext-hash-02 §3): the algorithm, the range of bytes, the hash, the name.
 pub fn hash(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let algorithm = session.settings.algorithm;
-    let (path, length, hash) = hash_of(session, argument, algorithm)?;
-    Ok(Reply::about(213, &format!("{} 0-{length} {hash} ", algorithm.name()), &path.bytes(), ""))
+    let (path, length, hash) = hash_of(session, argument)?;
+    Ok(Reply::about(213, &format!("SHA-256 0-{length} {hash} "), &path.bytes(), ""))
 }
 
 /// XSHA256.
 pub fn hash_only(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let (_, _, hash) = hash_of(session, argument, Algorithm::Sha256)?;
+    let (_, _, hash) = hash_of(session, argument)?;
     Ok(Reply::new(250, hash))
 }

@@ -48,7 +48,7 @@ impl Command {
         use Command::*;
         match self {
             User(_) | Pass(_) | Login(..) | Register { .. } | Reinitialize | WhoAmI => Right::Nothing,
-            Help(_) | SiteHelp | Features | OptionsFacts(_) | OptionsHash(_) | Confirm(_) => Right::Nothing,
+            Help(_) | SiteHelp | Features | OptionsFacts(_) | Confirm(_) => Right::Nothing,
             System | Noop | Quit => Right::Nothing,
 
             PrintFolder | ChangeFolder(_) | ChangeToParent | Free | Status(None) => Right::SignedIn,
@@ -102,7 +102,7 @@ mod tests {
         ("EPSV ALL", "signed"),
         ("OPTS MLST size;", "nothing"),
         ("OPTS HASH", "nothing"),
-        ("OPTS HASH SHA-512", "nothing"),
+        ("OPTS HASH SHA-256", "nothing"),
         ("OPTS UTF8 ON", "nothing"),
         ("rm f", "change"),
         ("rm -r d", "change"),

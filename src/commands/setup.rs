@@ -24,14 +24,14 @@ pub enum Family {
     All,
 }
 
-/// `A`, `A N`, `I`, `L 8`, in any case and spacing. True for those that turn line ends.
+/// `A`, `A N`, `I`, `L 8`, in any case and spacing. True if line endings are converted.
 pub fn parse_type(rest: Rest<'_>) -> Result<bool, Reply> {
     let letters: Vec<u8> = rest.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
     match letters.to_ascii_uppercase().as_slice() {
         b"A" | b"AN" => Ok(true),
         b"I" | b"L8" => Ok(false),
         b"" => Err(rest.usage()),
-        _ => Err(Reply::new(504, "TYPE is A (line ends are turned) or I (all bytes are left alone).")),
+        _ => Err(Reply::new(504, "TYPE is A (line endings are converted) or I (bytes stay as they are).")),
     }
 }
 
@@ -61,7 +61,7 @@ pub fn representation(session: &mut Session, ascii: bool) -> Result<Reply, Failu
     session.settings.ascii = ascii;
     Ok(Reply::new(
         200,
-        if ascii { "TYPE is A: line ends are turned." } else { "TYPE is I: all bytes are left alone." },
+        if ascii { "TYPE is A: line endings are converted." } else { "TYPE is I: bytes stay as they are." },
     ))
 }
 
@@ -159,5 +159,5 @@ pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> 
         return Err(Reply::new(504, "Only to your own address, and to a port from 1024 up.").into());
     };
     session.settings.data = DataSetup::Active(own);
-    Ok(Reply::new(200, "Noted where you wait; now the transfer."))
+    Ok(Reply::new(200, format!("Port {} accepted.", own.port())))
 }

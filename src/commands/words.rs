@@ -100,7 +100,7 @@ pub const WORDS: &[Word] = &[
     word(Ftp, "MDTM", &[], "MDTM FILE", "a file's time, YYYYMMDDHHMMSS in UTC", "MDTM my notes.txt"),
     word(Ftp, "MFMT", &[], "MFMT YYYYMMDDHHMMSS PATH", "set a time", "MFMT 20261123201900 my notes.txt"),
     word(Ftp, "XSHA256", &[], "XSHA256 FILE", "the content's SHA-256 alone", "XSHA256 my notes.txt"),
-    word(Ftp, "TYPE", &[], "TYPE A or I", "whether line ends are turned (A) or all bytes left alone (I)", "TYPE I"),
+    word(Ftp, "TYPE", &[], "TYPE A or I", "convert line endings (A), or leave all bytes as they are (I)", "TYPE I"),
     word(Ftp, "MODE", &[], "MODE S", "stream mode, the only one", "MODE S"),
     word(Ftp, "STRU", &[], "STRU F", "file structure, the only one", "STRU F"),
     word(Ftp, "PASV", &[], "PASV", "open a port for the next transfer's data connection", "PASV"),
