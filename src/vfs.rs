@@ -103,35 +103,39 @@ enum Whose {
     Everybodys,
 }
 
+/// Where a change is made: the folder, the name in it, and the space that it counts in.
+struct Target<'p> {
+    folder: Arc<Folder>,
+    name: &'p [u8],
+    space: Arc<Space>,
+}
+
+/// Walks down from a folder, one handle per component.
+fn walk<'n>(from: &Arc<Folder>, names: impl Iterator<Item = &'n [u8]>) -> io::Result<Arc<Folder>> {
+    let mut here = Arc::clone(from);
+    for name in names {
+        here = Arc::new(here.child(name)?);
+    }
+    Ok(here)
+}
+
+/// The last component, of what can be changed.
+fn name_of(path: &VirtualPath) -> io::Result<&[u8]> {
+    path.name().ok_or_else(|| refused(ErrorKind::InvalidInput, "that is your own top folder"))
+}
+
+/// Why the folder that should hold a name cannot be entered.
+fn no_holder(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::NotFound => refused(ErrorKind::NotFound, "no such folder to hold it"),
+        ErrorKind::NotADirectory => refused(ErrorKind::NotADirectory, "what should hold it is not a folder"),
+        _ => error,
+    }
+}
+
 impl Vfs {
     fn new(root: Arc<Folder>, store: Arc<Store>, whose: Whose) -> Vfs {
         Vfs { root, store, whose }
-    }
-
-    /// The space that a path is accounted in. What lies beside the users' folders is nobody's.
-    fn space(&self, path: &VirtualPath) -> Arc<Space> {
-        match &self.whose {
-            Whose::Everybodys if path.parent().is_root() => self.store.space_of(""),
-            _ => self.space_within(path),
-        }
-    }
-
-    /// Where the files at `path` and below it are accounted: for a user's whole folder, by that user.
-    fn space_within(&self, path: &VirtualPath) -> Arc<Space> {
-        match &self.whose {
-            Whose::One(space) => Arc::clone(space),
-            Whose::Everybodys => {
-                let owner = path.names().next().unwrap_or_default();
-                self.store.space_of(&String::from_utf8_lossy(owner))
-            }
-        }
-    }
-
-    /// After an administrator moved or removed the folder of a user: what was counted is no more.
-    fn forget_count(&self, path: &VirtualPath) {
-        if let (Whose::Everybodys, true, Some(name)) = (&self.whose, path.parent().is_root(), path.name()) {
-            self.store.forget_count(&String::from_utf8_lossy(name));
-        }
     }
 
     /// Whether the staging area would be entered, which is there for nobody.
@@ -144,35 +148,55 @@ impl Vfs {
         if self.is_hidden(path) {
             return Err(ErrorKind::NotFound.into());
         }
-        let mut here = Arc::clone(&self.root);
-        for name in path.names() {
-            here = Arc::new(here.child(name)?);
-        }
-        Ok(here)
+        walk(&self.root, path.names())
     }
 
-    /// Walks to the folder that holds `path`, for a change of the name in it, which the root has
-    /// not.
+    /// Walks to the folder that holds `path`. The root is in none.
     fn holder<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
-        let Some(name) = path.name() else {
-            return Err(refused(ErrorKind::InvalidInput, "that is your own top folder"));
-        };
+        let name = name_of(path)?;
         if self.is_hidden(path) {
             return Err(ErrorKind::NotFound.into());
         }
-        let holder = self.folder(&path.parent()).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => refused(ErrorKind::NotFound, "no such folder to hold it"),
-            ErrorKind::NotADirectory => {
-                refused(ErrorKind::NotADirectory, "what should hold it is not a folder")
-            }
-            _ => error,
-        })?;
-        Ok((holder, name))
+        Ok((self.folder(&path.parent()).map_err(no_holder)?, name))
     }
 
-    /// The same, for what only a file can be done to.
+    /// Like [`Vfs::holder`], for what only a file can be done to.
     fn holder_of_file<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
         if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.holder(path) }
+    }
+
+    /// Walks to the folder that holds `path`, to change something there. What an administrator changes
+    /// in an account's folder counts for that account, so the walk begins at the folder that the
+    /// space belongs to.
+    fn target<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
+        let name = name_of(path)?;
+        if self.is_hidden(path) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let parent = path.parent();
+        let mut names = parent.names();
+        let (start, space) = match &self.whose {
+            Whose::One(space) => (Arc::clone(&self.root), Arc::clone(space)),
+            Whose::Everybodys => match names.next() {
+                None => (Arc::clone(&self.root), self.store.space_beside()),
+                Some(account) => {
+                    let home = self.store.open_home(account).map_err(no_holder)?;
+                    (home.root, home.space)
+                }
+            },
+        };
+        let folder = walk(&start, names).map_err(no_holder)?;
+        Ok(Target { folder, name, space })
+    }
+
+    /// Like [`Vfs::target`], for what only a file can be done to.
+    fn target_file<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
+        if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.target(path) }
+    }
+
+    /// Whether a folder at `path` is the whole folder of an account.
+    fn is_top(&self, path: &VirtualPath) -> bool {
+        matches!(self.whose, Whose::Everybodys) && path.parent().is_root()
     }
 
     /// The facts about what bears the name.
@@ -228,8 +252,7 @@ impl Vfs {
     /// Begins a file under a name that nothing bears and no other such file will take: `wanted`, or
     /// that with a number behind it.
     pub fn create_unique(&self, wanted: &VirtualPath) -> io::Result<(VirtualPath, Upload)> {
-        let space = self.space(wanted);
-        let (holder, base) = self.holder_of_file(wanted)?;
+        let Target { folder: holder, name: base, space } = self.target_file(wanted)?;
         let folder = holder.id()?;
         for n in 0..u32::MAX {
             let suffix = if n == 0 { String::new() } else { format!(".{n}") };
@@ -245,15 +268,15 @@ impl Vfs {
     }
 
     fn create_with_mode(&self, path: &VirtualPath, existing: Existing, mode: u32) -> io::Result<Upload> {
-        let (holder, name) = self.holder_of_file(path)?;
-        Upload::new(&self.store, &self.space(path), holder, name, existing, mode)
+        let Target { folder, name, space } = self.target_file(path)?;
+        Upload::new(&self.store, &space, folder, name, existing, mode)
     }
 
     /// Opens a file to write on in place, at its end or at an offset; where there is none, makes it.
     /// One upload at a time may do so.
     pub fn write_on(&self, path: &VirtualPath, place: Place) -> io::Result<Upload> {
-        let (holder, name) = self.holder_of_file(path)?;
-        Upload::in_place(&self.store, &self.space(path), holder, name, place)
+        let Target { folder, name, space } = self.target_file(path)?;
+        Upload::in_place(&self.store, &space, folder, name, place)
     }
 
     /// Gives a file or folder the present time; where there is none, makes an empty file.
@@ -297,17 +320,16 @@ impl Vfs {
         if path.is_root() {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        let (holder, name) = self.holder(path)?;
-        let space = self.space(path);
+        let Target { folder, name, space } = self.target(path)?;
         let mut reservation = space::Reservation::new(Arc::clone(&space));
         reservation.grow(blocks(0))?;
         let mut state = space.lock();
-        let made = holder.make_folder(name, 0o777);
+        let made = folder.make_folder(name, 0o777);
         if made.is_ok() {
             reservation.keep(&mut state);
         }
         drop(state); // the reservation gives back under the same lock
-        made.and_then(|()| self.settle(&holder))
+        made.and_then(|()| self.settle(&folder))
     }
 
     /// Makes a change of names in a folder last, where the owner wants that.
@@ -317,110 +339,94 @@ impl Vfs {
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VirtualPath) -> io::Result<()> {
-        let (holder, name) = self.holder(path)?;
-        let space = self.space(path);
+        let Target { folder, name, space } = self.target(path)?;
         let mut state = space.lock();
-        holder.remove_folder(name)?;
+        let metadata = folder.stat(name)?;
+        folder.remove_folder(name)?;
         state.removed(Gone::Folder);
         drop(state);
-        self.forget_count(path);
-        self.settle(&holder)
+        if self.is_top(path) {
+            self.store.forget_home(name, folder::id_of(&metadata));
+        }
+        self.settle(&folder)
     }
 
     /// Removes a file, or a link itself.
     pub fn remove_file(&self, path: &VirtualPath) -> io::Result<()> {
-        let (holder, name) = self.holder_of_file(path)?;
-        let space = self.space(path);
+        let Target { folder, name, space } = self.target_file(path)?;
         let mut state = space.lock();
-        let metadata = holder.stat(name)?;
+        let metadata = folder.stat(name)?;
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());
         }
-        holder.remove_file(name)?;
+        folder.remove_file(name)?;
         state.removed(Gone::Leaf(&metadata));
         drop(state);
-        self.settle(&holder)
+        self.settle(&folder)
     }
 
     /// Removes a file, or a folder with all in it. The folder leaves the user's sight in one step,
     /// before it is taken apart.
     pub fn remove_tree(&self, path: &VirtualPath) -> io::Result<()> {
-        let (holder, name) = self.holder(path)?;
-        let space = self.space(path);
-        let fresh = {
-            let mut state = space.lock();
-            let metadata = holder.stat(name)?;
-            if !metadata.is_dir() {
-                holder.remove_file(name)?;
-                state.removed(Gone::Leaf(&metadata));
-                drop(state);
-                return self.settle(&holder);
-            }
-            let fresh = self.store.fresh_name();
-            holder.rename(name, self.store.staging(), &fresh)?;
+        let Target { folder, name, space } = self.target(path)?;
+        let mut state = space.lock();
+        let metadata = folder.stat(name)?;
+        if !metadata.is_dir() {
+            folder.remove_file(name)?;
+            state.removed(Gone::Leaf(&metadata));
+            drop(state);
+            return self.settle(&folder);
+        }
+        let fresh = self.store.fresh_name();
+        folder.rename(name, self.store.staging(), &fresh)?;
+        if self.is_top(path) {
+            // What is counted for the account goes with its folder; a new one begins with nothing.
+            drop(state);
+            self.store.forget_home(name, folder::id_of(&metadata));
+            self.store.remove_staged(fresh, None);
+        } else {
             state.unsettled();
-            fresh
-        };
-        self.forget_count(path);
-        self.store.remove_staged(fresh, Some(&space));
-        space.lock().settled();
-        self.settle(&holder)
+            drop(state);
+            self.store.remove_staged(fresh, Some(&space));
+            space.lock().settled();
+        }
+        self.settle(&folder)
     }
 
-    /// Gives a file or folder another name.
+    /// Gives a file or folder another name. It stays within its account, because open sessions and
+    /// what is counted go with an account's folder.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> io::Result<()> {
-        let (from_holder, from_name) = self.holder(from)?;
-        let (to_holder, to_name) = self.holder(to)?;
-        let metadata = from_holder.stat(from_name)?;
+        let (source, target) = (self.target(from)?, self.target(to)?);
+        let metadata = source.folder.stat(source.name)?;
         if from == to {
             return Ok(());
         }
         if to.is_within(from) && metadata.is_dir() {
             return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
         }
-        // Files leave an account while nothing in it changes, or what leaves could not be told.
-        let left = self.space_within(from);
-        let leaves = !Arc::ptr_eq(&left, &self.space_within(to));
-        let _one_move = leaves.then(|| self.store.one_move_between_accounts());
-        let left_state = leaves.then(|| left.lock());
-        if left_state.as_ref().is_some_and(|state| state.has_writers()) {
-            let why = "a file of that account is being written to; try again";
-            return Err(refused(ErrorKind::ResourceBusy, why));
+        if !Arc::ptr_eq(&source.space, &target.space) {
+            let why = "nothing moves from one account to another; copy it, then remove it";
+            return Err(refused(ErrorKind::InvalidInput, why));
         }
-        let (from_space, to_space) = (self.space(from), self.space(to));
-        let changes_hands = !Arc::ptr_eq(&from_space, &to_space);
-        let mut moving = space::Reservation::new(Arc::clone(&to_space));
-        let mut moved = 0;
-        if changes_hands {
-            moved = match metadata.is_dir() {
-                true => tree::count(&from_holder.child(from_name)?)?.saturating_add(blocks(0)),
-                false => blocks(from_holder.stat(from_name)?.len()),
-            };
-            moving.grow(moved)?;
+        let mut state = target.space.lock();
+        // Looked at under the lock: a file at the top could give way to the folder of an account.
+        if self.is_top(from) && source.folder.stat(source.name)?.is_dir() {
+            let why = "the whole folder of an account is not moved; copy it, then remove it";
+            return Err(refused(ErrorKind::InvalidInput, why));
         }
+        let before = target.folder.find(target.name)?;
+        if let Some(before) = &before
+            && !(existing == Existing::Replace && before.is_file() && !metadata.is_dir())
         {
-            let mut state = to_space.lock();
-            let before = to_holder.find(to_name)?;
-            if let Some(before) = &before
-                && !(existing == Existing::Replace && before.is_file() && !metadata.is_dir())
-            {
-                return Err(ErrorKind::AlreadyExists.into());
-            }
-            from_holder.rename(from_name, &to_holder, to_name)?;
-            if let Some(before) = before {
-                state.removed(Gone::Leaf(&before));
-            }
-            moving.keep(&mut state);
+            return Err(ErrorKind::AlreadyExists.into());
         }
-        if let Some(mut state) = left_state {
-            // The folder of all users' folders counts nothing.
-            if Arc::ptr_eq(&left, &from_space) {
-                state.moved_away(moved);
-            }
+        source.folder.rename(source.name, &target.folder, target.name)?;
+        match before {
+            Some(before) => state.removed(Gone::Leaf(&before)),
+            None => state.renamed(),
         }
-        self.forget_count(from);
-        self.forget_count(to);
-        self.settle(&to_holder).and_then(|()| self.settle(&from_holder))
+        drop(state);
+        self.settle(&target.folder).and_then(|()| self.settle(&source.folder))
     }
 
     /// Copies a file, or a folder with all in it; the copy appears whole or not at all. `stop` is told
@@ -445,14 +451,12 @@ impl Vfs {
             if to.is_within(from) {
                 return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
             }
-            let (to_holder, to_name) = self.holder(to)?;
-            if to_holder.find(to_name)?.is_some() {
+            let target = self.target(to)?;
+            if target.folder.find(target.name)?.is_some() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
-            let copy = tree::TreeCopy::new(&self.store, &self.space(to), &holder.child(name)?, stop)?;
-            copy.commit(&to_holder, to_name)?;
-            self.forget_count(to);
-            return Ok(None);
+            let copy = tree::TreeCopy::new(&self.store, &target.space, &holder.child(name)?, stop)?;
+            return copy.commit(&target.folder, target.name).map(|()| None);
         }
         check_regular(&metadata)?;
         let (mut source, metadata) = holder.open_file(name, OpenOptions::new().read(true))?;

@@ -155,13 +155,27 @@ fn an_administrator_sees_all_folders_and_what_it_changes_counts_for_their_owners
     assert!(admin.put("/alice/from-admin", &[1; 10_000]).starts_with("226 "));
     assert_eq!(alice.ask("ALLO 16384"), "200 No need to allocate; it would fit.");
     alice.expect("ALLO 16385", 552);
-    admin.expect("mv /bob/mine /alice/mine", 250);
+    // Nothing moves between accounts; what is copied counts where it goes.
+    let between = "nothing moves from one account to another; copy it, then remove it";
+    let whole = "the whole folder of an account is not moved; copy it, then remove it";
+    for (from, to, why) in [
+        ("/bob/mine", "/alice/mine", between),
+        ("/bob/mine", "/mine", between),
+        ("/bob", "/alice/old", between),
+        ("/bob", "/elsewhere", whole),
+    ] {
+        assert_eq!(admin.ask(&format!("mv {from} {to}")), format!("550 {from}: {why}"));
+        admin.expect(&format!("RNFR {from}"), 350);
+        assert_eq!(admin.ask(&format!("RNTO {to}")), format!("550 {from}: {why}"));
+    }
+    admin.expect("cp /bob/mine /alice/mine", 250);
     alice.expect("ALLO 12289", 552);
     assert_eq!(
         admin.put("/alice/more", &[1; 20_000]),
         "552 /alice/more: the quota is used up: 28672 of 40960 bytes are taken"
     );
-    admin.expect("mv /alice/a /bob/a", 250);
+    admin.expect("cp /alice/a /bob/a", 250);
+    admin.expect("rm /alice/a", 250);
     alice.expect("ALLO 24576", 200);
     admin.expect("rm -r /alice/from-admin", 250);
     assert_eq!(alice.ask("free"), "211 4096 of 40960 bytes used; 36864 left.");

@@ -87,12 +87,6 @@ impl Space {
         Ok((if state.counted { state.stored } else { stored }, state.limit))
     }
 
-    /// What was counted is no more, for the tree was exchanged: the next sign-in counts anew. Until
-    /// then the old sum is held against the limit.
-    pub fn forget_count(&self) {
-        self.lock().counted = false;
-    }
-
     /// Promises a name in a folder to a file on its way, until what is returned is dropped. `None`
     /// where it is promised already, or `is_taken` says that something bears it.
     pub fn promise(
@@ -139,7 +133,7 @@ impl State {
     /// Notes what has gone from the tree: of a file that is written in place what was there before,
     /// for the rest is its writer's reservation.
     pub fn removed(&mut self, gone: Gone<'_>) {
-        self.moved_away(match gone {
+        self.subtract(match gone {
             Gone::Folder => blocks(0),
             Gone::Leaf(metadata) => {
                 let before = self.written.get(&id_of(metadata)).copied();
@@ -148,8 +142,12 @@ impl State {
         });
     }
 
-    /// Notes that something of `bytes` is in another tree now.
-    pub fn moved_away(&mut self, bytes: u64) {
+    /// Notes that something has another name in the tree now.
+    pub fn renamed(&mut self) {
+        self.changes += 1;
+    }
+
+    fn subtract(&mut self, bytes: u64) {
         self.changes += 1;
         self.stored = self.stored.saturating_sub(bytes);
     }
@@ -175,11 +173,6 @@ impl State {
         self.written.insert(file, stored);
         self.unsettled();
         Ok(())
-    }
-
-    /// Whether any file of the tree is written in place.
-    pub fn has_writers(&self) -> bool {
-        !self.written.is_empty()
     }
 
     /// Gives that right back.
@@ -276,7 +269,7 @@ mod tests {
         one.keep(&mut space.lock());
         drop(one);
         assert!(space.lock().check(4_000).is_ok() && space.lock().check(4_001).is_err());
-        space.lock().moved_away(6_000);
+        space.lock().subtract(6_000);
         assert!(space.lock().check(10_000).is_ok());
     }
 
@@ -286,7 +279,7 @@ mod tests {
         assert_eq!(space.recount(|| Ok(5_000)).unwrap(), (5_000, Some(10_000)));
         space.lock().unsettled();
         assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (5_000, Some(10_000)));
-        space.lock().moved_away(4_000);
+        space.lock().subtract(4_000);
         space.lock().settled();
         assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (1_000, Some(10_000)));
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::log::Log;
 
-use super::folder::{Folder, id_of};
+use super::folder::{Folder, Id, id_of};
 use super::space::Space;
 use super::{Vfs, Whose, refused, tree};
 
@@ -28,12 +28,21 @@ pub struct Keeping {
     pub partial: bool,
 }
 
-/// What all sessions of one account share.
-#[derive(Debug, Default)]
-struct Home {
-    space: Arc<Space>,
+/// The open folder of an account, and its space.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) root: Arc<Folder>,
+    pub(super) space: Arc<Space>,
+}
+
+/// What is known of an account's folder. It belongs to that very folder and not to its name: if the
+/// name goes to another folder, that one begins with a space of its own.
+#[derive(Debug)]
+struct Known {
+    id: Id,
     /// The folder, while a session has it open.
     root: Weak<Folder>,
+    space: Arc<Space>,
 }
 
 /// The open working directory. One server at a time has it.
@@ -42,8 +51,10 @@ pub struct Store {
     workdir: Arc<Folder>,
     staging: Folder,
     next: AtomicU64,
-    homes: Mutex<HashMap<String, Home>>,
-    moves: Mutex<()>,
+    /// By the names of the folders.
+    homes: Mutex<HashMap<Vec<u8>, Known>>,
+    /// The space of the files beside the accounts' folders, without a limit.
+    beside: Arc<Space>,
     keeping: Keeping,
     log: Arc<Log>,
     _locked: File,
@@ -68,7 +79,7 @@ impl Store {
             staging,
             next: AtomicU64::new(0),
             homes: Mutex::default(),
-            moves: Mutex::default(),
+            beside: Arc::default(),
             keeping,
             log,
             _locked: locked,
@@ -132,36 +143,58 @@ impl Store {
         if is_admin {
             return Ok(Vfs::new(Arc::clone(&self.workdir), Arc::clone(self), Whose::Everybodys));
         }
-        let root = self.root_of(name)?;
-        Ok(Vfs::new(root, Arc::clone(self), Whose::One(self.space_of(name))))
-    }
-
-    /// The open folder of an account: the one that another session of it has open, where it still
-    /// bears the name, so that many sessions take one descriptor.
-    fn root_of(&self, name: &str) -> io::Result<Arc<Folder>> {
-        let bytes = name.as_bytes();
-        let shared = self.homes().get(name).and_then(|home| home.root.upgrade());
-        if let Some(root) = shared
-            && self.workdir.find(bytes)?.map(|metadata| id_of(&metadata)) == Some(root.id()?)
-        {
-            return Ok(root);
-        }
-        let root = match self.workdir.child(bytes) {
+        let Home { root, space } = match self.open_home(name.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.workdir.make_folder(bytes, 0o755)?;
+                self.workdir.make_folder(name.as_bytes(), 0o755)?;
                 self.settle()?;
-                self.workdir.child(bytes)
+                self.open_home(name.as_bytes())?
             }
-            entered => entered,
+            opened => opened?,
         };
-        let root = Arc::new(root?);
-        self.homes().entry(name.to_string()).or_default().root = Arc::downgrade(&root);
-        Ok(root)
+        Ok(Vfs::new(root, Arc::clone(self), Whose::One(space)))
     }
 
-    /// The account of space of one user.
-    pub(super) fn space_of(&self, name: &str) -> Arc<Space> {
-        Arc::clone(&self.homes().entry(name.to_string()).or_default().space)
+    /// The folder of an account: the one that another session has open, if it still has the name, so
+    /// that many sessions take one descriptor.
+    pub(super) fn open_home(&self, name: &[u8]) -> io::Result<Home> {
+        let shared = self
+            .homes()
+            .get(name)
+            .and_then(|known| known.root.upgrade().map(|root| (known.id, root, Arc::clone(&known.space))));
+        if let Some((id, root, space)) = shared
+            && self.workdir.find(name)?.map(|metadata| id_of(&metadata)) == Some(id)
+        {
+            return Ok(Home { root, space });
+        }
+        let root = Arc::new(self.workdir.child(name)?);
+        let id = root.id()?;
+        let mut homes = self.homes();
+        match homes.get_mut(name) {
+            Some(known) if known.id == id => {
+                let root = known.root.upgrade().unwrap_or(root); // another session was faster
+                known.root = Arc::downgrade(&root);
+                Ok(Home { root, space: Arc::clone(&known.space) })
+            }
+            _ => {
+                let space = Arc::default();
+                let known = Known { id, root: Arc::downgrade(&root), space: Arc::clone(&space) };
+                homes.insert(name.to_vec(), known);
+                Ok(Home { root, space })
+            }
+        }
+    }
+
+    /// Forgets what was known of an account's folder, which is gone.
+    pub(super) fn forget_home(&self, name: &[u8], id: Id) {
+        let mut homes = self.homes();
+        if homes.get(name).is_some_and(|known| known.id == id) {
+            homes.remove(name);
+        }
+    }
+
+    /// The space of the files beside the accounts' folders.
+    pub(super) fn space_beside(&self) -> Arc<Space> {
+        Arc::clone(&self.beside)
     }
 
     /// Makes the folder of a new account. False where one stands there with something in it: that
@@ -169,15 +202,15 @@ impl Store {
     /// former owner may still have it open.
     pub fn found_home(&self, name: &str) -> io::Result<bool> {
         let bytes = name.as_bytes();
+        let former = self.workdir.find(bytes)?.map(|metadata| id_of(&metadata));
         match self.workdir.remove_folder(bytes) {
-            Ok(()) => {}
+            Ok(()) => former.map_or((), |former| self.forget_home(bytes, former)),
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => {}
                 ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => return Ok(false),
                 _ => return Err(error),
             },
         }
-        self.homes().remove(name);
         self.workdir.make_folder(bytes, 0o755)?;
         self.settle()?;
         Ok(true)
@@ -192,29 +225,14 @@ impl Store {
     /// with all in it.
     pub fn close_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
         let fresh = self.fresh_name();
-        self.workdir.child(name.as_bytes())?;
+        let id = self.workdir.child(name.as_bytes())?.id()?;
         self.workdir.rename(name.as_bytes(), &self.staging, &fresh)?;
-        self.homes().remove(name);
+        self.forget_home(name.as_bytes(), id);
         self.settle()?;
         Ok(move || self.remove_staged(fresh, None))
     }
 
-    /// Forgets what was counted for one user; the next sign-in counts anew. The space stays the one
-    /// that the user's open sessions share.
-    pub(super) fn forget_count(&self, name: &str) {
-        // A count may hold the space's lock for long, and nobody could sign in meanwhile.
-        let space = self.homes().get(name).map(|home| Arc::clone(&home.space));
-        if let Some(space) = space {
-            space.forget_count();
-        }
-    }
-
-    /// Moves between accounts hold two spaces; two in opposite directions would wait for each other.
-    pub(super) fn one_move_between_accounts(&self) -> MutexGuard<'_, ()> {
-        self.moves.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn homes(&self) -> MutexGuard<'_, HashMap<String, Home>> {
+    fn homes(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Known>> {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -41,7 +41,7 @@ impl House {
     }
 
     fn space(&self) -> Arc<Space> {
-        self.files.space(&path("x"))
+        self.files.target(&path("x")).unwrap().space
     }
 
     fn used(&self) -> u64 {

@@ -148,50 +148,6 @@ fn a_file_is_written_in_place_by_one_at_a_time_and_cut_back_when_that_fails() {
 }
 
 #[test]
-fn a_file_that_is_written_in_place_stays_with_its_account() {
-    const LIMIT: u64 = 64 * 4096;
-    let house = House::with_quota(Some(LIMIT));
-    let admin = house.store.home("root", true).unwrap();
-    house.store.home("bob", false).unwrap();
-    let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
-    upload.write_all(&[1; 9_000]).unwrap();
-    let to_bob = || admin.rename(&path("alice/a"), &path("bob/a"), Existing::Keep);
-    let whole = |from, to| admin.rename(&path(from), &path(to), Existing::Keep);
-    fails(to_bob(), ErrorKind::ResourceBusy);
-    fails(whole("alice", "elsewhere"), ErrorKind::ResourceBusy);
-    upload.commit().unwrap();
-    to_bob().unwrap();
-    holds_to_the_byte(&house, LIMIT);
-    whole("alice", "elsewhere").unwrap();
-    whole("elsewhere", "alice").unwrap();
-    // A user's whole folder into another's, and out again.
-    whole("alice", "bob/alice").unwrap();
-    whole("bob/alice", "alice").unwrap();
-}
-
-#[test]
-fn moves_between_two_accounts_in_both_directions_do_not_wait_for_each_other() {
-    let house = House::with_quota(Some(64 * 4096));
-    house.store.home("bob", false).unwrap();
-    house.write("a", &[1; 9_000]).unwrap();
-    fs::write(house.real("../bob/b"), [1; 9_000]).unwrap();
-    let back_and_forth = |here: &'static str, there: &'static str| {
-        let admin = house.store.home("root", true).unwrap();
-        move || {
-            for _ in 0..500 {
-                admin.rename(&path(here), &path(there), Existing::Keep).unwrap();
-                admin.rename(&path(there), &path(here), Existing::Keep).unwrap();
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(back_and_forth("alice/a", "bob/a"));
-        scope.spawn(back_and_forth("bob/b", "alice/b"));
-    });
-    holds_to_the_byte(&house, 64 * 4096);
-}
-
-#[test]
 fn removing_a_file_that_is_written_in_place_frees_only_what_it_had() {
     const LIMIT: u64 = 64 * 4096;
     let house = House::with_quota(Some(LIMIT));
@@ -222,18 +178,113 @@ fn removing_a_tree_with_a_file_that_is_appended_to_frees_only_what_it_had() {
     holds_to_the_byte(&house, 100_000);
 }
 
+/// An administrator's files, and another account beside `alice`.
+fn admin_and_bob(house: &House) -> (Vfs, Vfs) {
+    let bob = house.store.home("bob", false).unwrap();
+    bob.set_quota(Some(64 * 4096)).unwrap();
+    (house.store.home("root", true).unwrap(), bob)
+}
+
 #[test]
-fn a_folder_that_an_administrator_moves_away_and_back_stays_one_account_of_space() {
-    let house = House::with_quota(Some(20_000));
-    house.write("f", &[1; 4096]).unwrap();
-    let admin = house.store.home("root", true).unwrap();
-    admin.rename(&path("alice"), &path("elsewhere"), Existing::Keep).unwrap();
-    admin.rename(&path("elsewhere"), &path("alice"), Existing::Keep).unwrap();
-    let later = house.store.home("alice", false).unwrap();
-    later.set_quota(Some(20_000)).unwrap();
-    house.write("g", &[1; 8192]).unwrap();
-    assert!(later.check_room(20_000 - 4096 - 8192 - 3616).is_ok());
-    assert!(later.check_room(20_000 - 4096 - 8192).is_err(), "both sessions count together");
+fn nothing_moves_between_accounts() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    let (admin, bob) = admin_and_bob(&house);
+    house.write("f", &[1; 9_000]).unwrap();
+    house.files.make_folder(&path("d")).unwrap();
+    bob.make_folder(&path("d")).unwrap();
+    admin.create(&path("beside"), Existing::Keep).unwrap().commit().unwrap();
+    admin.make_folder(&path("empty")).unwrap();
+    for (from, to) in [
+        ("alice", "new"),
+        ("alice", "bob/alice"),
+        ("alice", "bob"),
+        ("empty", "new"),
+        ("empty", "alice/new"),
+        ("alice/f", "bob/f"),
+        ("alice/f", "bob/d/f"),
+        ("alice/d", "bob/new"),
+        ("alice/d", "new"),
+        ("alice/f", "new"),
+        ("beside", "alice/new"),
+        ("beside", "alice/d/new"),
+    ] {
+        for existing in [Existing::Keep, Existing::Replace] {
+            let moved = admin.rename(&path(from), &path(to), existing);
+            fails(moved, ErrorKind::InvalidInput);
+        }
+    }
+    assert!(admin.rename(&path("beside"), &path("alice"), Existing::Replace).is_err());
+    // Within one account, and among the files beside them, an administrator does move things.
+    admin.rename(&path("alice/f"), &path("alice/d/g"), Existing::Keep).unwrap();
+    admin.rename(&path("beside"), &path("besides"), Existing::Keep).unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    assert_eq!(house.read("d/g").unwrap(), [1; 9_000]);
+    assert_eq!(bob.entries(&VirtualPath::root()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_an_administrator_copies_into_an_account_counts_there() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    let (admin, bob) = admin_and_bob(&house);
+    bob.make_folder(&path("d")).unwrap();
+    bob.create(&path("d/f"), Existing::Keep).unwrap().commit().unwrap();
+    let copy = |from, to| admin.copy(&path(from), &path(to), Existing::Keep, &mut |_| false);
+    copy("bob/d/f", "alice/f").unwrap();
+    copy("bob/d", "alice/d").unwrap();
+    copy("bob", "alice/bob").unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    assert_eq!(house.used(), 6 * 4096);
+    house.write("large", &[1; 57 * 4096]).unwrap();
+    fails(copy("bob/d", "alice/e"), ErrorKind::QuotaExceeded);
+    holds_to_the_byte(&house, LIMIT);
+}
+
+/// Every way in which an administrator can make a name at the top lead to another folder.
+#[test]
+fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_name() {
+    const LIMIT: u64 = 64 * 4096;
+    type Change = fn(&Vfs);
+    let changes: [Change; 3] = [
+        |admin| {
+            admin.remove_tree(&path("alice")).unwrap();
+            admin.make_folder(&path("alice")).unwrap();
+        },
+        |admin| {
+            admin.remove_tree(&path("alice")).unwrap();
+            admin.copy(&path("bob"), &path("alice"), Existing::Keep, &mut |_| false).map(drop).unwrap();
+        },
+        |admin| {
+            admin.remove_file(&path("alice/f")).unwrap();
+            admin.remove_folder(&path("alice")).unwrap();
+            admin.make_folder(&path("alice")).unwrap();
+        },
+    ];
+    for change in changes {
+        let house = House::with_quota(Some(LIMIT));
+        let (admin, bob) = admin_and_bob(&house);
+        house.write("f", &[1; 9_000]).unwrap();
+        bob.create(&path("bobs"), Existing::Keep).unwrap().commit().unwrap();
+        let mut under_way = house.files.create(&path("late"), Existing::Keep).unwrap();
+        under_way.write_all(&[1; 5_000]).unwrap();
+        change(&admin);
+        let later = house.store.home("alice", false).unwrap();
+        later.set_quota(Some(LIMIT)).unwrap();
+        later.create(&path("mine"), Existing::Keep).unwrap().commit().unwrap();
+        for name in ["mine", "bobs", "f"] {
+            assert!(house.files.open(&path(name)).is_err(), "{name}");
+            assert!(house.files.remove_file(&path(name)).is_err(), "{name}");
+        }
+        assert!(under_way.commit().is_err() && house.write("g", b"lost").is_err());
+        let taken = tree::count(&later.root).unwrap();
+        assert!(later.check_room(LIMIT - taken).is_ok(), "counted too much");
+        assert!(later.check_room(LIMIT - taken + 1).is_err(), "counted too little");
+        // An administrator's upload counts there, too.
+        admin.copy(&path("bob/bobs"), &path("alice/copy"), Existing::Keep, &mut |_| false).unwrap();
+        assert!(later.check_room(LIMIT - taken - 4096 + 1).is_err());
+        assert_eq!(house.staged(), 0);
+    }
 }
 
 /// Appends a block to the file over and over, while others remove it all the time.
