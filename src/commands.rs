@@ -52,6 +52,8 @@ enum Command {
     ChangeToParent,
     List(Vec<u8>, lists::Form),
     MakeFolder(Vec<u8>),
+    /// A folder, and those above it that are missing.
+    MakeFolders(Vec<u8>),
     RemoveFolder(Vec<u8>),
     // Files and folders
     RemoveFile(Vec<u8>),
@@ -130,8 +132,8 @@ fn verb_and_rest(line: &[u8]) -> (&[u8], &[u8]) {
 fn parse(line: &[u8]) -> Result<Command, Reply> {
     use Command::*;
     let (verb, rest) = verb_and_rest(line);
-    let Some(word) = words::find(verb) else { return Err(words::unknown(verb)) };
-    let rest = Rest::new(rest, word);
+    let Some(typed) = words::find(verb) else { return Err(words::unknown(verb)) };
+    let rest = Rest::new(rest, typed);
     Ok(match verb.to_ascii_uppercase().as_slice() {
         b"SITE" => return parse_site(rest),
         b"USER" => User(rest.whole()?),
@@ -145,17 +147,17 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
         b"UNREGISTER" => Unregister(rest.password()?),
         b"REIN" | b"LOGOUT" => rest.finish().map(|()| Reinitialize)?,
         b"WHOAMI" => rest.finish().map(|()| WhoAmI)?,
-        b"FREE" | b"QUOTA" => rest.finish().map(|()| Free)?,
+        b"FREE" | b"QUOTA" | b"DF" => rest.finish().map(|()| Free)?,
 
         b"PWD" | b"XPWD" => rest.finish().map(|()| PrintFolder)?,
         b"CWD" | b"XCWD" => ChangeFolder(rest.whole()?),
-        b"CD" => ChangeFolder(rest.at_most_one()?.unwrap_or_else(|| b"/".to_vec())),
-        b"CDUP" | b"XCUP" => rest.finish().map(|()| ChangeToParent)?,
+        b"CD" | b"CHDIR" => ChangeFolder(rest.at_most_one()?.unwrap_or_else(|| b"/".to_vec())),
+        b"CDUP" | b"XCUP" | b"CD.." => rest.finish().map(|()| ChangeToParent)?,
         b"LS" | b"DIR" => {
             let (_, mut paths) = rest.flags()?;
             match paths.len() {
                 0 | 1 => List(paths.pop().unwrap_or_default(), lists::Form::ByHand),
-                _ => return Err(rest.usage()),
+                _ => return Err(rest.too_many()),
             }
         }
         b"LIST" => List(rest.path_behind_flags()?, lists::Form::Long),
@@ -165,26 +167,24 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
         b"STAT" if text::trim(rest.raw()).is_empty() => Status(None),
         b"STAT" => Status(Some(rest.path_behind_flags()?)),
         b"MKD" | b"XMKD" => MakeFolder(rest.whole()?),
-        b"MKDIR" => MakeFolder(rest.one()?),
+        b"MKDIR" | b"MD" => match rest.flags_and_path(&[b"p"])? {
+            (flags, path) if flags.is_empty() => MakeFolder(path),
+            (_, path) => MakeFolders(path),
+        },
         b"RMD" | b"XRMD" => RemoveFolder(rest.whole()?),
-        b"RMDIR" => RemoveFolder(rest.one()?),
+        b"RMDIR" | b"RD" => RemoveFolder(rest.one()?),
 
         b"DELE" => RemoveFile(rest.whole()?),
-        b"RM" | b"DEL" => {
-            let (flags, mut paths) = rest.flags()?;
-            let path = paths.pop().filter(|path| paths.is_empty() && !path.is_empty());
-            match (path, flags.as_slice()) {
-                (Some(path), b"") => RemoveFile(path),
-                (Some(path), b"r" | b"R" | b"rf" | b"fr") => RemoveTree(path),
-                _ => return Err(rest.usage()),
-            }
-        }
+        b"RM" | b"DEL" | b"DELETE" => match rest.flags_and_path(&[b"f", b"r", b"R", b"rf", b"fr"])? {
+            (flags, path) if matches!(flags.as_slice(), b"" | b"f") => RemoveFile(path),
+            (_, path) => RemoveTree(path),
+        },
         b"TOUCH" | b"CREATE" | b"MKFILE" => Touch(rest.one()?),
         b"CP" | b"COPY" => {
             let (force, from, to) = rest.two_paths()?;
             Copy { from, to, existing: existing(force) }
         }
-        b"MV" | b"RENAME" | b"REN" => {
+        b"MV" | b"MOVE" | b"RENAME" | b"REN" => {
             let (force, from, to) = rest.two_paths()?;
             Rename { from, to, existing: existing(force) }
         }
@@ -200,7 +200,7 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
         b"HASH" => Hash(rest.whole_or_quoted()?),
         b"XSHA256" => HashOnly(rest.whole_or_quoted()?),
 
-        b"GET" | b"CAT" | b"DOWNLOAD" => Retrieve(rest.one()?, Via::Inline(())),
+        b"GET" | b"CAT" | b"DOWNLOAD" | b"MORE" | b"LESS" => Retrieve(rest.one()?, Via::Inline(())),
         b"PUT" | b"UPLOAD" | b"SEND" => content::parse_put(rest),
         b"WRITE" => content::parse_text(rest, Store),
         b"APPEND" => content::parse_text(rest, Append),
@@ -220,7 +220,7 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
         b"PORT" => Active(data::parse_port(&rest.whole()?).ok_or_else(|| rest.usage())?),
         b"EPRT" => Active(data::parse_eprt(&rest.whole()?).ok_or_else(|| rest.usage())?),
 
-        b"HELP" | b"?" => Help(rest.at_most_one()?),
+        b"HELP" | b"?" => Help(Some(rest.words()?.join(&b' ')).filter(|word| !word.is_empty())),
         b"FEAT" => rest.finish().map(|()| Features)?,
         b"OPTS" => features::parse_options(rest)?,
         b"CLNT" => Confirm("Noted."),
@@ -240,10 +240,10 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
 fn parse_site(rest: Rest<'_>) -> Result<Command, Reply> {
     use Command::*;
     let (verb, rest) = verb_and_rest(rest.raw());
-    let Some(word) = words::find_site(verb) else {
+    let Some(typed) = words::find_site(verb) else {
         return Err(Reply::new(500, "Unknown SITE command. SITE HELP lists them."));
     };
-    let rest = Rest::new(rest, word);
+    let rest = Rest::new(rest, typed);
     Ok(match verb.to_ascii_uppercase().as_slice() {
         b"HELP" => SiteHelp,
         b"REGISTER" => {
@@ -258,7 +258,7 @@ fn parse_site(rest: Rest<'_>) -> Result<Command, Reply> {
             let (force, from, to) = rest.two_paths()?;
             Copy { from, to, existing: existing(force) }
         }
-        b"RMDIR" => RemoveTree(rest.whole()?),
+        b"RMDIR" | b"RD" => RemoveTree(rest.whole()?),
         b"CHMOD" => rest.mode_and_path().map(|(mode, path)| SetMode(mode, path))?,
         b"UTIME" => rest.utime().map(|(time, path)| SetTime { time, path, code: 200 })?,
         _ => return Err(words::unknown(verb)),
@@ -298,6 +298,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         ChangeToParent => files::change_folder(session, b".."),
         List(path, form) => lists::list(session, &path, form),
         MakeFolder(path) => files::make_folder(session, &path),
+        MakeFolders(path) => files::make_folders(session, &path),
         RemoveFolder(path) => files::remove_folder(session, &path),
 
         RemoveFile(path) => files::remove_file(session, &path),
@@ -357,7 +358,8 @@ impl Command {
         match self {
             Pass(_) | Login(..) | Register { .. } | ChangePassword(..) | Unregister(_) => true,
             Reinitialize => true,
-            MakeFolder(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) | Touch(_) => true,
+            MakeFolder(_) | MakeFolders(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => true,
+            Touch(_) => true,
             Copy { .. } | CopyTo(_) | Rename { .. } | RenameTo(_) | SetTime { .. } | SetMode(..) => true,
             Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) | Discard(..) => true,
             TimeOrSetTime { .. } => true,
@@ -468,10 +470,10 @@ fn is_http(line: &[u8]) -> bool {
 fn too_long(start: &[u8]) -> Result<Command, Reply> {
     let reply = Reply::new(500, "The line is longer than 8 KiB; nothing of it was done.");
     let (verb, rest) = verb_and_rest(start);
-    let Some(word) = words::find(verb) else { return Err(reply) };
-    match word.name {
+    let Some(typed) = words::find(verb) else { return Err(reply) };
+    match typed.word.name {
         "put" => Ok(Command::Discard(reply, Body::Unknown)),
-        "write" | "append" => match content::what_follows_text(Rest::new(rest, word)) {
+        "write" | "append" => match content::what_follows_text(Rest::new(rest, typed)) {
             Body::Line(_) => Err(reply),
             body => Ok(Command::Discard(reply, body)),
         },
@@ -520,9 +522,9 @@ fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) ->
 /// The word of the table that a line begins with.
 fn word_of(line: &[u8]) -> Option<&'static words::Word> {
     let (verb, rest) = verb_and_rest(line);
-    let word = words::find(verb)?;
-    let site = if word.name == "SITE" { words::find_site(verb_and_rest(rest).0) } else { None };
-    Some(site.unwrap_or(word))
+    let typed = words::find(verb)?;
+    let site = if typed.word.name == "SITE" { words::find_site(verb_and_rest(rest).0) } else { None };
+    Some(site.unwrap_or(typed).word)
 }
 
 /// One line of the log for one command.

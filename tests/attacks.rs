@@ -685,13 +685,16 @@ fn a_tree_of_3000_levels_is_listed_copied_and_removed() {
 
 /// Every spelling that the server's own help tells of.
 fn verbs(client: &mut Client) -> Vec<String> {
-    let help = client.expect("help", 214);
     let mut verbs = Vec::new();
-    for line in help.lines().filter(|line| line.starts_with("   ")) {
-        let words: Vec<_> = line.split_whitespace().collect();
-        match words[..2] {
-            ["SITE", command] if command != "COMMAND" => verbs.push(format!("SITE {command}")),
-            _ => verbs.push(words[0].to_string()),
+    for page in ["help", "help ftp"] {
+        let help = client.expect(page, 214);
+        let usages = help.lines().filter_map(|line| line.strip_prefix(' ')?.split("  ").next());
+        for usage in usages.flat_map(|usages| usages.split(", ")) {
+            let words: Vec<_> = usage.split_whitespace().collect();
+            match words[..] {
+                ["SITE", command, ..] if command != "COMMAND" => verbs.push(format!("SITE {command}")),
+                _ => verbs.push(words[0].to_string()),
+            }
         }
     }
     let listed = verbs.clone();

@@ -70,6 +70,15 @@ const VERBS: &[&str] = &[
     "quit",
     "exit",
     "bye",
+    "df",
+    "chdir",
+    "cd..",
+    "md",
+    "rd",
+    "delete",
+    "move",
+    "more",
+    "less",
     "USER",
     "PASS",
     "REIN",
@@ -437,8 +446,10 @@ impl Generator {
                 .to_string(),
             "help" | "?" => self.dice.pick(VERBS).to_string(),
             "STAT" | "LIST" | "NLST" if self.dice.once_in(3) => format!("-la {}", self.path()),
-            "pwd" | "XPWD" | "CDUP" | "XCUP" | "free" | "quota" | "whoami" | "PASV" | "FEAT" | "SYST"
-            | "NOOP" | "ABOR" | "quit" | "exit" | "bye" | "REIN" | "logout" => String::new(),
+            "pwd" | "XPWD" | "CDUP" | "XCUP" | "free" | "quota" | "df" | "cd.." | "whoami" | "PASV"
+            | "FEAT" | "SYST" | "NOOP" | "ABOR" | "quit" | "exit" | "bye" | "REIN" | "logout" => {
+                String::new()
+            }
             _ => self.path(),
         }
     }
@@ -867,13 +878,9 @@ fn every_word_of_help_is_among_those_that_streams_are_made_of() {
     let server = Server::start();
     let mut client = server.connect();
     let mut words = 0;
-    for line in [client.ask("help"), client.ask("SITE HELP")].join("\n").lines() {
-        let Some(usage) = line
-            .strip_prefix("   ")
-            .or_else(|| line.strip_prefix(" SITE ").filter(|rest| !rest.ends_with(':')).map(|_| &line[1..]))
-        else {
-            continue;
-        };
+    let pages = ["help", "help ftp"].map(|page| client.ask(page)).join("\n");
+    let usages = pages.lines().filter_map(|line| line.strip_prefix(' ')?.split("  ").next());
+    for usage in usages.flat_map(|usages| usages.split(", ")) {
         let mut parts = usage.split_whitespace();
         let word = match parts.next().unwrap() {
             "SITE" if usage.starts_with("SITE COMMAND") => "SITE".to_string(),

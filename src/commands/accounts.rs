@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::config::Registration;
 use crate::reply::Reply;
 use crate::session::{Failure, Session};
 use crate::users::{Password, Record, Refusal, Role};
@@ -11,9 +12,10 @@ fn refusal(refusal: Refusal) -> Reply {
         Refusal::Closed => {
             Reply::new(530, "Registration is closed; the owner of this server creates accounts.")
         }
-        Refusal::WrongCode => {
-            Reply::new(530, "Registering needs the right code: register NAME PASSWORD CODE")
-        }
+        Refusal::WrongCode => Reply::new(
+            530,
+            "Registering needs the right code: register NAME PASSWORD CODE (quote a password that has spaces).",
+        ),
         Refusal::BadName => Reply::new(
             553,
             "A name has 1 to 32 letters, digits, \".\", \"_\" and \"-\", and begins with a letter or digit.",
@@ -108,6 +110,11 @@ pub fn register(
     code: Option<&[u8]>,
 ) -> Result<Reply, Failure> {
     let server = session.server();
+    if code.is_some() && server.config.registration == Registration::Open {
+        // Whoever meant a password with spaces would get an account with its first word for a password.
+        let text = "This server asks for no code. Quote a password that has spaces: \"two words\".";
+        return Err(Reply::new(501, text).into());
+    }
     let peer = session.peer().ip();
     let registered = session.undisturbed(|| {
         server.users.register(name, password, code, peer, |name| server.store.found_home(name))

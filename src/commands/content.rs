@@ -28,7 +28,7 @@ fn well_formed_put(rest: Rest<'_>) -> Result<(Vec<u8>, Body), Reply> {
     let body = match (words.next(), words.next()) {
         (None, _) => Body::Lines,
         (Some(size), None) => Body::Counted(count(&size).ok_or_else(|| rest.usage())?),
-        _ => return Err(rest.usage()),
+        _ => return Err(rest.too_many()),
     };
     Ok((path, body))
 }

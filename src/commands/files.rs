@@ -32,9 +32,9 @@ pub fn print_folder(session: &mut Session) -> Result<Reply, Failure> {
     Ok(Reply::about(257, "", &quoted(&session.folder), " is the current folder."))
 }
 
-/// CWD, `cd`, CDUP.
+/// CWD, `cd`, CDUP. `~` is the top folder, as at home.
 pub fn change_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let path = session.resolve(argument)?;
+    let path = session.resolve(if argument == b"~" { b"/" } else { argument })?;
     session.files()?.enter(&path).map_err(failure(&path))?;
     let reply = Reply::about(250, "", &path.bytes(), " is the current folder.");
     session.folder = path;
@@ -52,6 +52,31 @@ pub fn make_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Fail
         }
         Err(error) => Err(failure(&path)(error).into()),
     }
+}
+
+/// `mkdir -p`: also makes the folders above that are missing. It is no error if all are there.
+pub fn make_folders(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+    let path = session.resolve(argument)?;
+    let files = session.files()?;
+    let mut there = path.clone();
+    while !there.is_root() && !files.is_folder(&there) {
+        there = there.parent();
+    }
+    if there == path {
+        return Ok(Reply::about(257, "", &quoted(&path), " exists already."));
+    }
+    let missing = path.names().skip(there.names().count());
+    for name in missing {
+        there = there.child(name);
+        match files.make_folder(&there) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && files.is_folder(&there) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(failure(&there)(ErrorKind::NotADirectory.into()).into());
+            }
+            made => made.map_err(failure(&there))?,
+        }
+    }
+    Ok(Reply::about(257, "", &quoted(&path), " created."))
 }
 
 /// RMD, `rmdir`.

@@ -7,7 +7,7 @@ use crate::text;
 use crate::time;
 use crate::users::Password;
 
-use super::words::Word;
+use super::words::Typed;
 
 /// A name and a password.
 pub type Credentials = (Vec<u8>, Password);
@@ -16,13 +16,13 @@ pub type Credentials = (Vec<u8>, Password);
 #[derive(Debug, Clone, Copy)]
 pub struct Rest<'l> {
     bytes: &'l [u8],
-    word: &'static Word,
+    verb: Typed,
 }
 
 impl<'l> Rest<'l> {
-    /// What follows `word`; `bytes` begins behind the one space or tab after it.
-    pub fn new(bytes: &'l [u8], word: &'static Word) -> Rest<'l> {
-        Rest { bytes, word }
+    /// What follows `verb`; `bytes` begins behind the one space or tab after it.
+    pub fn new(bytes: &'l [u8], verb: Typed) -> Rest<'l> {
+        Rest { bytes, verb }
     }
 
     /// The bytes as they came.
@@ -32,7 +32,12 @@ impl<'l> Rest<'l> {
 
     /// The 501 that shows how it is done.
     pub fn usage(&self) -> Reply {
-        Reply::new(501, format!("Usage: {}", self.word.usage))
+        Reply::new(501, format!("Usage: {}", self.verb.usage()))
+    }
+
+    /// The 501 for more words than there are arguments: a name or a password with spaces, most of the time.
+    pub fn too_many(&self) -> Reply {
+        Reply::new(501, format!("Too many words; quote one that has spaces. Usage: {}", self.verb.usage()))
     }
 
     /// All of it as one argument, spaces included, as FTP verbs take theirs.
@@ -59,11 +64,15 @@ impl<'l> Rest<'l> {
     }
 
     fn unbalanced(&self) -> Reply {
-        Reply::new(501, format!("A quote is not closed. Usage: {}", self.word.usage))
+        Reply::new(501, format!("A quote is not closed. Usage: {}", self.verb.usage()))
     }
 
     fn exactly<const N: usize>(&self) -> Result<[Vec<u8>; N], Reply> {
-        self.words()?.try_into().map_err(|_| self.usage())
+        self.words()?.try_into().map_err(|words: Vec<_>| self.wrong_number(words.len() > N))
+    }
+
+    fn wrong_number(&self, is_too_many: bool) -> Reply {
+        if is_too_many { self.too_many() } else { self.usage() }
     }
 
     /// One word.
@@ -78,7 +87,7 @@ impl<'l> Rest<'l> {
         match words.len() {
             0 => Ok(None),
             1 => Ok(words.pop()),
-            _ => Err(self.usage()),
+            _ => Err(self.too_many()),
         }
     }
 
@@ -93,10 +102,25 @@ impl<'l> Rest<'l> {
         Ok((letters, others))
     }
 
+    /// Flags, of which only those in `known` may be there, and one path.
+    pub fn flags_and_path(&self, known: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>), Reply> {
+        let (flags, mut paths) = self.flags()?;
+        if paths.len() > 1 {
+            return Err(self.too_many());
+        }
+        match paths.pop() {
+            Some(path) if !path.is_empty() && (flags.is_empty() || known.contains(&flags.as_slice())) => {
+                Ok((flags, path))
+            }
+            _ => Err(self.usage()),
+        }
+    }
+
     /// A path and a path, behind an optional `-f`: true where it is there.
     pub fn two_paths(&self) -> Result<(bool, Vec<u8>, Vec<u8>), Reply> {
         let (flags, paths) = self.flags()?;
-        let [from, to] = <[Vec<u8>; 2]>::try_from(paths).map_err(|_| self.usage())?;
+        let [from, to] =
+            <[Vec<u8>; 2]>::try_from(paths).map_err(|paths: Vec<_>| self.wrong_number(paths.len() > 2))?;
         if from.is_empty() || to.is_empty() || flags.iter().any(|flag| !b"frR".contains(flag)) {
             return Err(self.usage());
         }
@@ -192,7 +216,7 @@ impl<'l> Rest<'l> {
         let mut words = self.words()?.into_iter();
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some(name), Some(password), code, None) => Ok(((name, Password(password)), code)),
-            _ => Err(self.usage()),
+            (.., last) => Err(self.wrong_number(last.is_some())),
         }
     }
 
@@ -340,8 +364,8 @@ mod tests {
     #[test]
     fn open_quotes_and_control_characters_are_refused() {
         let reply = |line| rest("mkdir", line).one().unwrap_err().encode();
-        assert_eq!(reply("\"a b"), b"501 A quote is not closed. Usage: mkdir DIR\r\n");
-        assert_eq!(reply("a\\"), b"501 A quote is not closed. Usage: mkdir DIR\r\n");
+        assert_eq!(reply("\"a b"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
+        assert_eq!(reply("a\\"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
         assert_eq!(reply("a\x01b"), b"501 A control character cannot be part of that. Nothing was done.\r\n");
     }
 

@@ -59,7 +59,7 @@ impl Command {
             Hash(_) | HashOnly(_) | Retrieve(..) => Right::Read,
 
             // Over an existing name a drop-box refuses them, where they run.
-            Store(..) | StoreUnique(_) | MakeFolder(_) | Discard(..) => Right::Add,
+            Store(..) | StoreUnique(_) | MakeFolder(_) | MakeFolders(_) | Discard(..) => Right::Add,
 
             Append(..) | Touch(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => Right::Change,
             Copy { .. } | CopyFrom(_) | CopyTo(_) => Right::Change,

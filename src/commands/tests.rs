@@ -17,7 +17,7 @@ fn bytes(text: &str) -> Vec<u8> {
 #[test]
 fn every_spelling_of_the_table_is_parsed() {
     for word in words::WORDS {
-        for spelling in std::iter::once(word.name).chain(word.aliases.iter().copied()) {
+        for spelling in word.spellings() {
             // With the example's arguments; the usage reply or the hint would be a 50x.
             let arguments = word.example.split_once(' ').map_or("", |(_, arguments)| arguments);
             let arguments = arguments.strip_prefix(spelling.trim_start_matches("SITE")).unwrap_or(arguments);
@@ -48,21 +48,36 @@ fn hand_words_split_and_ftp_verbs_take_the_rest() {
     assert_eq!(parsed("ls -la docs"), Command::List(bytes("docs"), lists::Form::ByHand));
     assert_eq!(parsed("rm -rf docs"), Command::RemoveTree(bytes("docs")));
     assert_eq!(parsed("rm docs"), Command::RemoveFile(bytes("docs")));
+    assert_eq!(parsed("rm -f docs"), Command::RemoveFile(bytes("docs")));
+    assert_eq!(parsed("md -p 'a b/c'"), Command::MakeFolders(bytes("a b/c")));
+    assert_eq!(parsed("MKD -p a"), Command::MakeFolder(bytes("-p a")));
+    assert_eq!(parsed("cd.."), Command::ChangeToParent);
+    assert_eq!(parsed("help site copy"), Command::Help(Some(bytes("site copy"))));
 }
 
 #[test]
 fn too_many_or_too_few_words_are_answered_with_the_usage() {
     for (line, reply) in [
-        ("mkdir", "501 Usage: mkdir DIR\r\n"),
-        ("mkdir a b", "501 Usage: mkdir DIR\r\n"),
-        ("mkdir \"\"", "501 Usage: mkdir DIR\r\n"),
+        ("mkdir", "501 Usage: mkdir [-p] DIR\r\n"),
+        ("mkdir a b", "501 Too many words; quote one that has spaces. Usage: mkdir [-p] DIR\r\n"),
+        ("mkdir \"\"", "501 Usage: mkdir [-p] DIR\r\n"),
         ("MKD", "501 Usage: MKD DIR\r\n"),
         ("cp a", "501 Usage: cp [-f] FROM TO\r\n"),
-        ("mv a b c", "501 Usage: mv [-f] FROM TO\r\n"),
+        ("mv a b c", "501 Too many words; quote one that has spaces. Usage: mv [-f] FROM TO\r\n"),
         ("rm -x a", "501 Usage: rm [-r] PATH\r\n"),
         ("register a", "501 Usage: register NAME PASSWORD [CODE]\r\n"),
-        ("login a b c", "501 Usage: login NAME PASSWORD\r\n"),
+        ("login a b c", "501 Too many words; quote one that has spaces. Usage: login NAME PASSWORD\r\n"),
         ("quit now", "501 Usage: quit\r\n"),
+        // The usage names the word that was typed.
+        ("md", "501 Usage: md [-p] DIR\r\n"),
+        ("RD", "501 Usage: rd DIR\r\n"),
+        ("delete", "501 Usage: delete [-r] PATH\r\n"),
+        ("move a", "501 Usage: move [-f] FROM TO\r\n"),
+        ("less", "501 Usage: less FILE\r\n"),
+        ("df x", "501 Usage: df\r\n"),
+        ("cd.. x", "501 Usage: cd..\r\n"),
+        ("xmkd", "501 Usage: XMKD DIR\r\n"),
+        ("site copy a", "501 Usage: SITE COPY [-f] FROM TO\r\n"),
         ("DELE a\x01b", "501 A control character cannot be part of that. Nothing was done.\r\n"),
         ("DELE a\0b", "501 A control character cannot be part of that. Nothing was done.\r\n"),
     ] {

@@ -11,7 +11,7 @@ pub struct Word {
     pub aliases: &'static [&'static str],
     group: Group,
     /// It with its arguments.
-    pub usage: &'static str,
+    usage: &'static str,
     /// What it does, in a phrase.
     purpose: &'static str,
     /// How it might be typed.
@@ -30,16 +30,6 @@ enum Group {
     /// Refused on purpose: known, and in no list.
     Refused,
 }
-
-const GROUPS: [(Group, &str); 7] = [
-    (Group::Accounts, "Accounts:"),
-    (Group::Folders, "Folders:"),
-    (Group::Files, "Files and folders:"),
-    (Group::Content, "Content, over this connection:"),
-    (Group::Other, "Other:"),
-    (Group::Ftp, "FTP verbs, which take the rest of the line as one argument:"),
-    (Group::Site, "SITE commands:"),
-];
 
 const fn word(
     group: Group,
@@ -63,34 +53,34 @@ pub const WORDS: &[Word] = &[
     word(Accounts, "passwd", &[], "passwd OLD NEW", "change your password", "passwd wonderland looking-glass"),
     word(Accounts, "unregister", &[], "unregister PASSWORD", "delete your account and your folder", "unregister wonderland"),
     word(Accounts, "whoami", &[], "whoami", "who you are and where", "whoami"),
-    word(Accounts, "free", &["quota"], "free", "space used and left", "free"),
+    word(Accounts, "free", &["quota", "df"], "free", "space used and left", "free"),
 
     word(Folders, "pwd", &["XPWD"], "pwd", "the current folder", "pwd"),
-    word(Folders, "cd", &[], "cd [DIR]", "go to a folder; to your top folder without one", "cd docs"),
+    word(Folders, "cd", &["chdir"], "cd [DIR]", "go to a folder; without DIR, or with ~, to your top folder", "cd docs"),
     word(Folders, "ls", &["dir"], "ls [DIR or PATTERN]", "list a folder", "ls *.txt"),
-    word(Folders, "mkdir", &[], "mkdir DIR", "make a folder", "mkdir docs"),
-    word(Folders, "rmdir", &[], "rmdir DIR", "remove an empty folder", "rmdir docs"),
+    word(Folders, "mkdir", &["md"], "mkdir [-p] DIR", "make a folder; with -p also the folders above it that are missing", "mkdir -p docs/2026"),
+    word(Folders, "rmdir", &["rd"], "rmdir DIR", "remove an empty folder", "rmdir docs"),
 
-    word(Files, "rm", &["del"], "rm [-r] PATH", "remove a file; with -r also a folder with all in it", "rm -r docs"),
-    word(Files, "touch", &["create", "mkfile"], "touch FILE", "make an empty file, or give a file the present time", "touch new.txt"),
+    word(Files, "rm", &["del", "delete"], "rm [-r] PATH", "remove a file; with -r also a folder with all in it", "rm -r docs"),
+    word(Files, "touch", &["create", "mkfile"], "touch FILE", "create an empty file, or set a file's time to now", "touch new.txt"),
     word(Files, "cp", &["copy"], "cp [-f] FROM TO", "copy a file or a folder; -f replaces a file", "cp notes.txt \"copy of notes.txt\""),
-    word(Files, "mv", &["rename", "ren"], "mv [-f] FROM TO", "rename or move; -f replaces a file", "mv notes.txt docs/"),
+    word(Files, "mv", &["move", "rename", "ren"], "mv [-f] FROM TO", "rename or move; -f replaces a file", "mv notes.txt docs/"),
     word(Files, "info", &[], "info PATH", "size, time and kind", "info notes.txt"),
     word(Files, "hash", &[], "hash FILE", "the content's SHA-256", "hash notes.txt"),
 
-    word(Content, "get", &["cat", "download"], "get FILE", "send me a file: a count, then so many bytes", "get notes.txt"),
+    word(Content, "get", &["cat", "download", "more", "less"], "get FILE", "send me a file: a count, then so many bytes", "get notes.txt"),
     word(Content, "put", &["upload", "send"], "put FILE [SIZE]", "store SIZE bytes that follow; without SIZE, lines up to one that holds only \".\"", "put photo.jpg 48211"),
     word(Content, "write", &[], "write FILE [TEXT]", "store the text; without it, lines up to one that holds only \".\"", "write notes.txt buy milk"),
     word(Content, "append", &[], "append FILE [TEXT]", "like write, at the end of the file, in place", "append notes.txt and bread"),
 
-    word(Other, "help", &["?"], "help [WORD]", "this list, or more about a word", "help put"),
+    word(Other, "help", &["?"], "help [WORD]", "the list of words; more about WORD; with ftp, the list of FTP verbs", "help put"),
     word(Other, "quit", &["exit", "bye"], "quit", "leave", "quit"),
 
     word(Ftp, "USER", &[], "USER NAME", "who wants to sign in", "USER alice"),
     word(Ftp, "PASS", &[], "PASS PASSWORD", "the password of USER", "PASS wonderland"),
     word(Ftp, "REIN", &[], "REIN", "sign out, stay connected", "REIN"),
     word(Ftp, "CWD", &["XCWD"], "CWD DIR", "go to a folder", "CWD my docs"),
-    word(Ftp, "CDUP", &["XCUP"], "CDUP", "go to the folder above", "CDUP"),
+    word(Ftp, "CDUP", &["XCUP", "cd.."], "CDUP", "go to the folder above", "CDUP"),
     word(Ftp, "MKD", &["XMKD"], "MKD DIR", "make a folder", "MKD my docs"),
     word(Ftp, "RMD", &["XRMD"], "RMD DIR", "remove an empty folder", "RMD my docs"),
     word(Ftp, "DELE", &[], "DELE FILE", "remove a file", "DELE my notes.txt"),
@@ -104,9 +94,9 @@ pub const WORDS: &[Word] = &[
     word(Ftp, "MODE", &[], "MODE S", "stream mode, the only one", "MODE S"),
     word(Ftp, "STRU", &[], "STRU F", "file structure, the only one", "STRU F"),
     word(Ftp, "PASV", &[], "PASV", "open a port for the next transfer's data connection", "PASV"),
-    word(Ftp, "EPSV", &[], "EPSV [1 or 2 or ALL]", "the same, for IPv6 too", "EPSV"),
+    word(Ftp, "EPSV", &[], "EPSV [1 or 2 or ALL]", "like PASV, for IPv6 too", "EPSV"),
     word(Ftp, "PORT", &[], "PORT H1,H2,H3,H4,P1,P2", "where the client waits for the data connection", "PORT 127,0,0,1,156,64"),
-    word(Ftp, "EPRT", &[], "EPRT |FAMILY|ADDRESS|PORT|", "the same, for IPv6 too", "EPRT |2|::1|40000|"),
+    word(Ftp, "EPRT", &[], "EPRT |FAMILY|ADDRESS|PORT|", "like PORT, for IPv6 too", "EPRT |2|::1|40000|"),
     word(Ftp, "LIST", &[], "LIST [PATH or PATTERN]", "a listing with facts, over a data connection", "LIST *.txt"),
     word(Ftp, "NLST", &[], "NLST [PATH or PATTERN]", "names only, over a data connection", "NLST *.txt"),
     word(Ftp, "MLSD", &[], "MLSD [DIR]", "a listing for programs, over a data connection", "MLSD my docs"),
@@ -145,6 +135,16 @@ pub const WORDS: &[Word] = &[
 ];
 
 impl Word {
+    /// Every spelling, the first is the name.
+    pub fn spellings(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// Whether people type it by hand.
+    fn is_by_hand(&self) -> bool {
+        matches!(self.group, Accounts | Folders | Files | Content | Other)
+    }
+
     /// Whether it is known only to be refused.
     #[cfg(test)]
     pub fn is_refused(&self) -> bool {
@@ -152,18 +152,31 @@ impl Word {
     }
 }
 
+/// A word, and which of its spellings was typed.
+#[derive(Debug, Clone, Copy)]
+pub struct Typed {
+    /// The word.
+    pub word: &'static Word,
+    spelling: &'static str,
+}
+
+impl Typed {
+    /// The usage, with the spelling that was typed.
+    pub fn usage(&self) -> String {
+        let arguments = self.word.usage.strip_prefix(self.word.name).unwrap_or_default();
+        format!("{}{arguments}", self.spelling)
+    }
+}
+
 /// The word that is spelled like this, in any case.
-pub fn find(name: &[u8]) -> Option<&'static Word> {
-    let is = |spelling: &str| spelling.as_bytes().eq_ignore_ascii_case(name);
-    WORDS.iter().find(|word| is(word.name) || word.aliases.iter().any(|alias| is(alias)))
+pub fn find(name: &[u8]) -> Option<Typed> {
+    let is = |spelling: &&str| spelling.as_bytes().eq_ignore_ascii_case(name);
+    WORDS.iter().find_map(|word| word.spellings().find(is).map(|spelling| Typed { word, spelling }))
 }
 
 /// The word of SITE that is spelled like this, in any case.
-pub fn find_site(name: &[u8]) -> Option<&'static Word> {
-    let is = |word: &&Word| {
-        word.name.strip_prefix("SITE ").is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(name))
-    };
-    WORDS.iter().find(is)
+pub fn find_site(name: &[u8]) -> Option<Typed> {
+    find(&[b"SITE ", name].concat())
 }
 
 /// The answer to a word that nobody knows, with a hint where a known one is near.
@@ -177,6 +190,12 @@ pub fn unknown(name: &[u8]) -> Reply {
     Reply::new(500, format!("Unknown command \"{shown}\". {hint}"))
 }
 
+/// Words that delete, rename or end the session. A hint names none of them, because a person may do as it
+/// says without reading on.
+const NEVER_HINTED: [&str; 6] = ["unregister", "logout", "rmdir", "rm", "mv", "quit"];
+
+/// The spelling of a hand word that is nearest to `name`, if it is near enough and may be hinted at. A
+/// farther one would be a wrong guess.
 fn nearest(name: &[u8]) -> Option<&'static str> {
     const LONGEST: usize = 16;
     if name.len() > LONGEST {
@@ -185,14 +204,17 @@ fn nearest(name: &[u8]) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     // One slip in a short word, two in a longer one.
     let most = if name.len() < 4 { 1 } else { 2 };
-    WORDS
-        .iter()
-        .flat_map(|word| std::iter::once(word.name).chain(word.aliases.iter().copied()))
-        .filter(|known| !known.contains(' '))
-        .map(|known| (distance(&name, known.to_ascii_lowercase().as_bytes()), known))
-        .filter(|(distance, known)| *distance <= most && *distance < known.len())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
+    let by_hand = WORDS.iter().filter(|word| word.is_by_hand());
+    by_hand
+        .flat_map(|word| word.spellings().map(move |spelling| (word, spelling)))
+        .map(|(word, spelling)| {
+            let is_kept_back = NEVER_HINTED.contains(&word.name);
+            (distance(&name, spelling.as_bytes()), is_kept_back, spelling)
+        })
+        .filter(|(distance, _, spelling)| *distance <= most && *distance < spelling.len())
+        .min_by_key(|(distance, is_kept_back, _)| (*distance, *is_kept_back))
+        .filter(|(_, is_kept_back, _)| !is_kept_back)
+        .map(|(_, _, spelling)| spelling)
 }
 
 /// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein).
@@ -212,36 +234,74 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// `help`: every word, grouped, a line a word.
+/// What `help` says between its first and its last line: the hand words and `help` itself fit a screen of 24
+/// lines and a student's `recv(1024)`.
+const HELP: [&str; 20] = [
+    "register NAME PASSWORD [CODE]  create an account",
+    "login NAME PASSWORD, logout    log in, log out",
+    "passwd OLD NEW       change your password",
+    "unregister PASSWORD  delete your account and files",
+    "whoami, free, pwd    account, space, folder",
+    "cd [DIR]             go to a folder",
+    "ls [DIR or PATTERN]  list a folder",
+    "mkdir [-p] DIR       make a folder",
+    "rmdir DIR            remove an empty folder",
+    "rm [-r] PATH         remove; -r: a whole folder",
+    "touch FILE           create an empty file",
+    "cp [-f] FROM TO      copy; -f: replace a file",
+    "mv [-f] FROM TO      rename or move",
+    "info PATH            size, time and kind",
+    "hash FILE            SHA-256 of the content",
+    "get FILE             show or fetch a file",
+    "put FILE [SIZE]      store SIZE bytes that follow",
+    "write FILE [TEXT]    store a text",
+    "append FILE [TEXT]   add a text at the end",
+    "quit                 leave",
+];
+
+/// `help`: the hand words.
 pub fn help() -> Reply {
-    let mut lines = Vec::new();
-    for (group, title) in GROUPS {
-        lines.push(title.as_bytes().to_vec());
-        for word in WORDS.iter().filter(|word| word.group == group) {
-            lines.push(format!("  {:<31} {}", word.usage, word.purpose).into_bytes());
-        }
-    }
-    Reply::multi(214, "The commands; by hand, quote names with spaces:", lines, "help WORD tells more.")
+    let lines = HELP.iter().map(|line| line.as_bytes().to_vec()).collect();
+    Reply::multi(214, "Quote names with spaces: \"my file\".", lines, "More: help WORD; FTP verbs: help ftp.")
+}
+
+fn lines_of(group: Group) -> impl Iterator<Item = Vec<u8>> {
+    let words = WORDS.iter().filter(move |word| word.group == group);
+    words.map(|word| format!("{:<36} {}", word.usage, word.purpose).into_bytes())
+}
+
+/// `help ftp`: the FTP verbs.
+fn ftp_help() -> Reply {
+    let lines = lines_of(Group::Ftp).chain(lines_of(Group::Site)).collect();
+    Reply::multi(
+        214,
+        "FTP verbs; each takes the rest of the line as one argument:",
+        lines,
+        "help WORD tells more.",
+    )
 }
 
 /// SITE HELP.
 pub fn site_help() -> Reply {
-    let site = WORDS.iter().filter(|word| word.group == Group::Site);
-    let lines = site.map(|word| format!("{:<36} {}", word.usage, word.purpose).into_bytes()).collect();
-    Reply::multi(214, "SITE commands:", lines, "End.")
+    Reply::multi(214, "SITE commands:", lines_of(Group::Site).collect(), "End.")
 }
 
 /// `help WORD`.
 pub fn help_about(name: &[u8]) -> Reply {
-    let Some(word) = find(name) else {
+    if name.eq_ignore_ascii_case(b"ftp") {
+        return ftp_help();
+    }
+    let Some(typed) = find(name) else {
         return unknown(name).with_code(504);
     };
+    let word = typed.word;
     let mut lines = vec![word.purpose.to_string(), format!("for example: {}", word.example)];
-    if !word.aliases.is_empty() {
-        lines.push(format!("also spelled: {}", word.aliases.join(", ")));
+    let others: Vec<_> = word.spellings().filter(|spelling| *spelling != typed.spelling).collect();
+    if !others.is_empty() {
+        lines.push(format!("also spelled: {}", others.join(", ")));
     }
     let lines = lines.into_iter().map(String::into_bytes).collect();
-    Reply::multi(214, format!("Usage: {}", word.usage), lines, "End.")
+    Reply::multi(214, format!("Usage: {}", typed.usage()), lines, "End.")
 }
 
 #[cfg(test)]
@@ -250,11 +310,8 @@ mod tests {
 
     #[test]
     fn every_spelling_is_there_once() {
-        let mut spellings: Vec<String> = WORDS
-            .iter()
-            .flat_map(|word| std::iter::once(word.name).chain(word.aliases.iter().copied()))
-            .map(str::to_ascii_lowercase)
-            .collect();
+        let mut spellings: Vec<String> =
+            WORDS.iter().flat_map(Word::spellings).map(str::to_ascii_lowercase).collect();
         let count = spellings.len();
         spellings.sort();
         spellings.dedup();
@@ -271,12 +328,86 @@ mod tests {
     }
 
     #[test]
+    fn help_fits_a_screen_and_one_read_and_shows_every_hand_word() {
+        let said = String::from_utf8(help().encode()).unwrap();
+        assert!(said.lines().count() <= 22, "{} lines", said.lines().count());
+        assert!(said.len() < 1000, "{} bytes", said.len());
+        assert!(said.lines().all(|line| line.len() < 80));
+        let shown = HELP.iter().flat_map(|line| line.split("  ").next().unwrap().split(", "));
+        let by_hand = WORDS.iter().filter(|word| word.is_by_hand() && word.name != "help");
+        let mut shown: Vec<_> = shown.collect();
+        let mut usages: Vec<_> = by_hand.map(|word| word.usage).collect();
+        shown.sort_unstable();
+        usages.sort_unstable();
+        assert_eq!(shown, usages);
+    }
+
+    #[test]
+    fn help_ftp_shows_every_verb_and_help_itself_has_a_page() {
+        let said = String::from_utf8(help_about(b"FTP").encode()).unwrap();
+        for word in WORDS.iter().filter(|word| matches!(word.group, Ftp | Site)) {
+            assert!(said.contains(&format!("\n {} ", word.usage)), "{}", word.name);
+        }
+        assert!(!said.contains("\n ls"));
+        for word in WORDS {
+            for spelling in word.spellings() {
+                let said = String::from_utf8(help_about(spelling.as_bytes()).encode()).unwrap();
+                assert!(said.starts_with(&format!("214-Usage: {spelling}")), "{said}");
+                assert!(said.contains(&format!("\n for example: {}", word.example)), "{said}");
+            }
+        }
+    }
+
+    /// Everything that one slip of a finger makes of a word.
+    fn slips(word: &str) -> Vec<String> {
+        let letters: Vec<char> = ('a'..='z').chain(['.', '?', '-']).collect();
+        let mut slips = Vec::new();
+        for at in 0..=word.len() {
+            let (head, tail) = word.split_at(at);
+            let rest = tail.get(1..).unwrap_or_default();
+            slips.extend(letters.iter().map(|letter| format!("{head}{letter}{tail}")));
+            if !tail.is_empty() {
+                slips.push(format!("{head}{rest}"));
+                slips.extend(letters.iter().map(|letter| format!("{head}{letter}{rest}")));
+            }
+        }
+        slips
+    }
+
+    #[test]
+    fn no_hint_names_a_word_that_deletes_renames_or_leaves_nor_a_verb() {
+        let harmless = "register login passwd whoami free quota df pwd cd chdir ls dir mkdir md touch create \
+            mkfile cp copy info hash get cat download more less put upload send write append help ?";
+        let harmless: Vec<_> = harmless.split_whitespace().collect();
+        let mut hints = 0;
+        for spelling in WORDS.iter().flat_map(Word::spellings) {
+            for slip in slips(&spelling.to_ascii_lowercase()) {
+                let hint = nearest(slip.as_bytes());
+                assert!(hint.is_none_or(|hint| harmless.contains(&hint)), "{slip}: {hint:?}");
+                hints += usize::from(hint.is_some());
+            }
+        }
+        assert!(hints > 1000, "{hints}");
+        // A word that is one slip away from a harmless one is hinted at, if no other is as near.
+        for word in harmless.iter().filter(|word| word.len() > 4) {
+            let slip = format!("{word}x");
+            assert_eq!(nearest(slip.as_bytes()), Some(*word), "{slip}");
+        }
+    }
+
+    #[test]
     fn near_words_are_hinted_and_far_ones_not() {
         for (name, hint) in [
             ("lst", Some("ls")),
             ("mkdr", Some("mkdir")),
             ("regsiter", Some("register")),
             ("QQQ", None),
+            ("edit", None),
+            ("open", None),
+            ("delte", None),
+            ("renam", None),
+            ("STRO", None),
+            ("sned", Some("send")),
             ("xyzzy", None),
             ("a-very-long-word-indeed", None),
         ] {
