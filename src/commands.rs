@@ -322,7 +322,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         Retrieve(path, via) => content::retrieve(session, &path, via, pending),
         Store(path, via) => content::store(session, &path, via, pending),
         StoreUnique(name) => content::store_unique(session, name.as_deref()),
-        Append(path, via) => content::append(session, &path, via),
+        Append(path, via) => content::append(session, &path, via, pending),
         Allocate(bytes) => content::allocate(session, bytes),
         Restart(offset) => content::restart(session, offset),
         Abort => setup::abort(session),

@@ -99,6 +99,7 @@ fn cause_of(error: &io::Error) -> (u16, String) {
         ErrorKind::StorageFull => (452, "the disk is full"),
         ErrorKind::QuotaExceeded => (552, "the quota is used up"),
         ErrorKind::FileTooLarge => (552, "too large for the disk"),
+        ErrorKind::NotSeekable => (554, "the transfer would begin beyond the end"),
         ErrorKind::InvalidFilename => (553, "the name is too long or not allowed"),
         _ => (451, "trouble on the server's side"),
     };

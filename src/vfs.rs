@@ -26,7 +26,7 @@ pub use path::VirtualPath;
 use space::{Gone, Space, blocks};
 use store::STAGING;
 pub use store::{Keeping, Store};
-pub use upload::{Existing, Place, Upload};
+pub use upload::{Existing, Place, Upload, check_restart};
 
 /// An error whose text is ours, fit for a reply.
 fn refused(kind: ErrorKind, text: &'static str) -> io::Error {

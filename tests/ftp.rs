@@ -108,7 +108,7 @@ fn a_rest_survives_the_set_up_and_nothing_else() {
     client.expect("REST 4", 350);
     client.expect("PWD", 257);
     assert_eq!(client.download(Way::Epsv, "RETR f"), b"0123456789");
-    client.expect("REST 99", 350);
+    client.expect("REST 10", 350);
     assert_eq!(client.download(Way::Epsv, "RETR f"), b"");
     client.expect("REST x", 501);
     client.expect("REST 99999999999999999999", 501);

@@ -6,8 +6,12 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use support::{Client, Traced, Way, has_program};
 
+/// For a name that is new each time.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 const CONTENT: [u8; 4096] = [b'x'; 4096];
 
 /// The names of the calls between two marks, which are commands of their own.
@@ -77,10 +81,22 @@ fn a_small_file_by_get_costs_seven() {
 fn a_small_file_by_put_costs_nine() {
     calls(
         |client| {
-            client.send([&b"put new 4096\r\n"[..], &CONTENT].concat());
+            let n = NEXT.fetch_add(1, Ordering::Relaxed);
+            client.send([format!("put new{n} 4096\r\n").as_bytes(), &CONTENT].concat());
             assert!(client.reply().starts_with("150 ") && client.reply().starts_with("226 "));
         },
         "recvfrom statx openat write statx rename close write sendto",
+    );
+}
+
+#[test]
+fn a_small_file_by_put_over_another_costs_its_permissions_too() {
+    calls(
+        |client| {
+            client.send([&b"put small 4096\r\n"[..], &CONTENT].concat());
+            assert!(client.reply().starts_with("150 ") && client.reply().starts_with("226 "));
+        },
+        "recvfrom statx openat write fchmod statx rename close write sendto",
     );
 }
 
@@ -96,7 +112,9 @@ fn a_small_download_costs_twenty() {
 #[test]
 fn a_small_upload_costs_twenty_four() {
     calls(
-        |client| client.upload(Way::Epsv, "STOR new", &CONTENT),
+        |client| {
+            client.upload(Way::Epsv, &format!("STOR new{}", NEXT.fetch_add(1, Ordering::Relaxed)), &CONTENT)
+        },
         "recvfrom socket setsockopt bind listen getsockname sendto \
          recvfrom statx openat setsockopt accept4 close setsockopt sendto recvfrom write recvfrom statx rename \
          close close write sendto",

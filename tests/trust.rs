@@ -269,8 +269,16 @@ fn of_two_uploads_to_one_name_the_last_to_finish_wins_whole() {
 fn a_broken_upload_is_discarded_where_the_owner_wants_that() {
     let server = Server::with(&["--partial-uploads", "discard"]);
     let mut client = server.registered("alice");
-    client.abort_after("STOR new", b"half");
-    client.expect("SIZE new", 550);
+    for line in ["STOR new", "APPE new"] {
+        client.abort_after(line, b"half");
+        client.expect("SIZE new", 550);
+    }
+    // Of a file that was there before, it drops what came, but for what went into the file itself.
+    client.put("old", b"old");
+    client.abort_after("STOR old", b"half");
+    assert_eq!(client.get("old").unwrap(), b"old");
+    client.abort_after("APPE old", b" and half");
+    assert_eq!(client.get("old").unwrap(), b"old and half");
     assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
 }
 

@@ -6,7 +6,7 @@ use crate::control::Body;
 use crate::reply::Reply;
 use crate::session::{Failure, Pending, Session, Via};
 use crate::transfer::{self, Ascii, LineEnds};
-use crate::vfs::{Existing, Place, VirtualPath};
+use crate::vfs::{Existing, Place, VirtualPath, check_restart};
 
 use super::Command;
 use super::files::failure;
@@ -95,11 +95,13 @@ pub fn retrieve(
                 let mut source = Ascii::new(file, LineEnds::ToNetwork);
                 let skipped = session.at_length(|_, stop| {
                     let mut before = source.by_ref().take(offset);
-                    transfer::pump_all(&mut before, &mut io::sink(), stop)
+                    let skipped = transfer::pump_all(&mut before, &mut io::sink(), stop)?;
+                    check_restart(offset, skipped)
                 })?;
                 skipped.map_err(failure(&path))?;
                 session.send_data(&mut source, None, &path, "get")?
             } else {
+                check_restart(offset, size).map_err(failure(&path))?;
                 if offset > 0 {
                     file.seek(SeekFrom::Start(offset)).map_err(failure(&path))?;
                 }
@@ -170,9 +172,18 @@ pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply,
 }
 
 /// APPE, `append`: in place.
-pub fn append(session: &mut Session, argument: &[u8], via: Via<Body>) -> Result<Reply, Failure> {
+pub fn append(
+    session: &mut Session,
+    argument: &[u8],
+    via: Via<Body>,
+    pending: Pending,
+) -> Result<Reply, Failure> {
     let path = resolve_before(session, argument, &via)?;
-    let upload = session.files()?.write_on(&path, Place::End).map_err(failure(&path));
+    let place = match via {
+        Via::Inline(_) => Place::End,
+        Via::Data => Place::EndFrom(offset(pending)),
+    };
+    let upload = session.files()?.write_on(&path, place).map_err(failure(&path));
     let bytes = match via {
         Via::Inline(body) => session.receive_inline(upload, body, &path)?,
         Via::Data => session.receive_data(upload?, &path)?,

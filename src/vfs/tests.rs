@@ -379,6 +379,13 @@ fn a_broken_upload_is_kept_under_a_new_name_and_dropped_over_an_old_one() {
     let nothing = house.files.create(&path("nothing"), Existing::Replace).unwrap();
     assert!(!nothing.keep_partial());
     fails(house.read("nothing"), ErrorKind::NotFound);
+    // So it is with what is written in place.
+    assert!(!house.files.write_on(&path("nothing"), Place::End).unwrap().keep_partial());
+    fails(house.read("nothing"), ErrorKind::NotFound);
+    let mut append = house.files.write_on(&path("new"), Place::End).unwrap();
+    append.write_all(b" more").unwrap();
+    assert!(append.keep_partial());
+    assert_eq!(house.read("new").unwrap(), b"half more");
     assert_eq!(house.staged(), 0);
 }
 

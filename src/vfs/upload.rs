@@ -4,8 +4,9 @@
 //! its name in one rename when it is complete: readers see the old file or the new one, never
 //! half. Only appending, and writing from an offset on, works in place.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use super::folder::{Folder, Id, check_regular, id_of};
@@ -22,13 +23,36 @@ pub enum Existing {
     Keep,
 }
 
-/// Where writing on in place begins.
+/// Where writing on in place begins. A byte beyond the end fails with [`ErrorKind::NotSeekable`]:
+/// what lies between would be a hole, of which the client knows nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// At the end, wherever that is by then.
     End,
-    /// At this byte, which may be beyond the end.
+    /// At the end, which must not be before this byte.
+    EndFrom(u64),
+    /// At this byte.
     At(u64),
+}
+
+impl Place {
+    /// The byte that the file must reach.
+    fn least(self) -> u64 {
+        match self {
+            Place::End => 0,
+            Place::EndFrom(offset) | Place::At(offset) => offset,
+        }
+    }
+}
+
+/// Fails with [`ErrorKind::NotSeekable`] if a transfer that begins at `offset` would begin beyond the
+/// end of what has `size` bytes.
+pub fn check_restart(offset: u64, size: u64) -> io::Result<()> {
+    if offset <= size {
+        return Ok(());
+    }
+    let text = format!("REST {offset} is beyond the end of the file, which has {size} bytes");
+    Err(io::Error::new(ErrorKind::NotSeekable, text))
 }
 
 /// Content on its way to a name. Dropped before [`Upload::commit`], it leaves nothing behind; a file
@@ -56,6 +80,8 @@ enum Target {
         folder: Arc<Folder>,
         name: Vec<u8>,
         existing: Existing,
+        /// The permission bits of the file that it replaces.
+        mode: Option<u32>,
     },
     InPlace {
         store: Arc<Store>,
@@ -77,12 +103,15 @@ impl Upload {
         existing: Existing,
         mode: u32,
     ) -> io::Result<Upload> {
-        may_take(folder.find(name)?.as_ref(), existing)?;
+        let before = folder.find(name)?;
+        may_take(before.as_ref(), existing)?;
+        let kept = before.as_ref().map(mode_of);
         let reservation = Reservation::new(Arc::clone(space));
         let temporary = store.next_name();
-        let file = store.staging().create_file(&temporary, mode)?;
+        // Never more open than the file that it replaces.
+        let file = store.staging().create_file(&temporary, kept.map_or(mode, |kept| kept & 0o600))?;
         let (store, name) = (Arc::clone(store), name.to_vec());
-        let target = Target::Temporary { store, temporary, folder, name, existing };
+        let target = Target::Temporary { store, temporary, folder, name, existing, mode: kept };
         Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target, promise: None })
     }
 
@@ -102,7 +131,7 @@ impl Upload {
     ) -> io::Result<Upload> {
         let mut options = OpenOptions::new();
         match place {
-            Place::End => options.append(true),
+            Place::End | Place::EndFrom(_) => options.append(true),
             Place::At(_) => options.write(true),
         };
         let mut reservation = Reservation::new(Arc::clone(space));
@@ -114,12 +143,14 @@ impl Upload {
         let (file, metadata, created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 room?;
+                check_restart(place.least(), 0)?;
                 let (file, metadata) = folder.open_file(name, options.create_new(true))?;
                 (file, metadata, true)
             }
             opened => opened.map(|(file, metadata)| (file, metadata, false))?,
         };
         let (id, before) = (id_of(&metadata), metadata.len());
+        check_restart(place.least(), before)?;
         state.write_in_place(id, blocks(before))?;
         if created {
             reservation.keep(&mut state); // it is there, whatever becomes of what is written to it
@@ -167,15 +198,22 @@ impl Upload {
             Target::Temporary { store, .. } | Target::InPlace { store, .. } => store.keeping().sync,
             Target::Done => false,
         };
+        if let Target::Temporary { mode: Some(mode), .. } = &self.target {
+            set_mode(&self.file, *mode)?;
+        }
         if sync {
             self.file.sync_all()?;
         }
         let space = self.reservation.space();
         let mut state = space.lock();
         match &self.target {
-            Target::Temporary { store, temporary, folder, name, existing } => {
+            Target::Temporary { store, temporary, folder, name, existing, mode } => {
                 let before = folder.find(name)?;
                 may_take(before.as_ref(), *existing)?;
+                // It was given others meanwhile, or has come only now.
+                if let Some(now) = before.as_ref().map(mode_of).filter(|now| Some(*now) != *mode) {
+                    set_mode(&self.file, now)?;
+                }
                 store.staging().rename(temporary, folder, name)?;
                 if let Some(before) = before {
                     state.removed(Gone::Leaf(&before));
@@ -204,11 +242,16 @@ impl Upload {
     /// from there; over an existing file it is dropped. In place it is there anyway. Says whether
     /// something was kept.
     pub fn keep_partial(mut self) -> bool {
-        if let Target::Temporary { existing, store, .. } = &mut self.target {
-            *existing = Existing::Keep;
-            if self.length == 0 || !store.keeping().partial {
-                return false;
+        let (store, is_new) = match &mut self.target {
+            Target::Temporary { existing, store, .. } => {
+                *existing = Existing::Keep;
+                (store, true)
             }
+            Target::InPlace { store, created, .. } => (store, *created),
+            Target::Done => return false,
+        };
+        if is_new && (self.length == 0 || !store.keeping().partial) {
+            return false;
         }
         self.commit().is_ok()
     }
@@ -250,7 +293,10 @@ impl Drop for Upload {
             Target::InPlace { id, before, created, folder, name, .. } => {
                 let space = self.reservation.space();
                 let mut state = space.lock();
-                let _ = self.file.set_len(*before);
+                // If it was cut by others, it must not grow: that would be a hole.
+                if self.file.metadata().is_ok_and(|metadata| metadata.len() > *before) {
+                    let _ = self.file.set_len(*before);
+                }
                 let is_ours = |metadata: &Metadata| id_of(metadata) == *id && metadata.len() == 0;
                 if *created
                     && let Ok(metadata) = folder.stat(name)
@@ -288,6 +334,20 @@ pub(super) fn copy_content(
         }
     }
     Ok(copied)
+}
+
+/// The nine permission bits.
+fn mode_of(metadata: &Metadata) -> u32 {
+    metadata.permissions().mode() & 0o777
+}
+
+/// Gives the file these permission bits. A file system that keeps none (a USB stick's) may refuse,
+/// which does no harm if it shows these all the same.
+fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    match file.set_permissions(Permissions::from_mode(mode)) {
+        Err(error) if mode_of(&file.metadata()?) != mode => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a file may take a name that `before` bears.

@@ -40,13 +40,11 @@ fn writing_on_in_place_at_an_offset_counts_what_the_file_grows_by() {
     assert_eq!((content.len(), content[4989], content[4990], content[5000]), (8192, 1, 2, 3));
     assert!(house.space().lock().check(2 * 4096).is_ok());
     assert!(house.space().lock().check(2 * 4096 + 1).is_err());
-    // A hole counts as the file's length says.
-    let mut upload = house.files.write_on(&path("b"), Place::At(4096)).unwrap();
-    upload.write_all(b"x").unwrap();
-    upload.commit().unwrap();
-    assert!(house.space().lock().check(0).is_ok());
-    assert!(house.space().lock().check(1).is_err());
-    assert_eq!(house.read("b").unwrap(), [&[0; 4096][..], b"x"].concat());
+    // Beyond the end nothing is made, and nothing held.
+    fails(house.files.write_on(&path("a"), Place::At(8193)), ErrorKind::NotSeekable);
+    fails(house.files.write_on(&path("b"), Place::At(1)), ErrorKind::NotSeekable);
+    fails(house.read("b"), ErrorKind::NotFound);
+    holds_to_the_byte(&house, 4 * 4096);
 }
 
 /// The room that is left must be what `limit` leaves beside what is really there.

@@ -1,0 +1,147 @@
+//! Uploads: where they may begin, what they keep of the file that they replace.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use support::{Client, Server, Way};
+
+/// A whole reply to a transfer for which no data connection was set up.
+fn without_data(client: &mut Client, offset: u64, line: &str) -> String {
+    client.expect(&format!("REST {offset}"), 350);
+    client.ask(line)
+}
+
+#[test]
+fn a_restart_beyond_the_end_is_554_before_a_data_connection_is_needed() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.put("f", b"12345\n");
+    client.put("empty", b"");
+    let beyond = |path: &str, offset: u64, size: u64| {
+        format!("554 {path}: REST {offset} is beyond the end of the file, which has {size} bytes")
+    };
+    for line in ["RETR f", "STOR f", "APPE f"] {
+        for offset in [7, 1 << 40, u64::MAX] {
+            assert_eq!(without_data(&mut client, offset, line), beyond("/f", offset, 6), "{line}");
+        }
+        // Exactly at the end, and before it, only the data connection is missing.
+        for offset in [0, 5, 6] {
+            assert!(without_data(&mut client, offset, line).starts_with("425 "), "{line} {offset}");
+        }
+    }
+    for line in ["RETR empty", "STOR empty", "APPE empty"] {
+        assert_eq!(without_data(&mut client, 1, line), beyond("/empty", 1, 0), "{line}");
+    }
+    for line in ["STOR missing", "APPE missing"] {
+        assert_eq!(without_data(&mut client, 1, line), beyond("/missing", 1, 0), "{line}");
+        assert!(!server.real("alice/missing").exists());
+    }
+    assert!(without_data(&mut client, 1, "RETR missing").starts_with("550 "));
+    // In TYPE A the offset is one of what travels, of which a line's end has two bytes.
+    client.expect("TYPE A", 200);
+    assert_eq!(without_data(&mut client, 8, "RETR f"), beyond("/f", 8, 7));
+    assert!(without_data(&mut client, 7, "RETR f").starts_with("425 "));
+    client.expect("TYPE I", 200);
+    // The words for people know no REST, and it is forgotten after them.
+    client.expect("REST 99", 350);
+    client.send_line("append f more");
+    assert!(client.reply().starts_with("150 ") && client.reply().starts_with("226 "));
+    assert_eq!(client.get("f").unwrap(), b"12345\nmore\n");
+    // What is allowed works.
+    client.expect("REST 11", 350);
+    client.upload(Way::Epsv, "STOR f", b"end");
+    client.expect("REST 14", 350);
+    client.upload(Way::Epsv, "APPE f", b"!");
+    client.expect("REST 1", 350);
+    client.upload(Way::Epsv, "APPE f", b"?");
+    assert_eq!(client.get("f").unwrap(), b"12345\nmore\nend!?");
+    client.expect("REST 16", 350);
+    assert_eq!(client.download(Way::Epsv, "RETR f"), b"");
+}
+
+type Replace = fn(&mut Client, &str);
+
+/// The words that replace a file, each of which stores `new` in it.
+fn replacers() -> [(&'static str, Replace); 5] {
+    [
+        ("STOR", |client, name| client.upload(Way::Epsv, &format!("STOR {name}"), b"new\n")),
+        ("put", |client, name| assert!(client.put(name, b"new\n").starts_with("226 "))),
+        ("write", |client, name| {
+            client.send_line(&format!("write {name} new"));
+            assert!(client.reply().starts_with("150 ") && client.reply().starts_with("226 "));
+        }),
+        ("cp -f", |client, name| drop(client.expect(&format!("cp -f new {name}"), 250))),
+        ("SITE CPTO", |client, name| {
+            client.expect("SITE CPFR new", 350);
+            client.expect(&format!("SITE CPTO {name}"), 250);
+        }),
+    ]
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_permissions_whatever_replaces_it() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.put("new", b"new\n");
+    let mode = |name: &str| fs::metadata(server.real("alice").join(name)).unwrap().mode() & 0o7777;
+    let new = mode("new");
+    for (what, replace) in replacers() {
+        for bits in [0o600, 0o755, 0o640, 0o666, 0o444] {
+            client.put("f", b"old");
+            fs::set_permissions(server.real("alice/f"), Permissions::from_mode(bits)).unwrap();
+            replace(&mut client, "f");
+            assert_eq!(client.get("f").unwrap(), b"new\n");
+            assert_eq!(mode("f"), bits, "{what}");
+            client.expect("rm f", 250);
+        }
+        // And a new file is as new files are.
+        replace(&mut client, "fresh");
+        assert_eq!(mode("fresh"), new, "{what}");
+        client.expect("rm fresh", 250);
+    }
+    // RNTO and mv move the file itself.
+    client.put("moved", b"x");
+    client.expect("SITE CHMOD 600 moved", 200);
+    client.put("f", b"old");
+    client.expect("RNFR moved", 350);
+    client.expect("RNTO f", 250);
+    assert_eq!(mode("f"), 0o600);
+}
+
+#[test]
+fn what_replaces_a_file_is_never_more_open_than_the_file_itself() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.put("key", b"old");
+    client.expect("SITE CHMOD 600 key", 200);
+    let mut data = client.begin(Way::Epsv, "STOR key");
+    data.write_all(b"secret").unwrap();
+    while client.ask("STAT") != "213 6 bytes so far." {}
+    let mut modes = Vec::new();
+    let mut waiting = vec![server.real("")];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            match metadata.is_dir() {
+                true => waiting.push(entry.path()),
+                false if metadata.len() == 6 => modes.push(metadata.mode() & 0o777),
+                false => {}
+            }
+        }
+    }
+    assert_eq!(modes, [0o600]);
+    // It is made what the file is by then.
+    server.connect().expect("login alice password", 230);
+    let mut other = server.connect();
+    other.expect("login alice password", 230);
+    other.expect("SITE CHMOD 640 key", 200);
+    drop(data);
+    assert!(client.reply().starts_with("226 "));
+    assert_eq!(fs::metadata(server.real("alice/key")).unwrap().mode() & 0o777, 0o640);
+}
