@@ -226,16 +226,18 @@ impl Users {
         Ok(self.index()?.records.contains_key(&key(name)))
     }
 
-    /// Creates an account. `found` makes its folder, and says false where the name's folder is not
-    /// free; it runs when all else is in order, before the account is there for anybody.
-    pub fn register(
+    /// Creates an account. `found` makes its folder and opens it, and returns `None` if the name's
+    /// folder is not free. It runs under the lock under which the account appears, before it does:
+    /// nothing can happen to the account before its first session holds its folder. If the account
+    /// does not appear after all, what `found` returned is dropped under that lock.
+    pub fn register<H>(
         &self,
         name: &[u8],
         password: &Password,
         code: Option<&[u8]>,
         from: IpAddr,
-        found: impl FnOnce(&str) -> io::Result<bool>,
-    ) -> Result<Record, Refusal> {
+        found: impl FnOnce(&str) -> io::Result<Option<H>>,
+    ) -> Result<(Record, H), Refusal> {
         match &self.registration {
             Registration::Open => {}
             Registration::Closed => return Err(Refusal::Closed),
@@ -260,11 +262,11 @@ impl Users {
             text.extend_from_slice(format!("{record}\n").as_bytes());
             Ok(())
         };
-        let found = || if found(&record.name)? { Ok(()) } else { Err(Refusal::NameTaken) };
-        let _turn = self.edit(add, found)?;
+        let found = || found(&record.name)?.ok_or(Refusal::NameTaken);
+        let (_turn, home) = self.edit(add, found)?;
         self.memory.learn(&record, password);
         self.throttle.trust(from, record.name.as_bytes());
-        Ok(record.clone())
+        Ok((record.clone(), home))
     }
 
     /// Guesses at the code wait as those at a password do.
@@ -343,11 +345,11 @@ impl Users {
     /// Changes the file's text under its lock, and makes the change last before it returns. `last`
     /// runs when the new text is on the disk, so that a full one has nothing to undo, and nobody
     /// reads it yet. This server makes no other change until what is returned is dropped.
-    fn edit(
+    fn edit<T>(
         &self,
         change: impl FnOnce(&mut Vec<u8>, &Index) -> Result<(), Refusal>,
-        last: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<MutexGuard<'_, ()>, Refusal> {
+        last: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<(MutexGuard<'_, ()>, T), Refusal> {
         let turn = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut locked = self.lock()?;
         let mut text = Vec::new();
@@ -360,14 +362,13 @@ impl Users {
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.set_permissions(locked.metadata()?.permissions())?;
         let written = file.write_all(&text).and_then(|()| file.sync_all()).map_err(Refusal::Io);
-        let renamed = || fs::rename(&temporary, &self.path).map_err(Refusal::Io);
-        if let Err(refusal) = written.and_then(|()| last()).and_then(|()| renamed()) {
+        let renamed = |done| fs::rename(&temporary, &self.path).map(|()| done).map_err(Refusal::Io);
+        let done = written.and_then(|()| last()).and_then(renamed).inspect_err(|_| {
             let _ = fs::remove_file(&temporary);
-            return Err(refusal);
-        }
+        })?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()?;
-        Ok(turn)
+        Ok((turn, done))
     }
 
     /// The file, locked: the one that bears the name while we hold the lock, for another process

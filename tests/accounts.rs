@@ -5,10 +5,48 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
 
-use support::{Client, Server};
+use support::{Client, Server, has_program};
+
+/// `strace`, which delays some system calls of one thread of a server for as long as it lives.
+struct Delayed(Child);
+
+impl Delayed {
+    /// The thread that was started last: that of the client which connected last to a new server.
+    fn last_thread(server: &Server, options: &[&str]) -> Delayed {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let ids = tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse::<u32>().unwrap());
+        let mut strace = Command::new("strace")
+            .args(["-p", &ids.max().unwrap().to_string()])
+            .args(options)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(strace.stderr.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains(" attached"), "{line}");
+        // What it writes later must not block it.
+        std::thread::spawn(move || said.lines().count());
+        Delayed(strace)
+    }
+}
+
+impl Drop for Delayed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until the users file has, or has not, a line of this name.
+fn wait_for_line(server: &Server, name: &str, wanted: bool) {
+    while server.users().contains(&format!("\n{name}:")) != wanted {
+        std::thread::yield_now();
+    }
+}
 
 #[test]
 fn an_account_written_by_hand_works_without_a_restart() {
@@ -166,6 +204,53 @@ fn a_session_of_a_removed_account_never_sees_its_successor() {
     first.expect("cd secret", 550);
     first.expect("mkdir mine", 550);
     assert_eq!(heir.ask("ls").lines().count(), 3);
+}
+
+#[test]
+fn a_session_whose_own_folder_opens_slowly_never_gets_a_successors() {
+    if !has_program("strace") {
+        return;
+    }
+    let server = Server::start();
+    let mut first = server.connect();
+    // Every way to open "alice" in this thread: the descriptor of the folder above may be any.
+    let names = (0..40).flat_map(|fd| ["-P".to_string(), format!("{fd}/alice")]);
+    let options = ["-e", "trace=openat", "-e", "inject=openat:delay_enter=1000000"].map(String::from);
+    let options: Vec<_> = options.into_iter().chain(names).collect();
+    let slowed = Delayed::last_thread(&server, &options.iter().map(String::as_str).collect::<Vec<_>>());
+    first.send_line("register alice password");
+    wait_for_line(&server, "alice", true);
+    // As soon as the account is there, its owner removes it from elsewhere, and another has the name.
+    let mut second = server.connect();
+    second.expect("login alice password", 230);
+    second.expect("unregister password", 250);
+    let mut heir = server.registered("alice");
+    heir.put("secret", b"mine");
+    assert!(first.reply().starts_with("230 "));
+    drop(slowed);
+    assert!(first.get("secret").is_err(), "it has the successor's folder");
+    assert!(!first.put("trap", b"x").starts_with("226 "));
+    assert_eq!(heir.ask("ls").lines().count(), 3);
+}
+
+#[test]
+fn a_folder_that_closes_slowly_is_the_former_owners_and_never_a_successors() {
+    if !has_program("strace") {
+        return;
+    }
+    let server = Server::start();
+    let mut first = server.registered("alice");
+    let options = ["-e", "trace=rename", "-e", "inject=rename:delay_enter=1000000:when=2"];
+    let slowed = Delayed::last_thread(&server, &options);
+    // The first rename replaces the users file, the second takes the folder out of sight.
+    first.send_line("unregister password");
+    wait_for_line(&server, "alice", false);
+    let mut heir = server.registered("alice");
+    assert!(heir.put("kept", b"mine").starts_with("226 "));
+    assert!(first.reply().starts_with("250 "));
+    drop(slowed);
+    assert_eq!(heir.get("kept").unwrap(), b"mine");
+    assert!(server.real("alice/kept").exists());
 }
 
 #[test]

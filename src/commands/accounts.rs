@@ -119,10 +119,10 @@ pub fn register(
     let registered = session.undisturbed(|| {
         server.users.register(name, password, code, peer, |name| server.store.found_home(name))
     });
-    let record = registered.map_err(|refused| refuse(session, refused))?;
+    let (record, (files, home)) = registered.map_err(|refused| refuse(session, refused))?;
+    home.keep();
     session.sign_out();
-    let home = server.store.home(&record.name, false);
-    home.and_then(|files| session.enter(&record, files)).map_err(|error| no_home(session, &error))?;
+    session.enter(&record, files).map_err(|error| no_home(session, &error))?;
     let text = format!("Account {} created; you are signed in, in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }

@@ -43,7 +43,9 @@ fn password(text: &str) -> Password {
 }
 
 fn register(users: &Users, name: &str, secret: &str) -> Result<Record, Refusal> {
-    users.register(name.as_bytes(), &password(secret), None, HERE, |_| Ok(true))
+    users
+        .register(name.as_bytes(), &password(secret), None, HERE, |_| Ok(Some(())))
+        .map(|(record, ())| record)
 }
 
 fn line(name: &str, secret: &str) -> String {
@@ -170,7 +172,7 @@ fn registration_follows_the_owners_policy() {
     let code = Registration::Code("sesame".to_string());
     let coded = place.users_with(Config { registration: code, ..Config::default() });
     let with =
-        |code: Option<&[u8]>| coded.register(b"alice", &password("wonderland"), code, HERE, |_| Ok(true));
+        |code: Option<&[u8]>| coded.register(b"alice", &password("wonderland"), code, HERE, |_| Ok(Some(())));
     assert!(matches!(with(None), Err(Refusal::WrongCode)));
     assert!(matches!(with(Some(b"sesamE")), Err(Refusal::WrongCode)));
     assert!(matches!(with(Some(b"")), Err(Refusal::WrongCode)));
@@ -182,7 +184,7 @@ fn guesses_at_the_registration_code_wait_like_those_at_a_password() {
     let place = Place::new();
     let registration = Registration::Code("sesame".to_string());
     let coded = place.users_with(Config { registration, max_failures: 1, ..Config::default() });
-    let guess = || coded.register(b"alice", &password("wonderland"), Some(b"guess"), HERE, |_| Ok(true));
+    let guess = || coded.register(b"alice", &password("wonderland"), Some(b"guess"), HERE, |_| Ok(Some(())));
     assert!(matches!(guess(), Err(Refusal::WrongCode)));
     let since = std::time::Instant::now();
     assert!(matches!(guess(), Err(Refusal::WrongCode)));
@@ -206,7 +208,7 @@ fn bad_names_short_passwords_and_taken_folders_are_refused() {
     assert!(matches!(register(&users, "../x", "wonderland"), Err(Refusal::BadName)));
     assert!(matches!(register(&users, "alice", "abc"), Err(Refusal::ShortPassword(4))));
     assert!(matches!(register(&users, "alice", "äöü"), Err(Refusal::ShortPassword(4))));
-    let occupied = users.register(b"alice", &password("wonderland"), None, HERE, |_| Ok(false));
+    let occupied = users.register(b"alice", &password("wonderland"), None, HERE, |_| Ok(None::<()>));
     assert!(matches!(occupied, Err(Refusal::NameTaken)));
     assert_eq!(place.text(), HEADER);
 }

@@ -197,23 +197,25 @@ impl Store {
         Arc::clone(&self.beside)
     }
 
-    /// Makes the folder of a new account. False where one stands there with something in it: that
-    /// belonged to somebody. An empty one is not taken over but made anew, for a session of its
-    /// former owner may still have it open.
-    pub fn found_home(&self, name: &str) -> io::Result<bool> {
+    /// Makes the folder of a new account and opens it; `None` if a folder of that name has something
+    /// in it, because that belonged to another account. An empty one is not taken over but made
+    /// again: a session of its former owner may have it open. Nor is what was counted for the name.
+    pub fn found_home(self: &Arc<Store>, name: &str) -> io::Result<Option<(Vfs, NewHome)>> {
         let bytes = name.as_bytes();
-        let former = self.workdir.find(bytes)?.map(|metadata| id_of(&metadata));
         match self.workdir.remove_folder(bytes) {
-            Ok(()) => former.map_or((), |former| self.forget_home(bytes, former)),
+            Ok(()) => {}
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => {}
-                ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => return Ok(false),
+                ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => return Ok(None),
                 _ => return Err(error),
             },
         }
+        // Its inode may be that of the former one, which the owner of the server may have removed.
+        self.homes().remove(bytes);
         self.workdir.make_folder(bytes, 0o755)?;
+        let home = NewHome { store: Arc::clone(self), name: name.to_string(), is_kept: false };
         self.settle()?;
-        Ok(true)
+        Ok(Some((self.home(name, false)?, home)))
     }
 
     /// Makes what was changed among the users' folders last, where the owner wants that.
@@ -234,6 +236,32 @@ impl Store {
 
     fn homes(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Known>> {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The folder of an account that is being created. It is removed again if this is dropped without
+/// [`NewHome::keep`], which must happen before another account can take the name.
+#[derive(Debug)]
+pub struct NewHome {
+    store: Arc<Store>,
+    name: String,
+    is_kept: bool,
+}
+
+impl NewHome {
+    /// The account exists now, and so the folder stays.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for NewHome {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.store.homes().remove(self.name.as_bytes());
+            // It is empty. If it stays all the same, the next account of this name replaces it.
+            let _ = self.store.workdir.remove_folder(self.name.as_bytes());
+        }
     }
 }
 

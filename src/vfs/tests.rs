@@ -355,10 +355,10 @@ fn what_an_earlier_server_left_is_swept_at_start() {
 fn a_session_keeps_its_own_root_when_the_name_goes_to_somebody_else() {
     let house = House::new();
     house.write("a", b"first alice").unwrap();
-    assert!(!house.store.found_home("alice").unwrap());
+    assert!(house.store.found_home("alice").unwrap().is_none());
     house.store.close_home("alice").unwrap()();
-    assert!(house.store.found_home("alice").unwrap());
-    let second = house.store.home("alice", false).unwrap();
+    let (second, home) = house.store.found_home("alice").unwrap().unwrap();
+    home.keep();
     second.create(&path("b"), Existing::Keep).unwrap().commit().unwrap();
     fails(house.read("b"), ErrorKind::NotFound);
     assert!(house.write("c", b"x").is_err());
@@ -405,11 +405,40 @@ fn permission_bits_are_set_but_the_owners_own_access_stays() {
 fn an_empty_folder_is_not_handed_on_but_made_anew() {
     let house = House::new();
     // Its account was removed by an editor while a session has it open.
-    assert!(house.store.found_home("alice").unwrap());
-    let second = house.store.home("alice", false).unwrap();
+    let (second, home) = house.store.found_home("alice").unwrap().unwrap();
+    home.keep();
     second.make_folder(&path("secret")).unwrap();
     fails(house.files.entry(&path("secret")), ErrorKind::NotFound);
     assert!(house.files.make_folder(&path("mine")).is_err());
+}
+
+#[test]
+fn a_new_account_begins_with_a_count_of_its_own() {
+    for session_goes_on in [true, false] {
+        let house = House::with_quota(Some(100_000));
+        house.write("a", &[1; 50_000]).unwrap();
+        let House { dir, store, files } = house;
+        let former = session_goes_on.then_some(files);
+        // The owner of the server removes the folder by hand. Without the session, the new one may
+        // get its inode.
+        fs::rename(dir.path().join("workdir/alice/a"), dir.path().join("saved")).unwrap();
+        fs::remove_dir(dir.path().join("workdir/alice")).unwrap();
+        let (second, home) = store.found_home("alice").unwrap().unwrap();
+        home.keep();
+        second.set_quota(Some(100_000)).unwrap();
+        // `usage` would count again; this asks what is known.
+        second.check_room(80_000).unwrap();
+        drop(former);
+    }
+}
+
+#[test]
+fn a_folder_of_an_account_that_was_not_created_goes_again() {
+    let house = House::new();
+    let (files, home) = house.store.found_home("bob").unwrap().unwrap();
+    drop(home);
+    assert!(!house.dir.path().join("workdir/bob").exists());
+    fails(files.make_folder(&path("d")), ErrorKind::NotFound);
 }
 
 #[test]
