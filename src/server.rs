@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, Registration};
 use crate::log::Log;
-use crate::users::{Users, network_of};
+use crate::users::{Quota, Users, network_of};
 use crate::vfs::{Keeping, Store};
 
 /// The state that lives as long as the server does.
@@ -120,6 +120,23 @@ impl Server {
             warnings.push("others on this machine may read the users file: chmod 600 it".to_string());
         }
         warnings
+    }
+
+    /// How many bytes an account may store whose quota is this.
+    pub fn limit(&self, quota: Quota) -> Option<u64> {
+        match quota {
+            Quota::Usual => self.config.quota,
+            Quota::Unlimited => None,
+            Quota::Bytes(bytes) => Some(bytes),
+        }
+    }
+
+    /// How many bytes the account may store whose folder has this name. A folder without an account
+    /// has no limit.
+    pub fn limit_of(&self, folder: &[u8]) -> io::Result<Option<u64>> {
+        let unreadable = |_| io::Error::other("the accounts cannot be read");
+        let quota = self.users.quota_of(folder).map_err(unreadable)?;
+        Ok(quota.and_then(|quota| self.limit(quota)))
     }
 
     fn clients(&self) -> MutexGuard<'_, Clients> {

@@ -12,7 +12,7 @@ use crate::listing::FactChoice;
 use crate::log::Line;
 use crate::reply::Reply;
 use crate::server::{Place, Server};
-use crate::users::{Quota, Record, Role};
+use crate::users::{Record, Role};
 use crate::vfs::{Vfs, VirtualPath};
 
 mod wire;
@@ -206,12 +206,7 @@ impl Session {
 
     /// Signs an account in, whose folder was opened: goes to its top.
     pub fn enter(&mut self, record: &Record, files: Vfs) -> io::Result<()> {
-        let config = &self.place.server.config;
-        let limit = match record.quota {
-            Quota::Usual => config.quota,
-            Quota::Unlimited => None,
-            Quota::Bytes(bytes) => Some(bytes),
-        };
+        let limit = self.place.server.limit(record.quota);
         // The first count of a large tree takes long, and whoever was let in gives way to nobody.
         self.place.undisturbed(|| files.set_quota(limit))?;
         self.control.set_deadline(None);

@@ -226,6 +226,16 @@ impl Users {
         Ok(self.index()?.records.contains_key(&key(name)))
     }
 
+    /// What the file says of the quota of the account whose folder has this name; `None` if there is
+    /// no such account. An account that is locked, because its line is malformed, has the usual one.
+    pub fn quota_of(&self, folder: &[u8]) -> io::Result<Option<Quota>> {
+        Ok(match self.index()?.records.get(&key(folder)) {
+            None => None,
+            Some(None) => Some(Quota::Usual),
+            Some(Some(record)) => (record.name.as_bytes() == folder).then_some(record.quota),
+        })
+    }
+
     /// Creates an account. `found` makes its folder and opens it, and returns `None` if the name's
     /// folder is not free. It runs under the lock under which the account appears, before it does:
     /// nothing can happen to the account before its first session holds its folder. If the account

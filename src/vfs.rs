@@ -6,6 +6,7 @@
 //! user's root. Errors are [`io::Error`]s; one with a text of its own was made here, and its text
 //! names no path of the host.
 
+use std::fmt;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStringExt;
@@ -23,7 +24,7 @@ mod upload;
 pub use folder::go_near_handles;
 use folder::{Folder, check_regular};
 pub use path::VirtualPath;
-use space::{Gone, Space, blocks};
+use space::{Gone, Sizes, Space, blocks};
 use store::STAGING;
 pub use store::{Keeping, Store};
 pub use upload::{Existing, Place, Upload, check_restart};
@@ -100,7 +101,25 @@ enum Whose {
     /// One user's.
     One(Arc<Space>),
     /// All users': the root holds a folder for each, and what is changed in it is accounted there.
-    Everybodys,
+    Everybodys(QuotaOf),
+}
+
+/// Asks how many bytes an account may store, by the name of its folder.
+pub struct QuotaOf(Box<Ask>);
+
+type Ask = dyn Fn(&[u8]) -> io::Result<Option<u64>> + Send + Sync;
+
+impl QuotaOf {
+    /// `ask` answers with the quota that the owner set, or `None` if there is none.
+    pub fn new(ask: impl Fn(&[u8]) -> io::Result<Option<u64>> + Send + Sync + 'static) -> QuotaOf {
+        QuotaOf(Box::new(ask))
+    }
+}
+
+impl fmt::Debug for QuotaOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("QuotaOf")
+    }
 }
 
 /// Where a change is made: the folder, the name in it, and the space that it counts in.
@@ -140,7 +159,7 @@ impl Vfs {
 
     /// Whether the staging area would be entered, which is there for nobody.
     fn is_hidden(&self, path: &VirtualPath) -> bool {
-        matches!(self.whose, Whose::Everybodys) && path.names().next() == Some(STAGING.as_bytes())
+        matches!(self.whose, Whose::Everybodys(_)) && path.names().next() == Some(STAGING.as_bytes())
     }
 
     /// Walks to a folder, a handle a component.
@@ -177,10 +196,12 @@ impl Vfs {
         let mut names = parent.names();
         let (start, space) = match &self.whose {
             Whose::One(space) => (Arc::clone(&self.root), Arc::clone(space)),
-            Whose::Everybodys => match names.next() {
+            Whose::Everybodys(quota_of) => match names.next() {
                 None => (Arc::clone(&self.root), self.store.space_beside()),
                 Some(account) => {
                     let home = self.store.open_home(account).map_err(no_holder)?;
+                    let quota = (quota_of.0)(account)?;
+                    home.space.set_limit(quota, |sizes| tree::count(&home.root, sizes))?;
                     (home.root, home.space)
                 }
             },
@@ -196,7 +217,7 @@ impl Vfs {
 
     /// Whether a folder at `path` is the whole folder of an account.
     fn is_top(&self, path: &VirtualPath) -> bool {
-        matches!(self.whose, Whose::Everybodys) && path.parent().is_root()
+        matches!(self.whose, Whose::Everybodys(_)) && path.parent().is_root()
     }
 
     /// The facts about what bears the name.
@@ -222,7 +243,7 @@ impl Vfs {
     /// What a folder holds, in no order. What vanishes meanwhile is left out.
     pub fn entries(&self, path: &VirtualPath) -> io::Result<impl Iterator<Item = io::Result<Entry>> + use<>> {
         let entries = self.folder(path)?.entries()?;
-        let hides_staging = path.is_root() && matches!(self.whose, Whose::Everybodys);
+        let hides_staging = path.is_root() && matches!(self.whose, Whose::Everybodys(_));
         Ok(entries.filter_map(move |entry| {
             let entry = match entry {
                 Ok(entry) if hides_staging && entry.file_name() == STAGING => return None,
@@ -385,10 +406,9 @@ impl Vfs {
             self.store.forget_home(name, folder::id_of(&metadata));
             self.store.remove_staged(fresh, None);
         } else {
-            state.unsettled();
+            let removal = space.begin_removal(&mut state);
             drop(state);
-            self.store.remove_staged(fresh, Some(&space));
-            space.lock().settled();
+            self.store.remove_staged(fresh, Some(&removal));
         }
         self.settle(&folder)
     }
@@ -455,7 +475,8 @@ impl Vfs {
             if target.folder.find(target.name)?.is_some() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
-            let copy = tree::TreeCopy::new(&self.store, &target.space, &holder.child(name)?, stop)?;
+            let space = self.space_of_copy(to, target.space)?;
+            let copy = tree::TreeCopy::new(&self.store, &space, &holder.child(name)?, stop)?;
             return copy.commit(&target.folder, target.name).map(|()| None);
         }
         check_regular(&metadata)?;
@@ -465,27 +486,42 @@ impl Vfs {
         upload.commit().map(|()| Some(bytes))
     }
 
+    /// The space that the copy of a folder must fit into. If it becomes the whole folder of an account,
+    /// nothing is counted there yet.
+    fn space_of_copy(&self, to: &VirtualPath, space: Arc<Space>) -> io::Result<Arc<Space>> {
+        match (&self.whose, to.name()) {
+            (Whose::Everybodys(quota_of), Some(account)) if to.parent().is_root() => {
+                let quota = (quota_of.0)(account)?;
+                let empty: Arc<Space> = Arc::default();
+                // The folder itself counts for the copy and not for the account.
+                empty.set_limit(quota.map(|quota| quota.saturating_add(blocks(0))), |_| Ok(0))?;
+                Ok(empty)
+            }
+            _ => Ok(space),
+        }
+    }
+
     /// Fails with [`ErrorKind::QuotaExceeded`] where a new file of `bytes` would not fit.
     pub fn check_room(&self, bytes: u64) -> io::Result<()> {
         match &self.whose {
             Whose::One(space) => space.lock().check(blocks(bytes)),
-            Whose::Everybodys => Ok(()),
+            Whose::Everybodys(_) => Ok(()),
         }
     }
 
     /// Sets the most bytes that the files may take, and counts them where nobody has yet.
     pub fn set_quota(&self, quota: Option<u64>) -> io::Result<()> {
         match &self.whose {
-            Whose::One(space) => space.set_limit(quota, || tree::count(&self.root)),
-            Whose::Everybodys => Ok(()),
+            Whose::One(space) => space.set_limit(quota, |sizes| tree::count(&self.root, sizes)),
+            Whose::Everybodys(_) => Ok(()),
         }
     }
 
     /// The bytes that the files take, counted anew, and the quota.
     pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
         match &self.whose {
-            Whose::One(space) => space.recount(|| tree::count(&self.root)),
-            Whose::Everybodys => Ok((tree::count(&self.root)?, None)),
+            Whose::One(space) => space.recount(|sizes| tree::count(&self.root, sizes)),
+            Whose::Everybodys(_) => Ok((tree::count(&self.root, &mut Sizes::default())?, None)),
         }
     }
 }

@@ -14,12 +14,7 @@ use support::{Client, Server, Traced, Way, has_program};
 
 /// Changes the line of `name` in the users file, as an editor would.
 fn edit(server: &Server, name: &str, fields: &str) {
-    let line = |line: &str| match line.strip_prefix(&format!("{name}:")) {
-        Some(rest) => format!("{name}:{fields}:{}\n", rest.splitn(3, ':').nth(2).unwrap()),
-        None => format!("{line}\n"),
-    };
-    let users: String = server.users().lines().map(line).collect();
-    fs::write(server.dir().join("users"), users).unwrap();
+    server.edit_account(name, fields);
 }
 
 fn with_role(server: &Server, name: &str, role: &str) -> Client {

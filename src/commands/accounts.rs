@@ -1,11 +1,14 @@
 //! Accounts: who is here, and how one becomes somebody.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::config::Registration;
 use crate::reply::Reply;
+use crate::server::Server;
 use crate::session::{Failure, Session};
 use crate::users::{Password, Record, Refusal, Role};
+use crate::vfs::{QuotaOf, Vfs};
 
 fn refusal(refusal: Refusal) -> Reply {
     match refusal {
@@ -54,7 +57,7 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
     let server = session.server();
     let peer = session.peer().ip();
     let signed_in = session.undisturbed(|| {
-        let home = |record: &Record| server.store.home(&record.name, record.role == Role::Admin);
+        let home = |record: &Record| home_of(&server, record);
         server.users.sign_in(name, password, peer, home)
     });
     let (record, home) = match signed_in {
@@ -73,6 +76,15 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
     home.and_then(|files| session.enter(&record, files)).map_err(|error| no_home(session, &error))?;
     let text = format!("Welcome, {}; you are in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
+}
+
+/// The files that an account works with.
+fn home_of(server: &Arc<Server>, record: &Record) -> io::Result<Vfs> {
+    if record.role != Role::Admin {
+        return server.store.home(&record.name);
+    }
+    let accounts = Arc::clone(server);
+    Ok(server.store.home_of_admin(QuotaOf::new(move |folder| accounts.limit_of(folder))))
 }
 
 /// The answer to a sign-in that failed, and whether the session goes on.

@@ -32,11 +32,13 @@ pub struct State {
     reserved: u64,
     /// `stored` is what the tree holds; without a limit nobody needs to know.
     counted: bool,
+    /// How often the tree was counted for a limit.
+    counts: u64,
     /// Goes up with every change of the tree, so that a count made meanwhile is known to be wrong.
     changes: u64,
     /// Changes under way that a count would see half of: trees being taken apart, files written in
     /// place.
-    unsettled: u32,
+    changing: u32,
     /// The files that are written in place, one writer each, with what `stored` holds of them.
     written: HashMap<Id, u64>,
     /// Names, each in its folder, that were promised to files which are still on their way.
@@ -59,16 +61,25 @@ impl Space {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a new limit, and counts the tree by `count` where it has not been. Nothing in the tree
-    /// changes its name meanwhile. Fails where the count does; then nobody may come in.
-    pub fn set_limit(&self, limit: Option<u64>, count: impl FnOnce() -> io::Result<u64>) -> io::Result<()> {
+    /// Sets the limit. If the space was never counted, counts the tree by `count` first, while no name
+    /// in the tree changes; if that fails, the limit is not set. Files that are written in place
+    /// meanwhile count for what they had before, because their writers hold the rest.
+    pub fn set_limit(
+        &self,
+        limit: Option<u64>,
+        count: impl FnOnce(&mut Sizes) -> io::Result<u64>,
+    ) -> io::Result<()> {
         let mut state = self.lock();
         if limit.is_some() && !state.counted {
-            if state.unsettled > 0 {
-                return Err(ErrorKind::ResourceBusy.into()); // half of it would be seen
+            let mut sizes = Sizes { written: state.written.clone(), met: HashSet::new() };
+            state.stored = count(&mut sizes)?;
+            // What was not met is in a tree that is being removed.
+            for (_, stored) in state.written.iter_mut().filter(|(file, _)| !sizes.met.contains(file)) {
+                *stored = 0;
             }
-            state.stored = count()?;
             state.counted = true;
+            state.counts += 1;
+            state.changes += 1;
         }
         state.limit = limit;
         Ok(())
@@ -76,15 +87,24 @@ impl Space {
 
     /// Counts the tree anew, while others go on changing it: a count that a change may have spoilt
     /// is not kept. Returns the bytes that the files take, and the limit.
-    pub fn recount(&self, count: impl FnOnce() -> io::Result<u64>) -> io::Result<(u64, Option<u64>)> {
+    pub fn recount(
+        &self,
+        count: impl FnOnce(&mut Sizes) -> io::Result<u64>,
+    ) -> io::Result<(u64, Option<u64>)> {
         let before = self.lock().changes;
-        let stored = count()?;
+        let stored = count(&mut Sizes::default())?;
         let mut state = self.lock();
-        if state.unsettled == 0 && state.changes == before {
+        if state.changing == 0 && state.changes == before {
             state.stored = stored;
             state.counted = true;
         }
         Ok((if state.counted { state.stored } else { stored }, state.limit))
+    }
+
+    /// Begins the removal of a tree that has just left; `state` is the locked space.
+    pub fn begin_removal(self: &Arc<Space>, state: &mut State) -> Removal {
+        state.begin_change();
+        Removal { space: Arc::clone(self), counts: state.counts }
     }
 
     /// Promises a name in a folder to a file on its way, until what is returned is dropped. `None`
@@ -102,6 +122,55 @@ impl Space {
         }
         state.promised.insert(promised.clone());
         Ok(Some(Promise { space: Arc::clone(self), promised }))
+    }
+}
+
+/// What the files of a tree count for while it is counted.
+#[derive(Debug, Default)]
+pub struct Sizes {
+    written: HashMap<Id, u64>,
+    met: HashSet<Id>,
+}
+
+impl Sizes {
+    /// What the file counts for.
+    pub fn of(&mut self, metadata: &Metadata) -> u64 {
+        let id = id_of(metadata);
+        match self.written.get(&id) {
+            Some(stored) => {
+                self.met.insert(id);
+                *stored
+            }
+            None => blocks(metadata.len()),
+        }
+    }
+}
+
+/// A tree that has left its place and is being removed. What goes from it frees space, unless a
+/// count has found it gone already.
+#[derive(Debug)]
+pub struct Removal {
+    space: Arc<Space>,
+    counts: u64,
+}
+
+impl Removal {
+    /// The right to remove a file, which no writer begins or ends meanwhile.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.space.lock()
+    }
+
+    /// Records what has gone; `state` is the locked space.
+    pub fn removed(&self, state: &mut State, gone: Gone<'_>) {
+        if state.counts == self.counts {
+            state.removed(gone);
+        }
+    }
+}
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.space.lock().end_change();
     }
 }
 
@@ -152,16 +221,14 @@ impl State {
         self.stored = self.stored.saturating_sub(bytes);
     }
 
-    /// Notes that a tree is being taken apart, until [`State::settled`].
-    pub fn unsettled(&mut self) {
+    fn begin_change(&mut self) {
         self.changes += 1;
-        self.unsettled += 1;
+        self.changing += 1;
     }
 
-    /// Notes its end.
-    pub fn settled(&mut self) {
+    fn end_change(&mut self) {
         self.changes += 1;
-        self.unsettled = self.unsettled.saturating_sub(1);
+        self.changing = self.changing.saturating_sub(1);
     }
 
     /// Takes the one right to write a file in place, of which `stored` holds so many bytes, until
@@ -171,14 +238,14 @@ impl State {
             return Err(refused(ErrorKind::ResourceBusy, "another upload is writing to it; try again"));
         }
         self.written.insert(file, stored);
-        self.unsettled();
+        self.begin_change();
         Ok(())
     }
 
     /// Gives that right back.
     pub fn written(&mut self, file: Id) {
         if self.written.remove(&file).is_some() {
-            self.settled();
+            self.end_change();
         }
     }
 }
@@ -244,7 +311,7 @@ mod tests {
 
     fn space(limit: u64) -> Arc<Space> {
         let space = Arc::new(Space::default());
-        space.set_limit(Some(limit), || Ok(0)).unwrap();
+        space.set_limit(Some(limit), |_| Ok(0)).unwrap();
         space
     }
 
@@ -274,23 +341,23 @@ mod tests {
     }
 
     #[test]
-    fn a_count_while_something_is_unsettled_is_not_taken() {
+    fn a_count_while_a_tree_is_being_removed_is_not_taken() {
         let space = space(10_000);
-        assert_eq!(space.recount(|| Ok(5_000)).unwrap(), (5_000, Some(10_000)));
-        space.lock().unsettled();
-        assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (5_000, Some(10_000)));
+        assert_eq!(space.recount(|_| Ok(5_000)).unwrap(), (5_000, Some(10_000)));
+        let removal = space.begin_removal(&mut space.lock());
+        assert_eq!(space.recount(|_| Ok(1_000)).unwrap(), (5_000, Some(10_000)));
         space.lock().subtract(4_000);
-        space.lock().settled();
-        assert_eq!(space.recount(|| Ok(1_000)).unwrap(), (1_000, Some(10_000)));
+        drop(removal);
+        assert_eq!(space.recount(|_| Ok(1_000)).unwrap(), (1_000, Some(10_000)));
     }
 
     #[test]
     fn a_count_of_what_was_undone_meanwhile_is_not_taken() {
         let space = space(10_000);
-        space.recount(|| Ok(5_000)).unwrap();
+        space.recount(|_| Ok(5_000)).unwrap();
         space.lock().write_in_place((1, 1), 5_000).unwrap();
         let during = Arc::clone(&space);
-        let count = || {
+        let count = |_: &mut Sizes| {
             during.lock().written((1, 1)); // and cut back to what it was
             Ok(9_000)
         };
@@ -301,7 +368,7 @@ mod tests {
     fn a_count_holds_nobody_up_and_a_change_meanwhile_is_not_lost() {
         let space = space(10_000);
         let during = Arc::clone(&space);
-        let count = || {
+        let count = |_: &mut Sizes| {
             // Would wait for ever, did the count hold the lock.
             let mut reservation = Reservation::new(Arc::clone(&during));
             reservation.grow(3_000)?;
@@ -326,12 +393,12 @@ mod tests {
     #[test]
     fn a_first_count_that_fails_keeps_everybody_out_until_it_succeeds() {
         let space = Space::default();
-        assert!(space.set_limit(Some(10_000), || Err(ErrorKind::PermissionDenied.into())).is_err());
-        assert!(space.set_limit(Some(10_000), || Err(ErrorKind::PermissionDenied.into())).is_err());
-        space.set_limit(Some(10_000), || Ok(9_000)).unwrap();
+        assert!(space.set_limit(Some(10_000), |_| Err(ErrorKind::PermissionDenied.into())).is_err());
+        assert!(space.set_limit(Some(10_000), |_| Err(ErrorKind::PermissionDenied.into())).is_err());
+        space.set_limit(Some(10_000), |_| Ok(9_000)).unwrap();
         assert!(space.lock().check(1_001).is_err());
         // Counted once, it is not counted again.
-        space.set_limit(Some(20_000), || Ok(0)).unwrap();
+        space.set_limit(Some(20_000), |_| Ok(0)).unwrap();
         assert!(space.lock().check(11_001).is_err());
     }
 

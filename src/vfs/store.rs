@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::log::Log;
 
 use super::folder::{Folder, Id, id_of};
-use super::space::Space;
-use super::{Vfs, Whose, refused, tree};
+use super::space::{Removal, Space};
+use super::{QuotaOf, Vfs, Whose, refused, tree};
 
 /// No account's name begins with a dot, so nobody's folder is this.
 pub(super) const STAGING: &str = ".staging";
@@ -127,22 +127,24 @@ impl Store {
         }
     }
 
-    /// Takes a tree of the staging area apart, which took of `space` where it was somebody's. Nobody
+    /// Takes a tree of the staging area apart, which took of a space if there is a `removal`. Nobody
     /// sees it any more, so what cannot be removed is the owner's concern.
-    pub(super) fn remove_staged(&self, name: Vec<u8>, space: Option<&Space>) {
-        if let Err(error) = tree::empty(self, &name, space) {
+    pub(super) fn remove_staged(&self, name: Vec<u8>, removal: Option<&Removal>) {
+        if let Err(error) = tree::empty(self, &name, removal) {
             self.log.warn(&format!("a removed folder is left in workdir/{STAGING}: {error}"));
         }
     }
 
-    /// The folder of an account, made where it is missing. Before the files can be used under a
-    /// quota, [`Vfs::set_quota`] must have counted them.
-    ///
-    /// An administrator's is the working directory itself, with everybody's folders in it.
-    pub fn home(self: &Arc<Store>, name: &str, is_admin: bool) -> io::Result<Vfs> {
-        if is_admin {
-            return Ok(Vfs::new(Arc::clone(&self.workdir), Arc::clone(self), Whose::Everybodys));
-        }
+    /// The files of an administrator: the working directory itself, with all accounts' folders in it.
+    /// `quota_of` says what each account may store, because an administrator may be the first to
+    /// put something there.
+    pub fn home_of_admin(self: &Arc<Store>, quota_of: QuotaOf) -> Vfs {
+        Vfs::new(Arc::clone(&self.workdir), Arc::clone(self), Whose::Everybodys(quota_of))
+    }
+
+    /// The files of an account; its folder is made if it is missing. [`Vfs::set_quota`] must have
+    /// counted them before they are used under a quota.
+    pub fn home(self: &Arc<Store>, name: &str) -> io::Result<Vfs> {
         let Home { root, space } = match self.open_home(name.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.workdir.make_folder(name.as_bytes(), 0o755)?;
@@ -215,7 +217,7 @@ impl Store {
         self.workdir.make_folder(bytes, 0o755)?;
         let home = NewHome { store: Arc::clone(self), name: name.to_string(), is_kept: false };
         self.settle()?;
-        Ok(Some((self.home(name, false)?, home)))
+        Ok(Some((self.home(name)?, home)))
     }
 
     /// Makes what was changed among the users' folders last, where the owner wants that.

@@ -27,7 +27,7 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("secret"), "secret").unwrap();
         let store = Arc::new(open_store(dir.path()).unwrap());
-        let files = store.home("alice", false).unwrap();
+        let files = store.home("alice").unwrap();
         files.set_quota(quota).unwrap();
         House { dir, store, files }
     }

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use super::folder::{Folder, Id, check_regular};
-use super::space::{Gone, Reservation, Space, blocks};
+use super::space::{Gone, Removal, Reservation, Sizes, Space, blocks};
 use super::store::Store;
 use super::upload::copy_content;
 
@@ -121,22 +121,25 @@ fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io:
 }
 
 /// The space that all in `top` counts for, in bytes.
-pub fn count(top: &Folder) -> io::Result<u64> {
-    let mut counter = Counter(0);
+pub fn count(top: &Folder, sizes: &mut Sizes) -> io::Result<u64> {
+    let mut counter = Counter { bytes: 0, sizes };
     walk(top, &mut counter)?;
-    Ok(counter.0)
+    Ok(counter.bytes)
 }
 
-struct Counter(u64);
+struct Counter<'s> {
+    bytes: u64,
+    sizes: &'s mut Sizes,
+}
 
-impl Visitor for Counter {
+impl Visitor for Counter<'_> {
     fn leaf(&mut self, _: &Folder, _: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        self.0 = self.0.saturating_add(blocks(metadata.len()));
+        self.bytes = self.bytes.saturating_add(self.sizes.of(metadata));
         Ok(())
     }
 
     fn enter(&mut self, _: &OsStr, _: &Metadata) -> io::Result<()> {
-        self.0 = self.0.saturating_add(blocks(0));
+        self.bytes = self.bytes.saturating_add(blocks(0));
         Ok(())
     }
 
@@ -265,26 +268,26 @@ pub fn writable(metadata: &Metadata) -> u32 {
 /// folder open, may be putting files into it.
 const FRUITLESS: u32 = 100;
 
-/// Removes the folder `name` of the staging area with all in it, and frees what it took of `space`,
-/// where somebody's space it took. It neither descends nor remembers, and makes nothing new, for the disk may
+/// Removes the folder `name` of the staging area with all in it, and frees what it took
+/// of a space, if it took any. It neither descends nor remembers, and makes nothing new, for the disk may
 /// be full: a folder's own folders move up into the top one, one rename each, until that is empty.
 /// Goes on past what cannot be removed, and returns the first error.
-pub fn empty(store: &Store, name: &[u8], space: Option<&Space>) -> io::Result<()> {
+pub fn empty(store: &Store, name: &[u8], removal: Option<&Removal>) -> io::Result<()> {
     let top = store.staging().child(name)?;
     let mut fruitless = 0;
     loop {
         let mut progress = false;
         let uprooted = each(&top, |entry| {
             match entry.file_type()?.is_dir() {
-                true => uproot(store, &top, &entry.file_name(), space)?,
-                false => remove_leaf(&top, entry, space)?,
+                true => uproot(store, &top, &entry.file_name(), removal)?,
+                false => remove_leaf(&top, entry, removal)?,
             }
             progress = true;
             Ok(())
         });
         match store.staging().remove_folder(name) {
             Ok(()) => {
-                freed(space, Gone::Folder);
+                freed(removal, Gone::Folder);
                 return Ok(());
             }
             Err(_) if progress => fruitless = 0,
@@ -295,15 +298,15 @@ pub fn empty(store: &Store, name: &[u8], space: Option<&Space>) -> io::Result<()
 }
 
 /// Empties one folder of the top one and removes it: its leaves go, its folders move up beside it.
-fn uproot(store: &Store, top: &Folder, name: &OsStr, space: Option<&Space>) -> io::Result<()> {
+fn uproot(store: &Store, top: &Folder, name: &OsStr, removal: Option<&Removal>) -> io::Result<()> {
     let folder = top.child(name.as_bytes())?;
     let uprooted = each(&folder, |entry| match entry.file_type()?.is_dir() {
         true => move_up(store, &folder, &entry.file_name(), top),
-        false => remove_leaf(&folder, entry, space),
+        false => remove_leaf(&folder, entry, removal),
     });
     match top.remove_folder(name.as_bytes()) {
         Ok(()) => {
-            freed(space, Gone::Folder);
+            freed(removal, Gone::Folder);
             Ok(())
         }
         Err(error) => uprooted.and(Err(error)),
@@ -323,21 +326,21 @@ fn each(folder: &Folder, mut work: impl FnMut(&DirEntry) -> io::Result<()>) -> i
     first_error
 }
 
-fn remove_leaf(folder: &Folder, entry: &DirEntry, space: Option<&Space>) -> io::Result<()> {
+fn remove_leaf(folder: &Folder, entry: &DirEntry, removal: Option<&Removal>) -> io::Result<()> {
     let name = entry.file_name();
     // A file may be written in place while it goes; under the lock nobody begins or ends that.
-    let mut state = space.map(Space::lock);
+    let mut state = removal.map(Removal::lock);
     let metadata = entry.metadata()?;
     folder.remove_file(name.as_bytes())?;
-    if let Some(state) = &mut state {
-        state.removed(Gone::Leaf(&metadata));
+    if let (Some(removal), Some(state)) = (removal, &mut state) {
+        removal.removed(state, Gone::Leaf(&metadata));
     }
     Ok(())
 }
 
-fn freed(space: Option<&Space>, gone: Gone<'_>) {
-    if let Some(space) = space {
-        space.lock().removed(gone);
+fn freed(removal: Option<&Removal>, gone: Gone<'_>) {
+    if let Some(removal) = removal {
+        removal.removed(&mut removal.lock(), gone);
     }
 }
 

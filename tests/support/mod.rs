@@ -101,6 +101,16 @@ impl Server {
         fs::read_to_string(self.dir.join("users")).unwrap()
     }
 
+    /// Gives an account another role and quota, as the owner does with an editor.
+    pub fn edit_account(&self, name: &str, role_and_quota: &str) {
+        let line = |line: &str| match line.strip_prefix(&format!("{name}:")) {
+            Some(rest) => format!("{name}:{role_and_quota}:{}\n", rest.splitn(3, ':').nth(2).unwrap()),
+            None => format!("{line}\n"),
+        };
+        let users: String = self.users().lines().map(line).collect();
+        fs::write(self.dir.join("users"), users).unwrap();
+    }
+
     pub fn next_line_of_output(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
@@ -117,6 +127,14 @@ impl Server {
     pub fn connect(&self) -> Client {
         let mut client = Client::to(self.address());
         assert!(client.reply().starts_with("220 "), "a greeting");
+        client
+    }
+
+    /// A client that has logged in to an account that `registered` made.
+    pub fn logged_in(&self, name: &str) -> Client {
+        let mut client = self.connect();
+        let reply = client.ask(&format!("login {name} password"));
+        assert!(reply.starts_with("230 "), "{reply}");
         client
     }
 

@@ -47,10 +47,15 @@ fn writing_on_in_place_at_an_offset_counts_what_the_file_grows_by() {
     holds_to_the_byte(&house, 4 * 4096);
 }
 
+/// What the files really take, counted to the byte.
+fn counted(files: &Vfs) -> u64 {
+    tree::count(&files.root, &mut Sizes::default()).unwrap()
+}
+
 /// The room that is left must be what `limit` leaves beside what is really there.
 #[track_caller]
 fn holds_to_the_byte(house: &House, limit: u64) {
-    let left = limit - tree::count(&house.files.root).unwrap();
+    let left = limit - counted(&house.files);
     assert!(house.space().lock().check(left).is_ok(), "counted too much");
     assert!(house.space().lock().check(left + 1).is_err(), "counted too little");
 }
@@ -176,11 +181,16 @@ fn removing_a_tree_with_a_file_that_is_appended_to_frees_only_what_it_had() {
     holds_to_the_byte(&house, 100_000);
 }
 
+/// An administrator's files, if every account has this quota.
+fn admin(house: &House, quota: u64) -> Vfs {
+    house.store.home_of_admin(QuotaOf::new(move |_| Ok(Some(quota))))
+}
+
 /// An administrator's files, and another account beside `alice`.
 fn admin_and_bob(house: &House) -> (Vfs, Vfs) {
-    let bob = house.store.home("bob", false).unwrap();
+    let bob = house.store.home("bob").unwrap();
     bob.set_quota(Some(64 * 4096)).unwrap();
-    (house.store.home("root", true).unwrap(), bob)
+    (admin(house, 64 * 4096), bob)
 }
 
 #[test]
@@ -239,6 +249,84 @@ fn what_an_administrator_copies_into_an_account_counts_there() {
     holds_to_the_byte(&house, LIMIT);
 }
 
+#[test]
+fn a_quota_holds_for_an_administrator_before_the_account_has_signed_in() {
+    let house = House::new();
+    fs::create_dir_all(house.real("../carol/d")).unwrap();
+    fs::write(house.real("../carol/d/old"), [1; 9_000]).unwrap();
+    let admin = admin(&house, 5 * 4096);
+    let write = |name: &str, bytes: usize| {
+        let mut upload = admin.create(&path(name), Existing::Replace)?;
+        upload.write_all(&vec![1; bytes])?;
+        upload.commit()
+    };
+    fails(write("carol/f", 4097), ErrorKind::QuotaExceeded);
+    write("carol/f", 4096).unwrap();
+    fails(write("carol/g", 1), ErrorKind::QuotaExceeded);
+    fails(admin.make_folder(&path("carol/e")), ErrorKind::QuotaExceeded);
+    // The copy of a whole folder becomes an account's whole folder.
+    house.write("large", &[1; 6 * 4096]).unwrap();
+    let copy = |from, to| admin.copy(&path(from), &path(to), Existing::Keep, &mut |_| false);
+    fails(copy("alice", "dave"), ErrorKind::QuotaExceeded);
+    copy("carol", "dave").unwrap();
+    let carol = house.store.home("carol").unwrap();
+    carol.set_quota(Some(5 * 4096)).unwrap();
+    assert!(carol.check_room(0).is_err());
+    carol.remove_file(&path("f")).unwrap();
+    assert!(carol.check_room(4096).is_ok() && carol.check_room(4097).is_err());
+    assert_eq!(carol.usage().unwrap(), (4 * 4096, Some(5 * 4096)));
+}
+
+#[test]
+fn an_administrator_changes_nothing_while_the_quotas_cannot_be_read() {
+    let house = House::with_quota(Some(64 * 4096));
+    house.write("f", &[1; 9_000]).unwrap();
+    let admin = house.store.home_of_admin(QuotaOf::new(|_| Err(io::Error::other("unreadable"))));
+    fails(admin.create(&path("alice/new"), Existing::Keep).map(drop), ErrorKind::Other);
+    fails(admin.copy(&path("alice"), &path("new"), Existing::Keep, &mut |_| false), ErrorKind::Other);
+    assert!(admin.open(&path("alice/f")).is_ok());
+}
+
+#[test]
+fn a_new_quota_is_counted_beside_files_that_are_written_in_place_and_trees_that_go() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::new();
+    house.files.make_folder(&path("d")).unwrap();
+    for (name, size) in [("a", 5_000), ("d/b", 9_000), ("gone", 9_000), ("other", 50_000)] {
+        house.write(name, &vec![1; size]).unwrap();
+    }
+    let append = |name: &str| {
+        let mut upload = house.files.write_on(&path(name), Place::End).unwrap();
+        upload.write_all(&[1; 30_000]).unwrap();
+        upload
+    };
+    let (ends, breaks_off, removed) = (append("a"), append("d/b"), append("gone"));
+    let new = append("new");
+    house.files.remove_file(&path("gone")).unwrap();
+    // A tree that was moved away to be removed, with a file in it that is still written to.
+    house.files.make_folder(&path("tree")).unwrap();
+    house.write("tree/f", &[1; 9_000]).unwrap();
+    let in_tree = append("tree/f");
+    let space = house.space();
+    let removal = space.begin_removal(&mut space.lock());
+    house.files.root.rename(b"tree", house.store.staging(), b"tree").unwrap();
+
+    house.files.set_quota(Some(LIMIT)).unwrap();
+
+    house.store.remove_staged(b"tree".to_vec(), Some(&removal));
+    drop(removal);
+    ends.commit().unwrap();
+    new.commit().unwrap();
+    drop(breaks_off);
+    fails(removed.commit(), ErrorKind::ResourceBusy);
+    assert!(in_tree.commit().is_err());
+    holds_to_the_byte(&house, LIMIT);
+    assert_eq!(
+        counted(&house.files),
+        blocks(35_000) + blocks(0) + blocks(9_000) + blocks(30_000) + blocks(50_000)
+    );
+}
+
 /// Every way in which an administrator can make a name at the top lead to another folder.
 #[test]
 fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_name() {
@@ -267,7 +355,7 @@ fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_n
         let mut under_way = house.files.create(&path("late"), Existing::Keep).unwrap();
         under_way.write_all(&[1; 5_000]).unwrap();
         change(&admin);
-        let later = house.store.home("alice", false).unwrap();
+        let later = house.store.home("alice").unwrap();
         later.set_quota(Some(LIMIT)).unwrap();
         later.create(&path("mine"), Existing::Keep).unwrap().commit().unwrap();
         for name in ["mine", "bobs", "f"] {
@@ -275,7 +363,7 @@ fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_n
             assert!(house.files.remove_file(&path(name)).is_err(), "{name}");
         }
         assert!(under_way.commit().is_err() && house.write("g", b"lost").is_err());
-        let taken = tree::count(&later.root).unwrap();
+        let taken = counted(&later);
         assert!(later.check_room(LIMIT - taken).is_ok(), "counted too much");
         assert!(later.check_room(LIMIT - taken + 1).is_err(), "counted too little");
         // An administrator's upload counts there, too.

@@ -1,0 +1,70 @@
+//! Quotas: when they begin, and what they count.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::io::Write;
+
+use support::{Server, Way};
+
+#[test]
+fn a_quota_holds_for_an_administrator_before_the_account_has_logged_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::in_folder(folder.path(), &[]);
+    for name in ["alice", "bob", "root"] {
+        server.registered(name);
+    }
+    server.edit_account("bob", "user:12K");
+    server.edit_account("root", "admin:-");
+    drop(server);
+    // Since this start only the administrator has logged in.
+    let server = Server::in_folder(folder.path(), &["--quota", "8K"]);
+    let mut admin = server.logged_in("root");
+    assert_eq!(
+        admin.put("/alice/f", &[1; 8193]),
+        "552 /alice/f: the quota is used up: 0 of 8192 bytes are taken"
+    );
+    assert!(admin.put("/bob/f", &[1; 8193]).starts_with("226 "));
+    assert_eq!(
+        admin.put("/bob/g", &[1; 1]),
+        "552 /bob/g: the quota is used up: 12288 of 12288 bytes are taken"
+    );
+    let mut stream = admin.begin(Way::Epsv, "STOR /alice/f");
+    // The server may close it before all is sent.
+    let _ = stream.write_all(&[1; 100_000]);
+    drop(stream);
+    assert!(admin.reply().starts_with("552 "));
+    admin.expect("cp /bob/f /alice/f", 552);
+    assert_eq!(server.logged_in("alice").ask("free"), "211 0 of 8192 bytes used; 8192 left.");
+    // A file beside the accounts' folders, and a folder of no account, have no quota.
+    assert!(admin.put("/beside", &[1; 20_000]).starts_with("226 "));
+    admin.expect("mkdir /other", 257);
+    assert!(admin.put("/other/f", &[1; 20_000]).starts_with("226 "));
+    // A change of the quota counts for an administrator at once.
+    server.edit_account("alice", "user:16K");
+    admin.expect("cp /bob/f /alice/f", 250);
+    server.edit_account("alice", "user:none");
+    assert!(admin.put("/alice/g", &[1; 20_000]).starts_with("226 "));
+}
+
+#[test]
+fn a_login_under_a_new_quota_succeeds_while_a_file_is_appended_to() {
+    let server = Server::start();
+    let mut first = server.registered("alice");
+    first.put("f", &[1; 5_000]);
+    first.put("g", &[1; 5_000]);
+    let mut append = first.begin(Way::Epsv, "APPE f");
+    append.write_all(&[1; 10_000]).unwrap();
+    while first.ask("STAT") != "213 10000 bytes so far." {}
+    server.edit_account("alice", "user:40K");
+    let mut second = server.logged_in("alice");
+    // 16,384 bytes are stored, and 8,192 held by the append.
+    second.expect("ALLO 16384", 200);
+    second.expect("ALLO 16385", 552);
+    drop(append);
+    assert!(first.reply().starts_with("226 "));
+    second.expect("ALLO 16384", 200);
+    second.expect("ALLO 16385", 552);
+    assert_eq!(second.ask("free"), "211 24576 of 40960 bytes used; 16384 left.");
+}
