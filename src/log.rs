@@ -3,25 +3,37 @@
 //! A line is a UTC stamp and `key=value` pairs, written in one `write` so that a killed server
 //! leaves no torn line before the last. Values that are more than a plain word are quoted, and
 //! whatever could end a line, close a quote or drive a terminal is escaped: no name can forge a
-//! line.
+//! line. A long value is shortened, so that no name makes a long line either.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::stderr::Stderr;
 use crate::time;
 
-/// The open log file.
+/// A value that takes more bytes in the log is written as its first [`HEAD`] bytes, `…` and its
+/// last [`TAIL`] bytes. Most paths are shorter.
+const VALUE_LIMIT: usize = HEAD + ELLIPSIS.len() + TAIL;
+const HEAD: usize = 500;
+/// The end of a path says which file it was.
+const TAIL: usize = 300;
+const ELLIPSIS: &[u8] = "…".as_bytes();
+/// How often the log and standard error tell of something that a peer can repeat.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The open log file, and standard error.
 #[derive(Debug)]
 pub struct Log {
-    file: Mutex<File>,
+    file: Mutex<Appender>,
+    stderr: Stderr,
 }
 
 impl Log {
-    /// Opens `path` for appending and creates it (mode 0640) where it is missing. A last line that
+    /// Opens `path` for appending and creates it (mode 0640) if it is missing. A last line that
     /// a power failure tore is ended, so that it stays alone.
     pub fn open(path: &Path) -> io::Result<Log> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
@@ -35,40 +47,98 @@ impl Log {
                 file.write_all(b"\n")?;
             }
         }
-        Ok(Log { file: Mutex::new(file) })
+        let appender = Appender { file, lost: 0, complaints: Seldom::default() };
+        Ok(Log { file: Mutex::new(appender), stderr: Stderr::start(io::stderr())? })
     }
 
     /// Writes one line. A log that cannot be written (a full disk) must not keep people from
-    /// their files, least of all from deleting some, so the trouble goes to standard error.
+    /// their files, least of all from deleting some. The loss is reported on standard error, and in the
+    /// log when there is room again.
     pub fn write(&self, line: Line) {
-        let mut bytes = line.0;
-        bytes.push(b'\n');
-        if let Err(error) = append_whole(&mut self.file(), &bytes) {
-            let _ = writeln!(io::stderr(), "plainftpd: cannot write the log: {error}");
+        let complaint = self.appender().append(line);
+        if let Some(text) = complaint {
+            self.say(&text);
         }
     }
 
     /// Writes `text` as a warning, to the log and to standard error.
     pub fn warn(&self, text: &str) {
-        let _ = writeln!(io::stderr(), "plainftpd: warning: {text}");
+        self.say(&format!("warning: {text}"));
         self.write(Line::new("warning").with("text", text));
     }
 
+    /// Says `text` on standard error, without ever waiting for its reader.
+    pub fn say(&self, text: &str) {
+        let mut line = Vec::new();
+        escape(text.as_bytes(), |_| false, &mut line);
+        self.stderr.say(&line);
+    }
+
     /// A poisoned lock only means that another thread panicked between two whole lines.
-    fn file(&self) -> MutexGuard<'_, File> {
+    fn appender(&self) -> MutexGuard<'_, Appender> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One `write`; where the disk takes only a part of the line, that part is cut off again.
-fn append_whole(file: &mut File, line: &[u8]) -> io::Result<()> {
-    let written = file.write(line)?;
-    if written == line.len() {
+/// The file, and what could not be written to it.
+#[derive(Debug)]
+struct Appender {
+    file: File,
+    /// Lines since the last one that found room.
+    lost: u64,
+    complaints: Seldom,
+}
+
+impl Appender {
+    /// Appends a line, behind one that says how many were lost if some were. Returns a complaint
+    /// for standard error if there is one to make.
+    fn append(&mut self, line: Line) -> Option<String> {
+        let tell_of_loss = match self.lost {
+            0 => Ok(()),
+            lost => append_whole(&mut self.file, Line::new("lost").number("lines", lost)),
+        };
+        if tell_of_loss.is_ok() {
+            self.lost = 0;
+        }
+        let error = tell_of_loss.and_then(|()| append_whole(&mut self.file, line)).err()?;
+        self.lost = self.lost.saturating_add(1);
+        let more = self.complaints.is_due()?;
+        let times =
+            if more > 0 { format!(" ({more} more lines since the last message)") } else { String::new() };
+        Some(format!("cannot write the log: {error}{times}"))
+    }
+}
+
+/// One `write`; if the disk takes only a part of the line, that part is cut off again.
+fn append_whole(file: &mut File, line: Line) -> io::Result<()> {
+    let mut bytes = line.0;
+    bytes.push(b'\n');
+    let written = file.write(&bytes)?;
+    if written == bytes.len() {
         return Ok(());
     }
     let length = file.metadata()?.len();
     file.set_len(length.saturating_sub(written as u64))?;
     Err(io::Error::from(io::ErrorKind::StorageFull))
+}
+
+/// A limit for what a peer can bring about as often as it likes: it is reported once a minute.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    last: Option<Instant>,
+    passed_over: u64,
+}
+
+impl Seldom {
+    /// How many times it was passed over, if it is time to tell of it again.
+    pub fn is_due(&mut self) -> Option<u64> {
+        if self.last.is_some_and(|last| last.elapsed() < WARNING_INTERVAL) {
+            self.passed_over = self.passed_over.saturating_add(1);
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.passed_over))
+    }
 }
 
 /// A line in the making.
@@ -84,13 +154,20 @@ impl Line {
         Line(line).with("event", event)
     }
 
-    /// Adds ` key=value`, the value quoted and escaped where it is more than a plain word.
+    /// Adds ` key=value`, the value quoted and escaped if it is more than a plain word. A value that
+    /// is shortened is followed by ` key_length=N`, the number of its bytes.
     pub fn with(mut self, key: &str, value: impl AsRef<[u8]>) -> Line {
+        let value = value.as_ref();
         self.0.push(b' ');
         self.0.extend_from_slice(key.as_bytes());
         self.0.push(b'=');
-        quote(value.as_ref(), &mut self.0);
-        self
+        match quote(value, &mut self.0) {
+            Written::Whole => self,
+            Written::Shortened => {
+                self.0.extend_from_slice(format!(" {key}_length={}", value.len()).as_bytes());
+                self
+            }
+        }
     }
 
     /// Adds ` key=N`.
@@ -99,28 +176,89 @@ impl Line {
     }
 }
 
-fn quote(value: &[u8], out: &mut Vec<u8>) {
+/// How much of a value was written.
+#[derive(Debug, PartialEq, Eq)]
+enum Written {
+    Whole,
+    Shortened,
+}
+
+fn quote(value: &[u8], out: &mut Vec<u8>) -> Written {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-/:+@,[]".contains(byte);
-    if !value.is_empty() && value.iter().all(plain) {
+    if !value.is_empty() && value.len() <= VALUE_LIMIT && value.iter().all(plain) {
         out.extend_from_slice(value);
-        return;
+        return Written::Whole;
     }
     out.push(b'"');
+    let written = escape(value, |character| matches!(character, '"' | '\\'), out);
+    out.push(b'"');
+    written
+}
+
+/// Appends `value` so that it drives no terminal, with a backslash before what `special` names. It
+/// is shortened if it would take more than [`VALUE_LIMIT`] bytes, escapes included.
+fn escape(value: &[u8], special: fn(char) -> bool, out: &mut Vec<u8>) -> Written {
+    let start = out.len();
+    // Escaping makes nothing shorter.
+    if value.len() <= VALUE_LIMIT {
+        for_each_escaped(value, special, |piece| out.extend_from_slice(piece));
+        if out.len() - start <= VALUE_LIMIT {
+            return Written::Whole;
+        }
+        out.truncate(start);
+    }
+    let pieces = |part: &[u8]| {
+        let mut pieces = Vec::new();
+        for_each_escaped(part, special, |piece| pieces.push(piece.to_vec()));
+        pieces
+    };
+    // Pieces that fit, up to the first one that does not: an escape is written whole or not at all.
+    let fits = |mut room: usize| {
+        move |piece: &&Vec<u8>| match room.checked_sub(piece.len()) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
+        }
+    };
+    let (head, tail) = (pieces(first(value, HEAD)), pieces(last(value, TAIL)));
+    head.iter().take_while(fits(HEAD)).for_each(|piece| out.extend_from_slice(piece));
+    out.extend_from_slice(ELLIPSIS);
+    let left_out = tail.len() - tail.iter().rev().take_while(fits(TAIL)).count();
+    tail.iter().skip(left_out).for_each(|piece| out.extend_from_slice(piece));
+    Written::Shortened
+}
+
+/// Gives `take` each character of `value` as it is written, and each byte that is not UTF-8.
+fn for_each_escaped(value: &[u8], special: fn(char) -> bool, mut take: impl FnMut(&[u8])) {
     for chunk in value.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
-                '"' | '\\' => out.extend_from_slice(&[b'\\', character as u8]),
-                _ if unfit(character) => {
-                    out.extend_from_slice(character.escape_unicode().to_string().as_bytes());
-                }
-                _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+                _ if special(character) => take(format!("\\{character}").as_bytes()),
+                _ if unfit(character) => take(character.escape_unicode().to_string().as_bytes()),
+                _ => take(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         for byte in chunk.invalid() {
-            out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+            take(format!("\\x{byte:02x}").as_bytes());
         }
     }
-    out.push(b'"');
+}
+
+/// At most the first `limit` bytes, without a part of a character at their end.
+fn first(value: &[u8], limit: usize) -> &[u8] {
+    let is_cut = |end: &usize| value.get(*end).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let end = (limit.saturating_sub(3)..=limit).rev().find(|end| !is_cut(end)).unwrap_or(limit);
+    value.get(..end).unwrap_or(value)
+}
+
+/// At most the last `limit` bytes, without a part of a character at their beginning.
+fn last(value: &[u8], limit: usize) -> &[u8] {
+    let Some(start) = value.len().checked_sub(limit) else { return value };
+    let is_cut = |start: &usize| value.get(*start).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let start = (start..=start + 3).find(|start| !is_cut(start)).unwrap_or(start);
+    value.get(start..).unwrap_or_default()
 }
 
 /// Control characters, line and paragraph separators, and the marks that turn the direction of
@@ -158,6 +296,62 @@ mod tests {
         assert_eq!(quoted(b"x\r\ny\x1b[2J"), r#""x\u{d}\u{a}y\u{1b}[2J""#);
         assert_eq!(quoted(b"\xff\xc2"), r#""\xff\xc2""#);
         assert_eq!(quoted("\u{85}\u{2028}\u{202e}".as_bytes()), r#""\u{85}\u{2028}\u{202e}""#);
+    }
+
+    #[test]
+    fn a_value_of_any_bytes_is_bounded_as_it_is_written_and_keeps_both_ends_and_its_length() {
+        for unit in ["a", "я", "\u{202e}", "\"", "\u{1}", "€", "🦀"]
+            .map(str::as_bytes)
+            .into_iter()
+            .chain([&b"\xff"[..]])
+        {
+            for count in [0, 1, 100, 101, 266, 267, 268, 400, 800, 803, 804, 65_536] {
+                let value = [b"/", &unit.repeat(count)[..], b"/end"].concat();
+                let line = Line(Vec::new()).with("path", &value).0;
+                let text = String::from_utf8(line).unwrap();
+                let (written, length) = match text.split_once(" path_length=") {
+                    Some((written, length)) => (written, Some(length.parse::<usize>().unwrap())),
+                    None => (&*text, None),
+                };
+                let written = written.strip_prefix(" path=").unwrap();
+                assert!(written.len() <= VALUE_LIMIT + 2, "{} bytes", written.len());
+                let whole = quoted_without_limit(&value);
+                match length {
+                    None => assert_eq!(written.trim_matches('"'), whole),
+                    Some(length) => {
+                        assert_eq!(length, value.len());
+                        assert!(whole.len() > VALUE_LIMIT, "shortened without need");
+                        let (head, tail) = written.trim_matches('"').split_once('…').unwrap();
+                        assert!(whole.starts_with(head) && whole.ends_with(tail));
+                        assert!(head.len() > HEAD - 12 && tail.len() > TAIL - 12, "{head} {tail}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn quoted_without_limit(value: &[u8]) -> String {
+        let mut out = Vec::new();
+        let special = |character| matches!(character, '"' | '\\');
+        for_each_escaped(value, special, |piece| out.extend_from_slice(piece));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_cuts_of_a_shortened_value_split_no_character() {
+        for shift in 0..4 {
+            let value = format!("{}{}", "x".repeat(shift), "🦀".repeat(1000));
+            let text = quoted(value.as_bytes());
+            assert!(!text.contains("\\x") && text.len() < VALUE_LIMIT + 3, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_peers_can_repeat_is_told_once_a_minute_with_the_number() {
+        let mut seldom = Seldom::default();
+        assert_eq!([seldom.is_due(), seldom.is_due(), seldom.is_due()], [Some(0), None, None]);
+        seldom.last = Instant::now().checked_sub(WARNING_INTERVAL);
+        assert_eq!([seldom.is_due(), seldom.is_due()], [Some(2), None]);
     }
 
     #[test]

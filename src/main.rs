@@ -12,6 +12,7 @@
 mod text;
 mod time;
 mod config;
+mod stderr;
 mod log;
 mod users;
 mod vfs;
@@ -28,14 +29,14 @@ mod threads;
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use config::{Config, Request};
-use log::Line;
+use log::{Line, Log, Seldom};
 use reply::Reply;
 use server::{CannotStart, Place, Server};
 use session::Session;
@@ -43,8 +44,6 @@ use threads::Threads;
 
 /// How long to wait after `accept` failed, as it does while descriptors have run out.
 const BREATH: Duration = Duration::from_millis(100);
-/// How often the log tells of it.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let (code, message) = match config::from_args(std::env::args_os().skip(1)) {
@@ -91,6 +90,7 @@ fn hash_password(config: &Config) -> Result<String, String> {
 fn run(config: Config) -> Result<(), String> {
     let failed = |error: CannotStart| error.to_string();
     let server = Arc::new(Server::open(config).map_err(failed)?);
+    tell_of_panics_by(&server.log);
     // No path of the owner's is relative from here on.
     vfs::go_near_handles();
     let mut listeners = Vec::new();
@@ -121,30 +121,23 @@ fn run(config: Config) -> Result<(), String> {
     })
 }
 
+/// A panic is reported by the log's writer, because the standard hook would wait for the reader of
+/// standard error. It says where, not what: the message could hold what a client typed.
+fn tell_of_panics_by(log: &Arc<Log>) {
+    let log = Arc::downgrade(log);
+    panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map_or("unknown".to_string(), |location| location.to_string());
+        if let Some(log) = log.upgrade() {
+            log.say(&format!("a panic at {place}; please report it"));
+        }
+    }));
+}
+
 /// A client that has a place.
 struct Client {
     stream: Arc<TcpStream>,
     peer: SocketAddr,
     place: Place,
-}
-
-/// Something that peers can bring about as often as they like, and that must not fill the log.
-#[derive(Default)]
-struct Seldom {
-    last: Option<Instant>,
-    passed_over: u64,
-}
-
-impl Seldom {
-    /// How many times it was passed over, where the log is to tell of it again.
-    fn is_due(&mut self) -> Option<u64> {
-        if self.last.is_some_and(|last| last.elapsed() < WARNING_INTERVAL) {
-            self.passed_over += 1;
-            return None;
-        }
-        self.last = Some(Instant::now());
-        Some(std::mem::take(&mut self.passed_over))
-    }
 }
 
 fn accept(server: &Arc<Server>, clients: &Arc<Threads<Client>>, listener: &TcpListener) {
@@ -201,14 +194,6 @@ fn guarded(place: Place, serve: impl FnOnce(Place) -> io::Result<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_peers_can_repeat_is_told_once_a_minute_with_the_number() {
-        let mut seldom = Seldom::default();
-        assert_eq!([seldom.is_due(), seldom.is_due(), seldom.is_due()], [Some(0), None, None]);
-        seldom.last = Instant::now().checked_sub(WARNING_INTERVAL);
-        assert_eq!([seldom.is_due(), seldom.is_due()], [Some(2), None]);
-    }
 
     #[test]
     fn a_panic_ends_its_session_only_is_logged_and_frees_its_place() {

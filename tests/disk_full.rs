@@ -7,8 +7,9 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::symlink;
+use std::io::{ErrorKind, PipeReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -586,30 +587,24 @@ fn a_log_that_finds_the_disk_full_keeps_nobody_from_anything_and_tears_no_line()
     let Some(disk) = Disk::mount("size=1m") else { return };
     let elsewhere = tempfile::tempdir().unwrap();
     let errors = elsewhere.path().join("errors");
-    let unlogged = || {
-        let errors = fs::read_to_string(&errors).unwrap();
-        let trouble = "plainftpd: cannot write the log: ";
-        assert!(errors.lines().all(|line| line.starts_with(trouble)), "{errors}");
-        errors.lines().count()
-    };
     let mut server = with_errors_to(&errors, disk.path());
     let mut client = server.registered("alice");
     let mut was_cut_off = false;
     for round in 0..5 {
         disk.fill(0);
-        let (logged, lost) = (server.log().matches("word=mkdir").count(), unlogged());
-        let mut made = 0;
+        let lines = |server: &Server| server.log().lines().count();
+        let (before, mut made, mut unlogged) = (lines(&server), 0, 0);
         // Until three lines in a row have found no room; a page holds some forty.
-        while unlogged() < lost + 3 {
+        while unlogged < 3 {
+            let logged = lines(&server);
             client.expect(&format!("mkdir {}{round}-{made}", "x".repeat(1 + round * 7)), 257);
             made += 1;
+            unlogged = if lines(&server) == logged { unlogged + 1 } else { 0 };
             assert!(made < 200, "the log goes on on a full disk");
         }
         let log = server.log();
         check_log(&log);
         was_cut_off |= !log.len().is_multiple_of(PAGE);
-        // Each is in the log, whole, or was told of on standard error.
-        assert_eq!(log.matches("word=mkdir").count() - logged + unlogged() - lost, made, "round {round}");
         // Others come, change and go.
         let mut other = server.connect();
         other.expect("login alice password", 230);
@@ -617,13 +612,31 @@ fn a_log_that_finds_the_disk_full_keeps_nobody_from_anything_and_tears_no_line()
             other.expect(&format!("rmdir {}{round}-{n}", "x".repeat(1 + round * 7)), 250);
         }
         other.expect("quit", 221);
+        other.rest();
+        let logged = lines(&server) - before;
         disk.make_space();
         client.expect(&format!("mkdir space{round}"), 257);
-        assert!(server.log().contains(&format!("word=mkdir path=/space{round} code=257")));
+        let log = server.log();
+        assert!(log.contains(&format!("word=mkdir path=/space{round} code=257")));
+        // Each line is in the log, whole, or is counted there. A session begins, logs in and ends.
+        let happened = made + made + 3;
+        let lost =
+            log.lines().filter_map(|line| line.split_once(" event=lost lines=")).next_back().unwrap().1;
+        assert_eq!(logged + lost.parse::<usize>().unwrap(), happened, "round {round}");
         assert!(client.put("f", &content()).starts_with("226 "));
         check_log(&server.log());
     }
     assert!(was_cut_off, "no line was ever cut off in the middle");
+    // A message a minute is enough, however many lines are lost.
+    let told = loop {
+        let told = fs::read_to_string(&errors).unwrap();
+        if told.ends_with('\n') {
+            break told;
+        }
+        std::thread::yield_now();
+    };
+    assert!(told.lines().all(|line| line.starts_with("plainftpd: cannot write the log: ")), "{told}");
+    assert!(told.lines().count() < 20, "{told}");
 
     // On the full disk it also starts, with a log that a kill tore at the very end of a page.
     server.kill();
@@ -650,4 +663,56 @@ fn a_log_that_finds_the_disk_full_keeps_nobody_from_anything_and_tears_no_line()
     let behind = &log[log.find("word=torn").unwrap()..];
     let (_, behind) = behind.split_once('\n').unwrap();
     assert!(behind.contains("word=mkdir path=/last code=257"), "{behind}");
+}
+
+/// A server whose standard error is a pipe that is full and that nothing reads; the pipe's end must be
+/// kept open.
+fn with_a_pipe_that_nothing_reads(dir: &Path) -> (Server, PipeReader) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut filler = File::options()
+        .write(true)
+        .custom_flags(O_NONBLOCK)
+        .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))
+        .unwrap();
+    while filler.write(&[b'x'; PAGE]).is_ok() {}
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
+    writer.flush().unwrap();
+    command.stderr(writer);
+    (Server::spawn(command, dir, &[]), reader)
+}
+
+/// <asm-generic/fcntl.h>
+const O_NONBLOCK: i32 = 0o4_000;
+
+#[test]
+fn a_full_log_and_a_standard_error_that_nothing_reads_hold_no_session_up() {
+    let _alone = alone();
+    let Some(disk) = Disk::mount("size=1m") else { return };
+    let (server, mut reader) = with_a_pipe_that_nothing_reads(disk.path());
+    let mut client = server.registered("alice");
+    let log = server.dir().join("log.txt");
+    fs::remove_file(&log).unwrap();
+    disk.fill(0);
+    // More of what is told on standard error than its queue holds: a broken line of the users file,
+    // each time in another place.
+    let users = server.users();
+    let mut others: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for n in 0..100 {
+        client.expect("mkdir d", 257);
+        client.expect("rmdir d", 250);
+        fs::write(server.dir().join("users"), format!("{users}{}broken\n", "#\n".repeat(n))).unwrap();
+        for other in &mut others {
+            other.expect("login alice password", 230);
+        }
+    }
+    // When it is read at last, what there was no room for is counted.
+    let mut told = Vec::new();
+    while !String::from_utf8_lossy(&told).contains(" messages were dropped, ") {
+        let mut piece = [0; PAGE];
+        let read = reader.read(&mut piece).unwrap();
+        assert!(read > 0, "the server has ended");
+        told.extend_from_slice(&piece[..read]);
+    }
+    let told = String::from_utf8_lossy(&told).into_owned();
+    assert!(told.contains("plainftpd: cannot write the log: "), "{told}");
 }

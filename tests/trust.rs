@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{Client, Server, Traced, Way, has_program};
@@ -593,4 +594,15 @@ fn the_owner_is_warned_at_start_a_line_each() {
         assert_eq!(warnings(&flags), [""; 0], "{registration}");
     }
     assert_eq!(warnings(&["--listen", "127.0.0.1:0"]), [""; 0]);
+}
+
+#[test]
+fn the_log_and_the_users_file_are_not_for_everybody_on_the_machine_whatever_the_umask() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_plainftpd")]);
+    let server = Server::spawn(command, dir.path(), &[]);
+    server.registered("alice");
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("log.txt"), mode("users")), (0o640, 0o600));
 }

@@ -1,0 +1,118 @@
+//! Standard error, which never holds up the session that has something to say.
+//!
+//! The pipe behind it may have a reader that stopped reading, and then a write waits for ever. So
+//! one thread writes, and everyone else puts messages into a queue of bounded length. A message
+//! that finds the queue full is dropped and counted.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::config::STACK_SIZE;
+
+/// How many messages wait for the writer at most.
+const QUEUE: usize = 64;
+/// How long the end of the process waits for messages that are not written yet.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The queue of messages and its one writer.
+#[derive(Debug)]
+pub struct Stderr {
+    /// `None` only while the value is dropped.
+    queue: Option<SyncSender<Vec<u8>>>,
+    dropped: Arc<AtomicU64>,
+    /// Disconnected when the writer has ended.
+    ended: Mutex<Receiver<Infallible>>,
+}
+
+impl Stderr {
+    /// Starts the thread that writes to `sink`.
+    pub fn start(sink: impl Write + Send + 'static) -> io::Result<Stderr> {
+        let (queue, messages) = sync_channel(QUEUE);
+        let (end, ended) = channel::<Infallible>();
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&dropped);
+        let builder = thread::Builder::new().name("stderr".to_string()).stack_size(STACK_SIZE);
+        builder.spawn(move || {
+            write_messages(sink, &messages, &counter);
+            drop(end);
+        })?;
+        Ok(Stderr { queue: Some(queue), dropped, ended: Mutex::new(ended) })
+    }
+
+    /// Queues one line, and never waits. `text` must not hold a line end.
+    pub fn say(&self, text: &[u8]) {
+        let line = [b"plainftpd: ", text, b"\n"].concat();
+        if self.queue.as_ref().is_none_or(|queue| queue.try_send(line).is_err()) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Gives the writer a moment, so that a start that failed still shows its warnings.
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        self.queue = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(FAREWELL);
+    }
+}
+
+fn write_messages(mut sink: impl Write, messages: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
+    for message in messages {
+        // If this write fails, there is no other place for the message.
+        let _ = sink.write_all(&message);
+        let missing = dropped.swap(0, Ordering::Relaxed);
+        if missing > 0 {
+            let _ = writeln!(sink, "plainftpd: {missing} messages were dropped, because nothing read them");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::Sender;
+
+    /// Says that a write has begun, and ends it when it may.
+    struct Slow {
+        begun: Sender<String>,
+        go: Receiver<()>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.begun.send(String::from_utf8_lossy(bytes).into_owned());
+            let _ = self.go.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stopped_reading_holds_no_session_up_and_what_was_dropped_is_counted() {
+        let ((begun, writes), (release, go)) = (channel(), channel());
+        let stderr = Stderr::start(Slow { begun, go }).unwrap();
+        stderr.say(b"first");
+        assert_eq!(writes.recv().unwrap(), "plainftpd: first\n");
+        // The writer stands still: the queue takes what it can, and the others are dropped.
+        (0..QUEUE + 7).for_each(|n| stderr.say(n.to_string().as_bytes()));
+        drop(release);
+        let mut written = String::new();
+        drop(stderr);
+        writes.iter().for_each(|text| written.push_str(&text));
+        assert!(
+            written.starts_with("plainftpd: 7 messages were dropped, because nothing read them\n"),
+            "{written}"
+        );
+        assert!(written.ends_with(&format!("plainftpd: {}\n", QUEUE - 1)), "{written}");
+        assert_eq!(written.lines().count(), QUEUE + 1);
+    }
+}
