@@ -14,6 +14,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rand::TryRng;
+use rand::rngs::SysRng;
+
 mod folder;
 mod path;
 mod space;
@@ -152,6 +155,25 @@ fn no_holder(error: io::Error) -> io::Error {
     }
 }
 
+/// A free name is looked for this many times. All but the first few are chosen at random, so a name
+/// that is taken after that many is a broken random source.
+const UNIQUE_ATTEMPTS: u32 = 16;
+/// This many numbers are tried before names at random: trying every number in a folder of 100,000
+/// such names takes half a second.
+const NUMBERED: u32 = 4;
+
+fn unique_suffix(attempt: u32) -> io::Result<String> {
+    Ok(match attempt {
+        0 => String::new(),
+        1..=NUMBERED => format!(".{attempt}"),
+        _ => {
+            let mut random = [0; 4];
+            SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
+            format!(".{}", hex::encode(random))
+        }
+    })
+}
+
 impl Vfs {
     fn new(root: Arc<Folder>, store: Arc<Store>, whose: Whose) -> Vfs {
         Vfs { root, store, whose }
@@ -270,14 +292,13 @@ impl Vfs {
         self.create_with_mode(path, existing, 0o666)
     }
 
-    /// Begins a file under a name that nothing bears and no other such file will take: `wanted`, or
-    /// that with a number behind it.
+    /// Begins a file under a name that is free and that no other such file will take: `wanted`, or that
+    /// with a suffix.
     pub fn create_unique(&self, wanted: &VirtualPath) -> io::Result<(VirtualPath, Upload)> {
         let Target { folder: holder, name: base, space } = self.target_file(wanted)?;
         let folder = holder.id()?;
-        for n in 0..u32::MAX {
-            let suffix = if n == 0 { String::new() } else { format!(".{n}") };
-            let name = [base, suffix.as_bytes()].concat();
+        for attempt in 0..UNIQUE_ATTEMPTS {
+            let name = [base, unique_suffix(attempt)?.as_bytes()].concat();
             let is_taken = || Ok(holder.find(&name)?.is_some());
             if let Some(promise) = space.promise(folder, &name, is_taken)? {
                 let path = wanted.parent().child(&name);

@@ -481,3 +481,20 @@ fn two_unique_names_at_one_moment_differ() {
     two.commit().unwrap();
     assert!(house.files.entry(&second).is_ok());
 }
+
+#[test]
+fn a_unique_name_is_numbered_first_and_then_random() {
+    let house = House::new();
+    let next = || {
+        let (name, upload) = house.files.create_unique(&path("f")).unwrap();
+        upload.commit().unwrap();
+        String::from_utf8(name.bytes().to_vec()).unwrap()
+    };
+    assert_eq!([next(), next(), next(), next(), next()], ["/f", "/f.1", "/f.2", "/f.3", "/f.4"]);
+    let random = [next(), next()];
+    assert_ne!(random[0], random[1]);
+    for name in random {
+        let suffix = name.strip_prefix("/f.").unwrap();
+        assert!(suffix.len() == 8 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+    }
+}
