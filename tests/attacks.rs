@@ -1428,24 +1428,6 @@ fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
     assert_eq!(fs::read_dir(server.dir().join("workdir")).unwrap().count(), 2);
 }
 
-/// What a process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
-    descriptors: usize,
-    threads: usize,
-}
-
-fn held(server: &Server) -> Held {
-    let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", server.pid())).unwrap().count();
-    Held { descriptors: count("fd"), threads: count("task") }
-}
-
-fn resident_kib(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// One of many clients that behave badly; returns how many cycles that were.
 fn misbehave(server: &Server, rounds: usize) -> usize {
     let mut cycles = 0;
@@ -1493,38 +1475,32 @@ fn misbehave(server: &Server, rounds: usize) -> usize {
 /// back, until the server has none left.
 #[test]
 fn ten_thousand_half_done_things_leave_no_descriptor_thread_or_memory_behind() {
-    let server = Server::with(PATIENT);
-    // The threads of main and of the listener; nobody has come yet.
-    while held(&server).threads != 2 {
-        std::thread::yield_now();
-    }
-    let before = held(&server);
+    const CLIENTS: usize = 24;
+    const ROUNDS: usize = 10;
+    let server = Server::with_exact_memory(PATIENT);
     let mut client = server.registered("alice");
     client.put("f", b"f");
     fs::File::create(server.real("alice/large")).unwrap().set_len(1 << 30).unwrap();
     drop(client);
-    const CLIENTS: usize = 24;
     let bout = |rounds| -> usize {
-        std::thread::scope(|scope| {
+        let cycles = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| misbehave(&server, rounds))).collect();
             clients.into_iter().map(|client| client.join().unwrap()).sum()
-        })
+        });
+        server.settle();
+        cycles
     };
-    let settle = || {
-        while held(&server) != before {
-            std::thread::yield_now();
-        }
-    };
-    // The allocator keeps some for as many threads as there ever were at once, so the first bout is
-    // what the second is held against.
-    bout(10);
-    settle();
-    let resident = resident_kib(&server);
-    let cycles = bout(10);
+    let held = || (server.descriptors(), server.threads(), server.pages());
+    // Each kind of thing once by each client, after which all is there that is made once.
+    bout(4);
+    let before = held();
+    let cycles = bout(ROUNDS);
     assert!(cycles >= 10_000, "{cycles} cycles");
-    settle();
-    let grown = resident_kib(&server).saturating_sub(resident);
-    assert!(grown <= 4096, "{grown} KiB more");
+    let after = held();
+    assert_eq!((after.0, after.1), (before.0, before.1), "descriptors and threads");
+    // What is lost once for each thing of a kind is one page each at least, and so often each kind was there.
+    let rarest = (CLIENTS * ROUNDS / 4) as u64;
+    assert!(after.2 < before.2 + rarest, "{} pages, and then {}", before.2, after.2);
     let mut client = signed_in(&server, "alice");
     assert_eq!(client.get("f").unwrap(), b"f");
     assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);

@@ -71,6 +71,43 @@ impl Server {
         self.child.id()
     }
 
+    /// A server whose memory can be counted exactly by [`Server::pages`]: the allocator maps each allocation by
+    /// itself and gives it back when it is freed, and keeps no stacks of threads that have ended.
+    /// What it holds otherwise depends on which thread freed what in which order.
+    pub fn with_exact_memory(flags: &[&str]) -> Server {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
+        let tunables = ["malloc.mmap_threshold=0", "malloc.arena_max=1", "pthread.stack_cache_size=0"];
+        command.env("GLIBC_TUNABLES", tunables.map(|tunable| format!("glibc.{tunable}")).join(":"));
+        let mut server = Server::spawn(command, temporary.path(), flags);
+        server._temporary = Some(temporary);
+        server
+    }
+
+    /// How many pages of memory the server has mapped. In a server [`with_exact_memory`](Server::with_exact_memory)
+    /// each allocation is one page at least.
+    pub fn pages(&self) -> u64 {
+        self.status("VmSize") / 4
+    }
+
+    /// A figure of `/proc/PID/status`.
+    fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Waits until all sessions of clients that have gone are over, and the threads that served them, too.
+    pub fn settle(&self) {
+        // Who has a greeting was accepted after all who came before.
+        self.connect().expect("quit", 221);
+        let tasks = || fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        while tasks().any(|task| name(task.unwrap()) == "client\n") {
+            std::thread::yield_now();
+        }
+    }
+
     /// How many descriptors the server has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
@@ -83,9 +120,7 @@ impl Server {
 
     /// The most memory that it has had in use at once, in KiB.
     pub fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        self.status("VmHWM")
     }
 
     /// Where a file of a user really is.
