@@ -473,10 +473,11 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         client.send(format!("RETR f\r\n{later}\r\n"));
         // Answered while the transfer waits, so by now the file is open.
         if later != "QUIT" {
-            assert_eq!(client.ask("STAT"), "213 0 bytes so far.");
+            let answer = client.ask("STAT");
+            assert_eq!(answer, "213 0 bytes so far.", "{later}, at port {port}; the log: {}", server.log());
         }
         let mut content = Vec::new();
-        TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_end(&mut content).unwrap();
+        client.connect_to(port).read_to_end(&mut content).unwrap();
         assert_eq!(lossy(&content), "alice's", "{later}");
         assert_eq!(client.reply(), "150 Sending /f (7 bytes).", "{later}");
         assert_eq!(client.reply(), "226 /f sent, 7 bytes.", "{later}");
@@ -489,7 +490,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
     let port = client.epsv_port();
     client.send("STOR up\r\nCWD d\r\nPASV\r\n");
     assert_eq!(client.ask("STAT"), "213 0 bytes so far.");
-    TcpStream::connect(("127.0.0.1", port)).unwrap().write_all(b"up").unwrap();
+    client.connect_to(port).write_all(b"up").unwrap();
     for code in ["150 ", "226 ", "250 ", "227 "] {
         assert!(client.reply().starts_with(code));
     }
@@ -508,7 +509,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
             _ => fs::write(server.real("alice/f"), "another").unwrap(),
         }
         let mut content = Vec::new();
-        TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_end(&mut content).unwrap();
+        client.connect_to(port).read_to_end(&mut content).unwrap();
         assert_eq!(lossy(&content), "alice's", "{swap}");
         assert!(client.reply().starts_with("150 ") && client.reply().starts_with("226 "));
         fs::remove_file(server.real("alice/f")).unwrap();
@@ -522,7 +523,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         gone.send(format!("RETR f\r\n{farewell}"));
         drop(gone);
         ended(&server, before + 1);
-        let error = TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+        let error = TcpStream::connect((server.address().ip(), port)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{farewell}");
     }
 }
@@ -1279,7 +1280,8 @@ fn no_ftp_verb_follows_a_planted_link() {
                 let verb = line.split(' ').next().unwrap();
                 let is_upload = ["STOR", "APPE", "STOU"].contains(&verb);
                 let is_data = is_upload || ["RETR", "LIST", "NLST", "MLSD"].contains(&verb);
-                let stream = is_data.then(|| TcpStream::connect(("127.0.0.1", client.epsv_port())).unwrap());
+                let port = is_data.then(|| client.epsv_port());
+                let stream = port.map(|port| client.connect_to(port));
                 let mut replies = reply_of_line(&mut client, &line);
                 if let Some(mut stream) = stream.filter(|_| replies.starts_with("150 ")) {
                     let mut content = Vec::new();

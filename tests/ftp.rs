@@ -9,13 +9,13 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use support::{Client, Server, Way, has_program, noise, sha256};
+use support::{Client, Server, Way, has_program, noise, own_address, sha256};
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// A client of the listener on `index`: 127.0.0.1, then ::1.
+/// A client of the listener on `index`: one on IPv4, then ::1.
 fn client_at(server: &Server, index: usize, name: &str) -> Client {
     let mut client = Client::to(server.addresses[index]);
     client.reply();
@@ -24,7 +24,7 @@ fn client_at(server: &Server, index: usize, name: &str) -> Client {
 }
 
 fn on_both_families() -> Server {
-    Server::with(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"])
+    Server::with(&["--listen", &format!("{}:0", own_address()), "--listen", "[::1]:0"])
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
     assert_eq!(client.ask("RETR f"), format!("425 No data connection: {why}"));
     assert!(server.log().contains("code=425 ") && server.log().contains(&format!("why=\"{why}\"")));
     // Nobody listens there any more, nor where the client said that it would.
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(TcpStream::connect((client.server_ip(), port)).is_err());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     client.expect(&format!("EPRT |1|127.0.0.1|{closed}|"), 200);
     let reply = client.ask("RETR f");
@@ -360,7 +360,7 @@ fn a_thief_at_the_passive_port_gets_nothing_and_uses_nothing_up() {
     for line in ["RETR f", "STOR g"] {
         let port = client.epsv_port();
         let mut thief = Command::new("nc")
-            .args(["-s", "127.0.0.2", "-w", "20", "127.0.0.1", &port.to_string()])
+            .args(["-s", "127.0.0.2", "-w", "20", &client.server_ip().to_string(), &port.to_string()])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
@@ -370,7 +370,7 @@ fn a_thief_at_the_passive_port_gets_nothing_and_uses_nothing_up() {
         // The thief has been dropped when it ends; only then does the client come.
         let stolen = thief.wait_with_output().unwrap().stdout;
         assert_eq!(stolen, b"", "{line}");
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut stream = client.connect_to(port);
         assert!(client.reply().starts_with("150 "));
         if line == "RETR f" {
             let mut content = Vec::new();
@@ -525,7 +525,7 @@ fn a_failed_retr_leaves_the_data_connection_as_it_was() {
     let mut client = server.registered("alice");
     client.put("f", b"x");
     let port = client.epsv_port();
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut stream = client.connect_to(port);
     client.expect("RETR nothing", 550);
     stream.set_nonblocking(true).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it was reset");
@@ -605,6 +605,7 @@ fn passive_ports_come_from_the_range_and_are_free_at_once() {
             break (port, port + 1);
         }
     };
+    // At an address of the server's own, so that no other takes them.
     let server = Server::with(&["--passive-ports", &format!("{first}-{last}")]);
     let mut clients: Vec<_> = (0..3).map(|n| server.registered(&format!("u{n}"))).collect();
     let ports = [clients[0].epsv_port(), clients[1].epsv_port()];

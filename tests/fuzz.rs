@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -598,6 +598,9 @@ fn line_of(replies: &mut impl BufRead) -> Result<Option<Vec<u8>>, String> {
 /// Reads replies up to the end of the connection and holds them against RFC 959 §4.2; goes to the
 /// ports that are told. Returns how many there were.
 fn read_replies<'s>(stream: TcpStream, seed: u64, scope: &'s Scope<'s, '_>) -> Result<usize, String> {
+    let server = stream.peer_addr().map_err(|error| error.to_string())?.ip();
+    let IpAddr::V4(ip) = server else { return Err(format!("no IPv4: {server}")) };
+    let here = ip.octets().map(u16::from);
     let mut replies = BufReader::new(stream);
     for count in 0.. {
         let Some(first) = line_of(&mut replies)? else { return Ok(count) };
@@ -635,13 +638,15 @@ fn read_replies<'s>(stream: TcpStream, seed: u64, scope: &'s Scope<'s, '_>) -> R
             let numbers = text.split(['(', ')']).nth(1).ok_or_else(told)?.split(',');
             let numbers: Vec<u16> = numbers.filter_map(|number| number.parse().ok()).collect();
             match numbers.as_slice() {
-                [127, 0, 0, 1, high @ 0..=255, low @ 0..=255] => Some(high * 256 + low),
+                [a, b, c, d, high @ 0..=255, low @ 0..=255] if [*a, *b, *c, *d] == here => {
+                    Some(high * 256 + low)
+                }
                 _ => return Err(told()),
             }
         } else {
             None
         };
-        if let Some(Ok(stream)) = port.map(|port: u16| TcpStream::connect(("127.0.0.1", port))) {
+        if let Some(Ok(stream)) = port.map(|port: u16| TcpStream::connect((server, port))) {
             scope.spawn(move || serve_data(stream, seed + count as u64));
         }
     }

@@ -241,7 +241,8 @@ impl Peer {
                 return Ok(Data::Waiting(listener));
             }
         };
-        TcpStream::connect(("127.0.0.1", port)).map(Data::Open).map_err(gone)
+        let ip = self.stream.get_ref().peer_addr().map_err(gone)?.ip();
+        TcpStream::connect((ip, port)).map(Data::Open).map_err(gone)
     }
 
     fn begin(&mut self, way: Way, rest: usize, line: &str) -> Told<TcpStream> {

@@ -6,8 +6,9 @@
 #![allow(missing_docs, reason = "the names say it")]
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -46,7 +47,7 @@ impl Server {
         command.arg("--dir").arg(dir).args(["--hash-iterations", "1"]).args(flags);
         let listens = flags.iter().filter(|flag| **flag == "--listen").count();
         if listens == 0 {
-            command.args(["--listen", "127.0.0.1:0"]);
+            command.args(["--listen", &format!("{}:0", own_address())]);
         }
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -186,6 +187,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// An address of this machine for one server alone. Ports are few and are used again: at an address that all share,
+/// a client of another test that connects to a port that was its server's a moment ago is now and then
+/// the first one at a data port of this one.
+pub fn own_address() -> Ipv4Addr {
+    let [a, b, c, ..] = RandomState::new().hash_one(0).to_be_bytes();
+    Ipv4Addr::new(127, a.clamp(1, 254), b.clamp(1, 254), c.clamp(1, 254))
 }
 
 /// A server whose system calls `strace` writes down.
@@ -509,24 +518,32 @@ impl Client {
         reply.split('|').nth(3).unwrap().parse().unwrap()
     }
 
+    /// The address by which this client reached its server.
+    pub fn server_ip(&self) -> IpAddr {
+        self.stream().peer_addr().unwrap().ip()
+    }
+
+    /// Connects to a passive port.
+    pub fn connect_to(&self, port: u16) -> TcpStream {
+        TcpStream::connect((self.server_ip(), port)).unwrap()
+    }
+
     pub fn data(&mut self, way: Way) -> Data {
-        let ip = self.stream().local_addr().unwrap().ip();
         match way {
             Way::Pasv => {
                 let reply = self.expect("PASV", 227);
                 let numbers = reply.split(['(', ')']).nth(1).unwrap();
                 let numbers: Vec<u16> = numbers.split(',').map(|n| n.parse().unwrap()).collect();
-                assert_eq!(
-                    numbers[..4].iter().map(u16::to_string).collect::<Vec<_>>().join("."),
-                    ip.to_string()
-                );
-                Data::Open(TcpStream::connect((ip, numbers[4] * 256 + numbers[5])).unwrap())
+                let ip = numbers[..4].iter().map(u16::to_string).collect::<Vec<_>>().join(".");
+                assert_eq!(ip, self.server_ip().to_string());
+                Data::Open(self.connect_to(numbers[4] * 256 + numbers[5]))
             }
             Way::Epsv => {
                 let port = self.epsv_port();
-                Data::Open(TcpStream::connect((ip, port)).unwrap())
+                Data::Open(self.connect_to(port))
             }
             Way::Port | Way::Eprt => {
+                let ip = self.stream().local_addr().unwrap().ip();
                 let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
                 let port = listener.local_addr().unwrap().port();
                 let line = match way {
