@@ -30,8 +30,11 @@ pub const STACK_SIZE: usize = 128 * 1024;
 /// Largest buffer of a transfer in bytes, which a small file never gets: twice it gains
 /// little, and half of it costs four downloads up to a fifth more processor time.
 pub const CHUNK: usize = 1024 * 1024;
-/// Longest virtual path in bytes: bounds a session's memory, and lets a tree be 5,000 folders deep.
+/// Longest virtual path in bytes. A session keeps the path of its folder for as long as it idles.
 pub const PATH_LIMIT: usize = 64 * 1024;
+/// Most levels of a virtual path. Every command walks down its path with one open folder per level,
+/// which takes a few milliseconds for this many.
+pub const LEVEL_LIMIT: usize = 1000;
 
 /// Who may create an account from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]

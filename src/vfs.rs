@@ -301,7 +301,7 @@ impl Vfs {
             let name = [base, unique_suffix(attempt)?.as_bytes()].concat();
             let is_taken = || Ok(holder.find(&name)?.is_some());
             if let Some(promise) = space.promise(folder, &name, is_taken)? {
-                let path = wanted.parent().child(&name);
+                let path = wanted.parent().join(&name)?;
                 let upload = self.create(&path, Existing::Keep)?;
                 return Ok((path, upload.with_promise(promise)));
             }

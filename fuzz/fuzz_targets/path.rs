@@ -22,6 +22,6 @@ fuzz_target!(|arguments: &[u8]| {
         assert!(!name.contains(&b'/') && !name.contains(&0));
     }
     assert!(path.bytes().starts_with(b"/"));
-    assert_eq!(VirtualPath::root().join(&path.bytes()).unwrap(), path);
+    assert_eq!(VirtualPath::root().join(path.bytes()).unwrap(), path);
     assert!(path.is_within(&path.parent()));
 });

@@ -185,7 +185,7 @@ pub fn reinitialize(session: &mut Session) -> Result<Reply, Failure> {
 pub fn who_am_i(session: &mut Session) -> Result<Reply, Failure> {
     Ok(match session.account() {
         None => Reply::new(211, "Nobody yet. Type: login NAME PASSWORD, or register NAME PASSWORD"),
-        Some(account) => Reply::about(211, &format!("{}, in ", account.name), &session.folder.bytes(), ""),
+        Some(account) => Reply::about(211, &format!("{}, in ", account.name), session.folder.bytes(), ""),
     })
 }
 

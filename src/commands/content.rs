@@ -110,7 +110,7 @@ pub fn retrieve(
             }
         }
     };
-    Ok(Reply::about(226, "", &path.bytes(), &format!(" sent, {sent} bytes.")))
+    Ok(Reply::about(226, "", path.bytes(), &format!(" sent, {sent} bytes.")))
 }
 
 fn offset(pending: Pending) -> u64 {
@@ -153,22 +153,21 @@ pub fn store(
             session.receive_data(upload.map_err(failure(&path))?, &path)?
         }
     };
-    Ok(Reply::about(226, "", &path.bytes(), &format!(" stored, {bytes} bytes.")))
+    Ok(Reply::about(226, "", path.bytes(), &format!(" stored, {bytes} bytes.")))
 }
 
 /// STOU (RFC 959 §4.1.3, RFC 1123 §4.1.2.9): a name that is free, told by the 150.
 pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply, Failure> {
     let mut wanted = session.resolve(name.unwrap_or(b"file"))?;
     if wanted.is_root() {
-        wanted = wanted.child(b"file");
+        wanted = session.resolve(b"/file")?;
     }
     let (path, upload) = session.files()?.create_unique(&wanted).map_err(failure(&wanted))?;
     session.notes.path = Some(path.clone());
     // Exactly in this form, so that programs can read it.
-    let told =
-        if path.parent() == session.folder { path.name().unwrap_or_default().to_vec() } else { path.bytes() };
-    let bytes = session.receive_data_as(upload, &path, &Reply::about(150, "FILE: ", &told, ""))?;
-    Ok(Reply::about(226, "", &path.bytes(), &format!(" stored, {bytes} bytes.")))
+    let told = path.name().filter(|_| path.parent() == session.folder).unwrap_or(path.bytes());
+    let bytes = session.receive_data_as(upload, &path, &Reply::about(150, "FILE: ", told, ""))?;
+    Ok(Reply::about(226, "", path.bytes(), &format!(" stored, {bytes} bytes.")))
 }
 
 /// APPE, `append`: in place.
@@ -188,7 +187,7 @@ pub fn append(
         Via::Inline(body) => session.receive_inline(upload, body, &path)?,
         Via::Data => session.receive_data(upload?, &path)?,
     };
-    Ok(Reply::about(226, "", &path.bytes(), &format!(" grown by {bytes} bytes.")))
+    Ok(Reply::about(226, "", path.bytes(), &format!(" grown by {bytes} bytes.")))
 }
 
 /// The path; where it is none, the content follows all the same.

@@ -78,7 +78,7 @@ pub fn status(session: &mut Session) -> Result<Reply, Failure> {
     let lines = vec![
         format!("from {}", session.peer()).into_bytes(),
         format!("signed in: {who}").into_bytes(),
-        [b"current folder: ", session.folder.bytes().as_slice()].concat(),
+        [b"current folder: ", session.folder.bytes()].concat(),
         format!("TYPE {kind}, MODE S, STRU F").into_bytes(),
     ];
     Ok(Reply::multi(211, "plainftpd:", lines, "End"))

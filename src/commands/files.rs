@@ -14,14 +14,14 @@ use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 
 /// What a failure on a path is answered with.
 pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
-    move |error| Reply::failure(&path.bytes(), &error)
+    move |error| Reply::failure(path.bytes(), &error)
 }
 
 /// A path in double quotes, inner ones doubled (RFC 959, appendix II).
 fn quoted(path: &VirtualPath) -> Vec<u8> {
     let mut bytes = vec![b'"'];
     for byte in path.bytes() {
-        bytes.extend_from_slice(if byte == b'"' { b"\"\"" } else { std::slice::from_ref(&byte) });
+        bytes.extend_from_slice(if *byte == b'"' { b"\"\"" } else { std::slice::from_ref(byte) });
     }
     bytes.push(b'"');
     bytes
@@ -36,7 +36,7 @@ pub fn print_folder(session: &mut Session) -> Result<Reply, Failure> {
 pub fn change_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(if argument == b"~" { b"/" } else { argument })?;
     session.files()?.enter(&path).map_err(failure(&path))?;
-    let reply = Reply::about(250, "", &path.bytes(), " is the current folder.");
+    let reply = Reply::about(250, "", path.bytes(), " is the current folder.");
     session.folder = path;
     Ok(reply)
 }
@@ -67,7 +67,7 @@ pub fn make_folders(session: &mut Session, argument: &[u8]) -> Result<Reply, Fai
     }
     let missing = path.names().skip(there.names().count());
     for name in missing {
-        there = there.child(name);
+        there = there.join(name).map_err(failure(&path))?;
         match files.make_folder(&there) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && files.is_folder(&there) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -83,34 +83,36 @@ pub fn make_folders(session: &mut Session, argument: &[u8]) -> Result<Reply, Fai
 pub fn remove_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     session.files()?.remove_folder(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", &path.bytes(), " removed."))
+    Ok(Reply::about(250, "", path.bytes(), " removed."))
 }
 
 /// DELE, `rm`.
 pub fn remove_file(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     session.files()?.remove_file(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", &path.bytes(), " removed."))
+    Ok(Reply::about(250, "", path.bytes(), " removed."))
 }
 
 /// `rm -r`.
 pub fn remove_tree(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     session.files()?.remove_tree(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", &path.bytes(), " removed, with all in it."))
+    Ok(Reply::about(250, "", path.bytes(), " removed, with all in it."))
 }
 
 /// `touch`.
 pub fn touch(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     session.files()?.touch(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", &path.bytes(), " has the present time."))
+    Ok(Reply::about(250, "", path.bytes(), " has the present time."))
 }
 
 /// Where something goes that goes to `to` by hand: into it, where that is a folder, as in a shell.
 fn into(session: &Session, from: &VirtualPath, to: VirtualPath) -> Result<VirtualPath, Failure> {
     match from.name() {
-        Some(name) if *from != to && session.files()?.is_folder(&to) => Ok(to.child(name)),
+        Some(name) if *from != to && session.files()?.is_folder(&to) => {
+            Ok(to.join(name).map_err(failure(&to))?)
+        }
         _ => Ok(to),
     }
 }
@@ -119,9 +121,9 @@ fn into(session: &Session, from: &VirtualPath, to: VirtualPath) -> Result<Virtua
 /// from the source.
 fn failure_between(from: &VirtualPath, to: &VirtualPath, error: &io::Error) -> Reply {
     match error.kind() {
-        ErrorKind::AlreadyExists => Reply::about(550, "", &to.bytes(), ": exists already"),
-        ErrorKind::InvalidInput => Reply::failure(&from.bytes(), error),
-        _ => Reply::failure(&to.bytes(), error),
+        ErrorKind::AlreadyExists => Reply::about(550, "", to.bytes(), ": exists already"),
+        ErrorKind::InvalidInput => Reply::failure(from.bytes(), error),
+        _ => Reply::failure(to.bytes(), error),
     }
 }
 
@@ -173,7 +175,7 @@ fn move_to(
 pub fn rename_from(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     session.files()?.entry(&path).map_err(failure(&path))?;
-    let reply = Reply::about(350, "", &path.bytes(), " exists; now its new name: RNTO PATH");
+    let reply = Reply::about(350, "", path.bytes(), " exists; now its new name: RNTO PATH");
     session.pending = Pending::RenameFrom(path);
     Ok(reply)
 }
@@ -182,7 +184,7 @@ pub fn rename_from(session: &mut Session, argument: &[u8]) -> Result<Reply, Fail
 pub fn copy_from(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     session.files()?.entry(&path).map_err(failure(&path))?;
-    let reply = Reply::about(350, "", &path.bytes(), " exists; now the copy's name: SITE CPTO PATH");
+    let reply = Reply::about(350, "", path.bytes(), " exists; now the copy's name: SITE CPTO PATH");
     session.pending = Pending::CopyFrom(path);
     Ok(reply)
 }
@@ -223,14 +225,14 @@ fn file_entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, En
     match entry.kind {
         Kind::File => Ok((path, entry)),
         Kind::Folder => Err(failure(&path)(ErrorKind::IsADirectory.into()).into()),
-        Kind::Link | Kind::Other => Err(Reply::about(550, "", &path.bytes(), ": not a regular file").into()),
+        Kind::Link | Kind::Other => Err(Reply::about(550, "", path.bytes(), ": not a regular file").into()),
     }
 }
 
 /// `info`.
 pub fn info(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let (path, entry) = entry(session, argument)?;
-    Ok(Reply::multi(213, [path.bytes(), b":".to_vec()].concat(), listing::facts(&entry), "End."))
+    Ok(Reply::multi(213, [path.bytes(), b":"].concat(), listing::facts(&entry), "End."))
 }
 
 /// Largest file, in bytes, that SIZE reads through to count its lines.
@@ -244,7 +246,7 @@ pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     }
     if entry.size > COUNTED {
         let why = ": too large to be counted in TYPE A; send TYPE I first";
-        return Err(Reply::about(550, "", &path.bytes(), why).into());
+        return Err(Reply::about(550, "", path.bytes(), why).into());
     }
     let (file, _) = session.files()?.open(&path).map_err(failure(&path))?;
     let mut ascii = Ascii::new(file, LineEnds::ToNetwork);
@@ -270,7 +272,7 @@ pub fn time_or_set_time(
         Ok(_) => modification_time(session, whole),
         Err(_) => {
             let (path, stored) = store_time(session, time, path)?;
-            Ok(Reply::new(213, [&stored[..], b" is now the time of ", &path.bytes(), b"."].concat()))
+            Ok(Reply::new(213, [&stored[..], b" is now the time of ", path.bytes(), b"."].concat()))
         }
     }
 }
@@ -295,14 +297,14 @@ pub fn set_time(
     code: u16,
 ) -> Result<Reply, Failure> {
     let (path, stored) = store_time(session, time, argument)?;
-    Ok(Reply::new(code, [b"Modify=", &stored[..], b"; ", &path.bytes()].concat()))
+    Ok(Reply::new(code, [b"Modify=", &stored[..], b"; ", path.bytes()].concat()))
 }
 
 /// SITE CHMOD.
 pub fn set_mode(session: &mut Session, mode: u32, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     let mode = session.files()?.set_mode(&path, mode).map_err(failure(&path))?;
-    Ok(Reply::about(200, "", &path.bytes(), &format!(" has permissions {mode:04o}.")))
+    Ok(Reply::about(200, "", path.bytes(), &format!(" has permissions {mode:04o}.")))
 }
 
 /// SHA-256 as a sink for content.
@@ -335,7 +337,7 @@ fn hash_of(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, u64, 
 /// HASH (draft-bryan-ftpext-hash-02 §3): the algorithm, the range of bytes, the hash, the name.
 pub fn hash(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let (path, length, hash) = hash_of(session, argument)?;
-    Ok(Reply::about(213, &format!("SHA-256 0-{length} {hash} "), &path.bytes(), ""))
+    Ok(Reply::about(213, &format!("SHA-256 0-{length} {hash} "), path.bytes(), ""))
 }
 
 /// XSHA256.

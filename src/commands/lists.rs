@@ -94,7 +94,7 @@ fn entries(session: &Session, path: &VirtualPath) -> Result<Entries, Failure> {
             });
             match matching.next() {
                 Some(first) => Ok(Box::new(std::iter::once(first).chain(matching))),
-                None => Err(Reply::about(550, "", &path.bytes(), ": nothing matches").into()),
+                None => Err(Reply::about(550, "", path.bytes(), ": nothing matches").into()),
             }
         }
     }
@@ -107,7 +107,7 @@ fn send(
     line: impl FnMut(&mut Vec<u8>, &Entry),
 ) -> Result<Reply, Failure> {
     session.send_data(&mut Lines::new(entries, line), None, path, "ls")?;
-    Ok(Reply::about(226, "", &path.bytes(), " listed."))
+    Ok(Reply::about(226, "", path.bytes(), " listed."))
 }
 
 /// Lines between the first and the last of a multi-line reply, as they come. Returns the last line's
@@ -174,7 +174,7 @@ fn status(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
 fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let files = session.files()?;
     if files.entry(path).map_err(failure(path))?.kind != Kind::Folder {
-        return Err(Reply::about(501, "", &path.bytes(), ": not a folder; MLST tells about a file").into());
+        return Err(Reply::about(501, "", path.bytes(), ": not a folder; MLST tells about a file").into());
     }
     let entries = Box::new(files.entries(path).map_err(failure(path))?);
     let choice = session.settings.facts;
@@ -185,6 +185,6 @@ fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
 fn facts_of_one(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let entry = session.files()?.entry(path).map_err(failure(path))?;
     let mut line = Vec::new();
-    session.settings.facts.push_line(&mut line, &entry, &path.bytes());
+    session.settings.facts.push_line(&mut line, &entry, path.bytes());
     Ok(Reply::multi(250, "Facts:", vec![line], "End"))
 }

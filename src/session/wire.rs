@@ -144,7 +144,7 @@ impl Session {
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data(Flow::Out, by_hand)?;
         let told = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
-        let announcement = Reply::about(150, "Sending ", &path.bytes(), &format!("{told}."));
+        let announcement = Reply::about(150, "Sending ", path.bytes(), &format!("{told}."));
         match size {
             // It travels with the 226, or with the first tick of a transfer that does not move.
             Some(..=GATHERED) => self.say(&announcement).map_err(Failure::Lost)?,
@@ -157,7 +157,7 @@ impl Session {
         let end = transfer::pump(source, &mut stream, chunk_for(size.unwrap_or(u64::MAX)), stall, &mut stop);
         let sent = match end {
             End::Complete(sent) => sent,
-            End::SourceFailed(error) => return Err(Reply::failure(&path.bytes(), &error).into()),
+            End::SourceFailed(error) => return Err(Reply::failure(path.bytes(), &error).into()),
             End::SinkFailed(error) => return Err(broken(&error, "").into()),
             End::TimedOut => return Err(self.stalled("").into()),
             End::Aborted => return Err(aborted(watch)),
@@ -170,7 +170,7 @@ impl Session {
     /// Receives the data connection's content into `upload`; when this returns, the connection is
     /// closed and the file in its place. Returns the bytes stored.
     pub fn receive_data(&mut self, upload: Upload, path: &VirtualPath) -> Result<u64, Failure> {
-        self.receive_data_as(upload, path, &Reply::about(150, "Send ", &path.bytes(), "."))
+        self.receive_data_as(upload, path, &Reply::about(150, "Send ", path.bytes(), "."))
     }
 
     /// The same, with a 150 of its own.
@@ -194,12 +194,12 @@ impl Session {
         };
         let failure = match end {
             End::Complete(received) => {
-                upload.commit().map_err(|error| Reply::failure(&path.bytes(), &error))?;
+                upload.commit().map_err(|error| Reply::failure(path.bytes(), &error))?;
                 self.received = self.received.saturating_add(received);
                 self.notes.bytes = Some(received);
                 return Ok(received);
             }
-            End::SinkFailed(error) => return Err(Reply::failure(&path.bytes(), &error).into()),
+            End::SinkFailed(error) => return Err(Reply::failure(path.bytes(), &error).into()),
             end => end,
         };
         // Who may not resume it would only find its name taken.

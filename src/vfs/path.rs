@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use crate::config::PATH_LIMIT;
+use crate::config::{LEVEL_LIMIT, PATH_LIMIT};
 use crate::text;
 
 use super::refused;
@@ -11,7 +11,11 @@ use super::refused;
 /// or with a slash or NUL in them, so that a path that leads out cannot be represented. Names are
 /// bytes, as on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct VirtualPath(Vec<Vec<u8>>);
+pub struct VirtualPath(
+    /// A slash before each component. Without spare capacity, because sessions keep paths while they
+    /// idle.
+    Box<[u8]>,
+);
 
 impl VirtualPath {
     /// The user's root, `/`.
@@ -19,54 +23,52 @@ impl VirtualPath {
         VirtualPath::default()
     }
 
-    /// What `argument` means to somebody who is in this folder: absolute when it begins with `/`;
+    /// What `argument` means to a user whose current folder this is: absolute if it begins with `/`;
     /// `//`, `./` and a trailing `/` mean nothing; `..` leads up, and at the root nowhere
     /// (RFC 959 leaves this to the server; POSIX says the same of `/..`).
     pub fn join(&self, argument: &[u8]) -> io::Result<VirtualPath> {
-        let mut path = if argument.starts_with(b"/") { VirtualPath::root() } else { self.clone() };
+        let mut path = if argument.starts_with(b"/") { Vec::new() } else { self.0.to_vec() };
         for name in argument.split(|byte| *byte == b'/') {
             match name {
                 b"" | b"." => {}
-                b".." => drop(path.0.pop()),
+                b".." => path.truncate(last_slash(&path)),
                 _ if name.contains(&0) => {
                     return Err(refused(ErrorKind::InvalidFilename, "a name cannot hold NUL"));
                 }
-                _ => path.0.push(name.to_vec()),
+                _ => {
+                    path.push(b'/');
+                    path.extend_from_slice(name);
+                }
             }
         }
-        if path.0.iter().map(|name| name.len() + 1).sum::<usize>() > PATH_LIMIT {
+        if path.len() > PATH_LIMIT {
             return Err(refused(ErrorKind::InvalidFilename, "the path is too long"));
         }
-        Ok(path)
+        if path.iter().filter(|byte| **byte == b'/').count() > LEVEL_LIMIT {
+            let text = format!("the path is too deep; it may have {LEVEL_LIMIT} levels");
+            return Err(io::Error::new(ErrorKind::InvalidFilename, text));
+        }
+        Ok(VirtualPath(path.into_boxed_slice()))
     }
 
     /// The folder that holds it; the root's is the root.
     pub fn parent(&self) -> VirtualPath {
-        let mut parent = self.clone();
-        parent.0.pop();
-        parent
+        VirtualPath(self.0.get(..last_slash(&self.0)).unwrap_or_default().into())
     }
 
     /// Its last component; the root has none.
     pub fn name(&self) -> Option<&[u8]> {
-        self.0.last().map(Vec::as_slice)
+        self.0.get(last_slash(&self.0) + 1..).filter(|name| !name.is_empty())
     }
 
     /// The components, outermost first.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(Vec::as_slice)
-    }
-
-    /// The file of this name in this folder; `name` must be a single component.
-    pub fn child(&self, name: &[u8]) -> VirtualPath {
-        let mut child = self.clone();
-        child.0.push(name.to_vec());
-        child
+        self.0.split(|byte| *byte == b'/').skip(1)
     }
 
     /// Whether it is `other` or below it.
     pub fn is_within(&self, other: &VirtualPath) -> bool {
-        self.0.starts_with(&other.0)
+        self.0.strip_prefix(&*other.0).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     }
 
     /// Whether it is `/`.
@@ -75,22 +77,19 @@ impl VirtualPath {
     }
 
     /// The path as bytes, `/` first.
-    pub fn bytes(&self) -> Vec<u8> {
-        if self.is_root() {
-            return b"/".to_vec();
-        }
-        let mut bytes = Vec::new();
-        for name in &self.0 {
-            bytes.push(b'/');
-            bytes.extend_from_slice(name);
-        }
-        bytes
+    pub fn bytes(&self) -> &[u8] {
+        if self.is_root() { b"/" } else { &self.0 }
     }
 
     /// The path as a reply shows it: `?` for every control character.
     pub fn shown(&self) -> Vec<u8> {
-        text::shown(&self.bytes()).into_owned()
+        text::shown(self.bytes()).into_owned()
     }
+}
+
+/// Where the last component of a path begins.
+fn last_slash(path: &[u8]) -> usize {
+    path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -100,7 +99,7 @@ mod tests {
 
     fn joined(base: &str, argument: &str) -> String {
         let base = VirtualPath::root().join(base.as_bytes()).unwrap();
-        String::from_utf8(base.join(argument.as_bytes()).unwrap().bytes()).unwrap()
+        String::from_utf8(base.join(argument.as_bytes()).unwrap().bytes().to_vec()).unwrap()
     }
 
     #[test]
@@ -133,6 +132,36 @@ mod tests {
         assert!(path.join(b"..").is_ok());
     }
 
+    #[test]
+    fn a_path_deeper_than_the_limit_is_refused() {
+        let deepest = VirtualPath::root().join(&b"d/".repeat(LEVEL_LIMIT)).unwrap();
+        assert_eq!(deepest.names().count(), LEVEL_LIMIT);
+        assert_eq!(deepest.join(b"../e").unwrap().names().last(), Some(&b"e"[..]));
+        let error = deepest.join(b"d").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidFilename);
+        assert_eq!(error.to_string(), "the path is too deep; it may have 1000 levels");
+    }
+
+    #[test]
+    fn what_is_within_what_is_told_by_whole_names() {
+        let path = |text: &str| VirtualPath::root().join(text.as_bytes()).unwrap();
+        for (inner, outer, is_within) in [
+            ("/a", "/a", true),
+            ("/a/b", "/a", true),
+            ("/ab", "/a", false),
+            ("/a", "/a/b", false),
+            ("/a", "/", true),
+            ("/", "/", true),
+            ("/", "/a", false),
+        ] {
+            assert_eq!(path(inner).is_within(&path(outer)), is_within, "{inner} {outer}");
+        }
+        assert_eq!(path("/a/b").parent(), path("/a"));
+        assert_eq!(path("/a").parent(), path("/"));
+        assert_eq!(path("/").parent(), path("/"));
+        assert_eq!((path("/").name(), path("/a/b").name()), (None, Some(&b"b"[..])));
+    }
+
     proptest! {
         #[test]
         fn no_sequence_of_arguments_leaves_the_root(
@@ -147,7 +176,7 @@ mod tests {
                     prop_assert!(!matches!(name, b"" | b"." | b".."));
                     prop_assert!(!name.contains(&b'/') && !name.contains(&0));
                 }
-                prop_assert_eq!(VirtualPath::root().join(&path.bytes()).unwrap(), path.clone());
+                prop_assert_eq!(VirtualPath::root().join(path.bytes()).unwrap(), path.clone());
             }
         }
 
