@@ -11,21 +11,23 @@ use crate::config::{BAD_LINES, LINE_LIMIT};
 use crate::control::{Body, Input};
 use crate::data::{self, HostPort};
 use crate::reply::Reply;
-use crate::session::{Failure, Notes, Pending, Session, Via};
+use crate::session::{Failure, LogShare, Notes, Pending, Session, Via};
 use crate::text;
 use crate::users::Password;
-use crate::vfs::{Existing, VirtualPath};
+use crate::vfs::Existing;
 
 mod accounts;
 mod content;
 mod features;
 mod files;
 mod lists;
+mod note;
 mod rest;
 mod rights;
 mod setup;
 mod words;
 
+use note::{Outcome, note};
 use rest::Rest;
 
 /// What a client can ask for. Paths are arguments still, to be resolved against the folder that
@@ -381,7 +383,7 @@ impl Command {
 
 /// Serves one client: read, parse, run, reply, until QUIT or the end.
 pub fn serve(mut session: Box<Session>) -> io::Result<()> {
-    session.log(session.line("connect"));
+    session.log_connect();
     let ended = converse(&mut session);
     match &ended {
         Ok(why) => session.log_end(why),
@@ -406,7 +408,8 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
         let (parsed, line) = match input {
             Ok(Input::Line(line)) if text::trim(&line).is_empty() => continue,
             Ok(Input::Line(line) | Input::TooLong(line)) if is_http(&line) => {
-                session.log(session.line("refused").with("why", "http").number("code", 421));
+                let refused = session.line("refused").with("why", "http").number("code", 421);
+                session.log(refused, LogShare::StrangerOnce);
                 session.say(&Reply::new(421, "This is no web server."))?;
                 return Ok("http");
             }
@@ -485,11 +488,12 @@ fn too_long(start: &[u8]) -> Result<Command, Reply> {
 fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) -> io::Result<(Reply, bool)> {
     let since = Instant::now();
     session.notes = Notes::default();
+    let had_account = session.account().is_some();
     let command = match parsed {
         Ok(command) => command,
         Err(reply) => {
             session.pending = Pending::Nothing;
-            note(session, line, reply.code, since);
+            note(session, line, &Outcome { code: reply.code, why: reply.why(), since, had_account });
             let bad = matches!(reply.code, 500 | 501);
             return Ok((reply, bad));
         }
@@ -503,54 +507,21 @@ fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) ->
         Ok(reply) | Err(Failure::Refused(reply)) => reply,
         // RFC 959 §4.1.3, ABOR: 426 for the transfer, then 226 for ABOR itself.
         Err(Failure::Aborted) => {
-            note(session, line, 426, since);
+            note(session, line, &Outcome { code: 426, why: Some("stopped by ABOR"), since, had_account });
             session.say(&Reply::new(426, "The transfer was stopped."))?;
             return Ok((Reply::new(226, "Stopped."), false));
         }
         Err(Failure::Lost(error)) => {
-            note(session, line, 426, since);
+            let why = format!("the connection was lost: {}", error.kind());
+            note(session, line, &Outcome { code: 426, why: Some(&why), since, had_account });
             return Err(error);
         }
     };
     if noted || reply.code >= 400 {
-        note(session, line, reply.code, since);
+        note(session, line, &Outcome { code: reply.code, why: reply.why(), since, had_account });
     }
     let bad = reply.code == 530 && session.account().is_none();
     Ok((reply, bad))
-}
-
-/// The word of the table that a line begins with.
-fn word_of(line: &[u8]) -> Option<&'static words::Word> {
-    let (verb, rest) = verb_and_rest(line);
-    let typed = words::find(verb)?;
-    let site = if typed.word.name == "SITE" { words::find_site(verb_and_rest(rest).0) } else { None };
-    Some(site.unwrap_or(typed).word)
-}
-
-/// One line of the log for one command.
-fn note(session: &Session, typed: &[u8], code: u16, since: Instant) {
-    // Of what was typed only a known word: the rest may be a password in another word's place.
-    let word = word_of(typed).map_or("unknown", |word| word.name);
-    let mut line = session.line("command").with("word", word);
-    if let Some(account) = &session.notes.account {
-        line = line.with("account", account);
-    }
-    for (key, path) in [("path", &session.notes.path), ("to", &session.notes.to)] {
-        // A name that was refused and that nothing bears may have been a password, too.
-        let is_known =
-            |path: &&VirtualPath| code < 400 || session.files().is_ok_and(|files| files.entry(path).is_ok());
-        if let Some(path) = path.as_ref().filter(is_known) {
-            line = line.with(key, path.bytes());
-        }
-    }
-    if let Some(bytes) = session.notes.bytes {
-        line = line.number("bytes", bytes);
-    }
-    if let Some(why) = &session.notes.why {
-        line = line.with("why", why);
-    }
-    let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-    session.log(line.number("code", code.into()).number("ms", milliseconds));
 }
 
 #[cfg(test)]

@@ -19,6 +19,16 @@ pub const LINE_LIMIT: usize = 8 * 1024;
 pub const DISCARD_LIMIT: u64 = 1024 * 1024;
 /// So many lines in a row that were no commands (or not allowed before signing in) end a session.
 pub const BAD_LINES: u32 = 10;
+/// So many lines a session may have logged by what it says without being signed in; the end of the session
+/// tells how many more there were. Ten bad lines end a session, so this is ample for a person.
+pub const LINES_OF_A_STRANGER: u32 = 20;
+/// So many refusals a session may have logged while it is signed in. A backup of a tree of odd names
+/// may well have hundreds.
+pub const LINES_OF_REFUSALS: u32 = 1_000;
+/// All strangers together may have so many lines logged at once,
+pub const STRANGERS_BURST: u32 = 20_000;
+/// and so many per second after that: some 50 MB a day at most.
+pub const STRANGERS_PER_SECOND: u32 = 5;
 /// How long a transfer waits for its data connection at most. Firewalls drop silently, and a
 /// person who waits wants to know.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(30);

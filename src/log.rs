@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::config::{STRANGERS_BURST, STRANGERS_PER_SECOND};
 use crate::stderr::Stderr;
 use crate::time;
 
@@ -29,6 +30,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Log {
     file: Mutex<Appender>,
+    strangers: Mutex<Allowance>,
     stderr: Stderr,
 }
 
@@ -48,7 +50,8 @@ impl Log {
             }
         }
         let appender = Appender { file, lost: 0, complaints: Seldom::default() };
-        Ok(Log { file: Mutex::new(appender), stderr: Stderr::start(io::stderr())? })
+        let strangers = Mutex::new(Allowance::full());
+        Ok(Log { file: Mutex::new(appender), strangers, stderr: Stderr::start(io::stderr())? })
     }
 
     /// Writes one line. A log that cannot be written (a full disk) must not keep people from
@@ -59,6 +62,28 @@ impl Log {
         if let Some(text) = complaint {
             self.say(&text);
         }
+    }
+
+    /// Writes a line that a client without an account caused, unless all such clients together have
+    /// had too many. Returns whether it was written. What was left out is counted, with the `more`
+    /// that the line itself counts, and the next line that is written is preceded by the sum.
+    pub fn write_for_stranger(&self, line: Line, more: u64) -> bool {
+        let left_out = self.strangers().take(1 + more, Instant::now());
+        let Some(left_out) = left_out else { return false };
+        if left_out > 0 {
+            self.write(Line::new("unlogged").number("lines", left_out));
+        }
+        self.write(line);
+        true
+    }
+
+    /// Gives back what a client's lines took of what strangers may have: it has an account.
+    pub fn give_back(&self, lines: u32) {
+        self.strangers().give_back(lines);
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Allowance> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes `text` as a warning, to the log and to standard error.
@@ -138,6 +163,46 @@ impl Seldom {
         }
         self.last = Some(Instant::now());
         Some(std::mem::take(&mut self.passed_over))
+    }
+}
+
+/// How many lines strangers may still have logged: so many at once, and some per second after that.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    /// When the last line was granted for the time that had passed.
+    counted: Instant,
+    left_out: u64,
+}
+
+impl Allowance {
+    fn full() -> Allowance {
+        Allowance { left: STRANGERS_BURST, counted: Instant::now(), left_out: 0 }
+    }
+
+    /// Takes one line; returns how many were left out before it. `None` if it is left out too, and
+    /// counted as `worth` lines.
+    fn take(&mut self, worth: u64, now: Instant) -> Option<u64> {
+        let seconds = now.saturating_duration_since(self.counted).as_secs();
+        if seconds > 0 {
+            let more = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(STRANGERS_PER_SECOND);
+            self.give_back(more);
+            self.counted = now;
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Some(std::mem::take(&mut self.left_out))
+            }
+            None => {
+                self.left_out = self.left_out.saturating_add(worth);
+                None
+            }
+        }
+    }
+
+    fn give_back(&mut self, lines: u32) {
+        self.left = self.left.saturating_add(lines).min(STRANGERS_BURST);
     }
 }
 
@@ -352,6 +417,29 @@ mod tests {
         assert_eq!([seldom.is_due(), seldom.is_due(), seldom.is_due()], [Some(0), None, None]);
         seldom.last = Instant::now().checked_sub(WARNING_INTERVAL);
         assert_eq!([seldom.is_due(), seldom.is_due()], [Some(2), None]);
+    }
+
+    #[test]
+    fn strangers_have_a_burst_of_lines_then_some_per_second_and_what_is_left_out_is_counted() {
+        let mut allowance = Allowance::full();
+        let start = allowance.counted;
+        for _ in 0..STRANGERS_BURST {
+            assert_eq!(allowance.take(1, start), Some(0));
+        }
+        assert_eq!([allowance.take(1, start), allowance.take(7, start)], [None, None]);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(allowance.take(1, later), Some(8));
+        for _ in 1..STRANGERS_PER_SECOND {
+            assert_eq!(allowance.take(1, later), Some(0));
+        }
+        assert_eq!(allowance.take(1, later), None);
+        // Who turns out to have an account is no stranger.
+        allowance.give_back(2);
+        assert_eq!([allowance.take(1, later), allowance.take(1, later)], [Some(1), Some(0)]);
+        assert_eq!(allowance.take(1, later), None);
+        let much_later = start + Duration::from_secs(u32::MAX.into());
+        assert_eq!(allowance.take(1, much_later), Some(1));
+        assert_eq!(allowance.left, STRANGERS_BURST - 1);
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod commands;
 mod threads;
 
 use std::io::{self, BufRead, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -145,6 +145,8 @@ fn accept(server: &Arc<Server>, clients: &Arc<Threads<Client>>, listener: &TcpLi
     loop {
         match listener.accept() {
             Ok((stream, peer)) => {
+                // The log and the replies name an IPv4 client at an IPv6 socket by its plain address.
+                let peer = canonical(peer);
                 let stream = Arc::new(stream);
                 match server.admit(&stream, peer.ip()) {
                     Ok(place) => {
@@ -166,7 +168,21 @@ fn accept(server: &Arc<Server>, clients: &Arc<Threads<Client>>, listener: &TcpLi
     }
 }
 
-fn turn_away(server: &Server, mut stream: &TcpStream, peer: SocketAddr, why: &str, refusals: &mut Seldom) {
+/// An IPv4 address that is written as an IPv6 one becomes plain; any other one stays as it is.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V4(address) => SocketAddr::from((address, peer.port())),
+        IpAddr::V6(_) => peer,
+    }
+}
+
+fn turn_away(
+    server: &Server,
+    mut stream: &TcpStream,
+    peer: SocketAddr,
+    why: &'static str,
+    refusals: &mut Seldom,
+) {
     if let Some(more) = refusals.is_due() {
         let line = Line::new("refused").with("peer", peer.to_string()).number("code", 421).with("why", why);
         server.log.write(if more > 0 { line.number("more", more) } else { line });

@@ -1,6 +1,7 @@
 //! Replies: three digits and text for a person (RFC 959 §4.2), and the one table that turns an
 //! [`io::Error`] into a reply.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 
 use crate::text;
@@ -11,9 +12,37 @@ pub struct Reply {
     /// The three digits.
     pub code: u16,
     text: Vec<u8>,
+    /// The reason as the log may tell it: in words of our own, without what the client typed.
+    why: Option<Cow<'static, str>>,
     /// Of a reply of several lines, what follows the first. Boxed, for nearly every function returns
     /// a reply, and few have more than one line.
     more: Option<Box<More>>,
+}
+
+/// The text of a reply, and whether it may stand in the log.
+#[derive(Debug)]
+pub struct Text {
+    bytes: Vec<u8>,
+    why: Option<Cow<'static, str>>,
+}
+
+/// What stands in the source was not typed by a client.
+impl From<&'static str> for Text {
+    fn from(text: &'static str) -> Text {
+        Text { bytes: text.as_bytes().to_vec(), why: Some(Cow::Borrowed(text)) }
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Text {
+        Text { bytes: text.into_bytes(), why: None }
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Text {
+        Text { bytes, why: None }
+    }
 }
 
 /// The lines after the first.
@@ -24,20 +53,40 @@ struct More {
 }
 
 impl Reply {
-    /// A reply of one line. Control characters in `text` become `?`: no name can end it early.
-    pub fn new(code: u16, text: impl AsRef<[u8]>) -> Reply {
-        let text = text::shown(text.as_ref()).into_owned();
-        Reply { code, text, more: None }
+    /// A reply of one line. Control characters in `text` become `?`: no name can end it early. A text
+    /// that is made while the server runs may hold what the client typed, a password perhaps, so it is
+    /// no reason that the log may tell: see [`Reply::because`].
+    pub fn new(code: u16, text: impl Into<Text>) -> Reply {
+        let Text { bytes, why } = text.into();
+        let text = match text::shown(&bytes) {
+            Cow::Borrowed(_) => bytes,
+            Cow::Owned(shown) => shown,
+        };
+        Reply { code, text, why, more: None }
+    }
+
+    /// The reply with a reason for the log, which must hold nothing that the client typed.
+    pub fn because(self, why: impl Into<Cow<'static, str>>) -> Reply {
+        Reply { why: Some(why.into()), ..self }
+    }
+
+    /// The reason that the log may tell.
+    pub fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
 
     /// A reply that speaks of a path: `before`, the path, `after`.
     pub fn about(code: u16, before: &str, path: &[u8], after: &str) -> Reply {
-        Reply::new(code, [before.as_bytes(), path, after.as_bytes()].concat())
+        let reply = Reply::new(code, [before.as_bytes(), path, after.as_bytes()].concat());
+        if code < 400 {
+            return reply; // nothing was refused
+        }
+        reply.because(format!("{before}{after}").trim_start_matches([':', ' ']).to_string())
     }
 
     /// A reply of several lines, `text` the first and `closing` the last (RFC 959 §4.2: the lines
     /// between begin with a space, so that none can be taken for the last).
-    pub fn multi(code: u16, text: impl AsRef<[u8]>, lines: Vec<Vec<u8>>, closing: impl AsRef<[u8]>) -> Reply {
+    pub fn multi(code: u16, text: impl Into<Text>, lines: Vec<Vec<u8>>, closing: impl AsRef<[u8]>) -> Reply {
         let lines = lines.iter().map(|line| text::shown(line).into_owned()).collect();
         let more = More { lines, closing: closing.as_ref().to_vec() };
         Reply { more: Some(Box::new(more)), ..Reply::new(code, text) }
@@ -63,7 +112,7 @@ impl Reply {
     /// What a failure that concerns no path is answered with.
     pub fn trouble(error: &io::Error) -> Reply {
         let (code, cause) = cause_of(error);
-        Reply::new(code, cause)
+        Reply::new(code, cause.clone()).because(cause)
     }
 
     /// The bytes on the wire.
@@ -123,6 +172,22 @@ mod tests {
             b"212-/:\r\n 200 not the end\r\n x\r\n212 2 entries.\r\n"
         );
         assert_eq!(Reply::multi(212, "/:", vec![], "0.").encode(), b"212-/:\r\n212 0.\r\n");
+    }
+
+    #[test]
+    fn the_reason_for_the_log_holds_our_own_words_only() {
+        let why = |reply: Reply| reply.why().map(str::to_string);
+        assert_eq!(why(Reply::new(530, "Wrong password.")).as_deref(), Some("Wrong password."));
+        assert_eq!(why(Reply::new(500, format!("Unknown command \"{}\".", "secret"))), None);
+        assert_eq!(why(Reply::new(500, b"secret".to_vec())), None);
+        let unknown = Reply::new(500, "secret".to_string()).because("unknown command");
+        assert_eq!(why(unknown).as_deref(), Some("unknown command"));
+        assert_eq!(
+            why(Reply::about(550, "", b"/secret", ": nothing matches")).as_deref(),
+            Some("nothing matches")
+        );
+        let missing = Reply::failure(b"/secret", &ErrorKind::NotFound.into()).with_code(451);
+        assert_eq!(why(missing).as_deref(), Some("no such file or folder"));
     }
 
     #[test]

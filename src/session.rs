@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::DISCARD_LIMIT;
+use crate::config::{DISCARD_LIMIT, LINES_OF_A_STRANGER, LINES_OF_REFUSALS};
 use crate::control::{Body, Control};
 use crate::data::DataSetup;
 use crate::listing::FactChoice;
@@ -93,8 +93,44 @@ pub struct Notes {
     pub to: Option<VirtualPath>,
     /// Bytes of content moved.
     pub bytes: Option<u64>,
-    /// Why it went wrong, where the owner of the server can do something about it.
+    /// Why it went wrong, if the owner of the server can do something about it.
     pub why: Option<String>,
+    /// It was an attempt to log in, or to prove who one is, that failed.
+    pub failed_login: Option<FailedLogin>,
+}
+
+/// How an attempt to log in failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedLogin {
+    /// The password or the code was compared, which takes its time.
+    Wrong,
+    /// It was refused at once, because too many wait.
+    TooMany,
+}
+
+/// Who causes a line of the log, and so what it counts towards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogShare {
+    /// Not limited here: a change by an account; a wrong password, which the throttle limits.
+    Unlimited,
+    /// What clients say without being logged in.
+    Stranger,
+    /// What a stranger's session causes once: limited for all strangers together only.
+    StrangerOnce,
+    /// Refusals to an account.
+    Refusal,
+}
+
+/// What a session has had logged. It is never reset: logging out and in again is cheap.
+#[derive(Debug)]
+struct LogBudget {
+    stranger: u32,
+    refusals: u32,
+    /// Lines taken of what all strangers may have; given back at the login.
+    taken: u32,
+    /// Whether the session was ever logged in.
+    had_account: bool,
+    unlogged: u64,
 }
 
 /// One client.
@@ -126,6 +162,7 @@ pub struct Session {
     pub notes: Notes,
     received: u64,
     sent: u64,
+    log_budget: LogBudget,
 }
 
 impl Session {
@@ -151,6 +188,13 @@ impl Session {
             notes: Notes::default(),
             received: 0,
             sent: 0,
+            log_budget: LogBudget {
+                stranger: LINES_OF_A_STRANGER,
+                refusals: LINES_OF_REFUSALS,
+                taken: 0,
+                had_account: false,
+                unlogged: 0,
+            },
         }))
     }
 
@@ -188,15 +232,53 @@ impl Session {
         }
     }
 
-    /// Writes a line to the log.
-    pub fn log(&self, line: Line) {
-        self.place.server.log.write(line);
+    /// Whether the session may have one more line of this share logged; if not, it is counted.
+    /// Asked before the line is made, which may take a look at the disk.
+    pub fn may_log(&mut self, share: LogShare) -> bool {
+        let budget = &mut self.log_budget;
+        let left = match share {
+            LogShare::Unlimited | LogShare::StrangerOnce => return true,
+            LogShare::Stranger => &mut budget.stranger,
+            LogShare::Refusal => &mut budget.refusals,
+        };
+        let rest = left.checked_sub(1);
+        match rest {
+            Some(rest) => *left = rest,
+            None => budget.unlogged = budget.unlogged.saturating_add(1),
+        }
+        rest.is_some()
+    }
+
+    /// Writes a line to the log, unless strangers have had too many.
+    pub fn log(&mut self, line: Line, share: LogShare) {
+        let log = &self.place.server.log;
+        match share {
+            LogShare::Unlimited | LogShare::Refusal => log.write(line),
+            LogShare::Stranger | LogShare::StrangerOnce => {
+                if log.write_for_stranger(line, 0) {
+                    self.log_budget.taken = self.log_budget.taken.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// Notes the beginning.
+    pub fn log_connect(&mut self) {
+        let line = self.line("connect");
+        self.log(line, LogShare::StrangerOnce);
     }
 
     /// Notes the end, with the totals.
-    pub fn log_end(&self, why: &str) {
+    pub fn log_end(&mut self, why: &str) {
+        let unlogged = self.log_budget.unlogged;
         let line = self.line("end").with("why", why);
-        self.log(line.number("received", self.received).number("sent", self.sent));
+        let line = line.number("received", self.received).number("sent", self.sent);
+        let line = if unlogged > 0 { line.number("unlogged", unlogged) } else { line };
+        let log = &self.place.server.log;
+        match self.log_budget.had_account {
+            true => log.write(line),
+            false => drop(log.write_for_stranger(line, unlogged)),
+        }
     }
 
     /// Does the work of signing in, during which the client's place is not given to another.
@@ -211,6 +293,8 @@ impl Session {
         self.place.undisturbed(|| files.set_quota(limit))?;
         self.control.set_deadline(None);
         self.place.has_signed_in();
+        self.log_budget.had_account = true;
+        self.place.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
         self.failures = 0;
         self.settings = Settings::default();
         self.account = Some(Account { role: record.role, name: record.name.clone(), files });

@@ -932,7 +932,10 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
             match key.as_str() {
                 "user" | "account" => assert_eq!(value, "alice", "{line}"),
                 "event" => {
-                    assert!(["start", "connect", "command", "end"].contains(&value.as_str()), "{line}")
+                    assert!(
+                        ["start", "connect", "command", "login-failed", "end"].contains(&value.as_str()),
+                        "{line}"
+                    )
                 }
                 _ => {}
             }

@@ -606,3 +606,16 @@ fn the_log_and_the_users_file_are_not_for_everybody_on_the_machine_whatever_the_
     let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("log.txt"), mode("users")), (0o640, 0o600));
 }
+
+#[test]
+fn who_logs_out_has_to_log_in_again_in_time() {
+    let server = Server::with(&["--login-timeout", "1"]);
+    for word in ["logout", "REIN", "USER alice"] {
+        let mut client = server.connect();
+        client.ask("register alice password");
+        client.ask("login alice password");
+        client.ask(word);
+        let rest = client.rest();
+        assert!(rest.starts_with("421 Not signed in in time"), "{word}: {rest}");
+    }
+}

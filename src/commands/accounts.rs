@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Registration;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::session::{Failure, Session};
+use crate::session::{FailedLogin, Failure, Session};
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::{QuotaOf, Vfs};
 
@@ -26,6 +26,7 @@ fn refusal(refusal: Refusal) -> Reply {
         Refusal::NameTaken => Reply::new(553, "That name is taken."),
         Refusal::ShortPassword(least) => {
             Reply::new(501, format!("A password has at least {least} characters."))
+                .because("the new password is too short")
         }
         Refusal::WrongPassword => Reply::new(530, "Wrong password."),
         Refusal::TooManyTries => Reply::new(421, "Too many failed tries lately; try again in a minute."),
@@ -92,16 +93,22 @@ fn not_signed_in(session: &mut Session, refused: Refusal, was_somebody: bool) ->
     if !matches!(refused, Refusal::WrongPassword) {
         return refuse(session, refused);
     }
+    session.notes.failed_login = Some(FailedLogin::Wrong);
     if session.fails_too_often() {
         session.leave();
         return Reply::new(421, "Wrong name or password; too many failures, closing.");
     }
     let more = if was_somebody { " You are signed out." } else { "" };
-    Reply::new(530, format!("Wrong name or password.{more}"))
+    Reply::new(530, format!("Wrong name or password.{more}")).because("wrong name or password")
 }
 
 /// The answer to a refusal; whoever tries too often is turned out, for a place is held meanwhile.
 fn refuse(session: &mut Session, refused: Refusal) -> Reply {
+    session.notes.failed_login = match refused {
+        Refusal::WrongPassword => Some(FailedLogin::Wrong),
+        Refusal::TooManyTries => Some(FailedLogin::TooMany),
+        _ => None,
+    };
     if matches!(refused, Refusal::TooManyTries) {
         session.leave();
     }
@@ -131,7 +138,15 @@ pub fn register(
     let registered = session.undisturbed(|| {
         server.users.register(name, password, code, peer, |name| server.store.found_home(name))
     });
-    let (record, (files, home)) = registered.map_err(|refused| refuse(session, refused))?;
+    let (record, (files, home)) = registered.map_err(|refused| {
+        // Without a code nothing was guessed.
+        let is_guess = matches!(refused, Refusal::WrongCode) && code.is_some();
+        let reply = refuse(session, refused);
+        if is_guess {
+            session.notes.failed_login = Some(FailedLogin::Wrong);
+        }
+        reply
+    })?;
     home.keep();
     session.sign_out();
     session.enter(&record, files).map_err(|error| no_home(session, &error))?;

@@ -48,7 +48,7 @@ pub fn parse_options(rest: Rest<'_>) -> Result<Command, Reply> {
 /// OPTS MLST (RFC 3659 §7.9).
 pub fn options_facts(session: &mut Session, facts: &[u8]) -> Result<Reply, Failure> {
     session.settings.facts = FactChoice::named(facts);
-    Ok(Reply::new(200, format!("MLST OPTS {}", session.settings.facts.names()).trim_end()))
+    Ok(Reply::new(200, format!("MLST OPTS {}", session.settings.facts.names()).trim_end().to_string()))
 }
 
 /// LANG (RFC 2640 §4.1).
@@ -63,11 +63,14 @@ pub fn parse_language(rest: Rest<'_>) -> Result<Command, Reply> {
 pub fn refused(verb: &[u8]) -> Reply {
     let verb = String::from_utf8_lossy(verb).to_ascii_uppercase();
     match verb.as_str() {
-        "ACCT" | "SMNT" | "HOST" => Reply::new(502, format!("{verb} is not implemented here.")),
+        "ACCT" | "SMNT" | "HOST" => {
+            Reply::new(502, format!("{verb} is not implemented here.")).because("not implemented")
+        }
         _ => Reply::new(
             502,
             format!("{verb} is not implemented: no encryption here; use an ssh or TLS tunnel."),
-        ),
+        )
+        .because("no encryption here"),
     }
 }
 

@@ -257,7 +257,7 @@ pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
 /// MDTM (RFC 3659 §3).
 pub fn modification_time(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let (_, entry) = file_entry(session, argument)?;
-    Ok(Reply::new(213, time::time_val(entry.modified)))
+    Ok(Reply::new(213, time::time_val(entry.modified).to_vec()))
 }
 
 /// MDTM with a time before the path sets it, unless a file bears just that name.

@@ -32,12 +32,13 @@ impl<'l> Rest<'l> {
 
     /// The 501 that shows how it is done.
     pub fn usage(&self) -> Reply {
-        Reply::new(501, format!("Usage: {}", self.verb.usage()))
+        Reply::new(501, format!("Usage: {}", self.verb.usage())).because("not as the usage says")
     }
 
     /// The 501 for more words than there are arguments: a name or a password with spaces, most of the time.
     pub fn too_many(&self) -> Reply {
         Reply::new(501, format!("Too many words; quote one that has spaces. Usage: {}", self.verb.usage()))
+            .because("too many words")
     }
 
     /// All of it as one argument, spaces included, as FTP verbs take theirs.
@@ -65,6 +66,7 @@ impl<'l> Rest<'l> {
 
     fn unbalanced(&self) -> Reply {
         Reply::new(501, format!("A quote is not closed. Usage: {}", self.verb.usage()))
+            .because("a quote is not closed")
     }
 
     fn exactly<const N: usize>(&self) -> Result<[Vec<u8>; N], Reply> {

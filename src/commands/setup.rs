@@ -40,7 +40,7 @@ pub fn parse_only(rest: Rest<'_>, letter: &[u8], text: &'static str) -> Result<C
     match rest.raw().trim_ascii() {
         b"" => Err(rest.usage()),
         given if given.eq_ignore_ascii_case(letter) => Ok(Command::Confirm(text)),
-        _ => Err(Reply::new(504, format!("Only this is possible: {text}"))),
+        _ => Err(Reply::new(504, format!("Only this is possible: {text}")).because(text)),
     }
 }
 
@@ -137,7 +137,8 @@ pub fn extended_passive(session: &mut Session, family: Family) -> Result<Reply, 
 
 /// RFC 2428 §2.
 fn wrong_family(supported: u8) -> Failure {
-    Reply::new(522, format!("Network protocol not supported, use ({supported})")).into()
+    let reply = Reply::new(522, format!("Network protocol not supported, use ({supported})"));
+    reply.because("not the address family of this connection").into()
 }
 
 /// PORT, EPRT: the client's own address only, and no port of a service (RFC 2577 §3, §4).

@@ -187,7 +187,7 @@ pub fn unknown(name: &[u8]) -> Reply {
         Some(near) => format!("Did you mean \"{near}\"?"),
         None => "Type help for the commands.".to_string(),
     };
-    Reply::new(500, format!("Unknown command \"{shown}\". {hint}"))
+    Reply::new(500, format!("Unknown command \"{shown}\". {hint}")).because("unknown command")
 }
 
 /// Words that delete, rename or end the session. A hint names none of them, because a person may do as it

@@ -111,7 +111,7 @@ impl Session {
             Ok(stream) => return Ok(stream),
             Err(NoData::Unset) => {
                 let text = format!("No data connection: send EPSV or PASV first; by hand, use \"{by_hand}\"");
-                return Err(Reply::new(425, text).into());
+                return Err(Reply::new(425, text).because("no data connection was set up").into());
             }
             Err(NoData::Stopped) if watch.aborted => return Err(Failure::Aborted),
             Err(NoData::Stopped) => "the client is gone".to_string(),
@@ -218,6 +218,7 @@ impl Session {
     fn stalled(&self, kept: &str) -> Reply {
         let seconds = self.place.server.config.stall_timeout.as_secs();
         Reply::new(426, format!("Nothing moved for {seconds} s; the transfer was ended.{kept}"))
+            .because("nothing moved for too long")
     }
 
     /// Sends `size` bytes of a file over the control connection: 150 with the count, exactly so many bytes, an
@@ -286,7 +287,8 @@ impl Session {
                 return Err(self.refuse_content(refused(error), left));
             }
             End::SourceFailed(error) if error.kind() == ErrorKind::InvalidData => {
-                let reply = Reply::new(500, format!("{error}. Nothing was stored."));
+                let reply =
+                    Reply::new(500, format!("{error}. Nothing was stored.")).because(error.to_string());
                 return Err(self.refuse_content(reply, left));
             }
             End::SourceFailed(error) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -373,6 +375,7 @@ fn broken_off() -> Failure {
 
 fn broken(error: &io::Error, kept: &str) -> Reply {
     Reply::new(426, format!("The data connection broke: {}.{kept}", error.kind()))
+        .because(format!("the data connection broke: {}", error.kind()))
 }
 
 /// Why the watch stopped the transfer: ABOR, or there is no client any more.

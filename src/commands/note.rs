@@ -1,0 +1,85 @@
+//! What the log says of a command.
+//!
+//! Hides what must not be said: of what was typed only a word of the table, paths of things that
+//! exist, and reasons in the server's own words, because a password may have been typed in any place.
+//! Also decides how much of it is written: a session has a budget for what costs the client nothing.
+
+use std::time::Instant;
+
+use crate::session::{FailedLogin, LogShare, Session};
+use crate::vfs::VirtualPath;
+
+use super::{verb_and_rest, words};
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome<'r> {
+    /// The code of its reply.
+    pub code: u16,
+    /// The reason of the reply, in words of our own.
+    pub why: Option<&'r str>,
+    /// When it began.
+    pub since: Instant,
+    /// Whether the client was logged in when it began.
+    pub had_account: bool,
+}
+
+/// Writes the line for one command, if the session may have one more.
+pub fn note(session: &mut Session, typed: &[u8], outcome: &Outcome<'_>) {
+    let share = share_of(session, outcome);
+    if !session.may_log(share) {
+        return;
+    }
+    let Outcome { code, why, since, .. } = *outcome;
+    let is_refused = code >= 400;
+    let is_failed_login = session.notes.failed_login.is_some();
+    let mut line = session.line(if is_failed_login { "login-failed" } else { "command" });
+    // A failed login says whose it was as other lines do.
+    let is_user = is_failed_login && session.account().is_none();
+    if let Some(account) = session.notes.account.as_ref().filter(|_| is_user) {
+        line = line.with("user", account);
+    }
+    line = line.with("word", word_of(typed).map_or("unknown", |word| word.name));
+    if let Some(account) = session.notes.account.as_ref().filter(|_| !is_user) {
+        line = line.with("account", account);
+    }
+    for (key, path) in [("path", &session.notes.path), ("to", &session.notes.to)] {
+        // A refused name that does not exist may have been a password, too.
+        let is_known =
+            |path: &&VirtualPath| !is_refused || session.files().is_ok_and(|files| files.entry(path).is_ok());
+        if let Some(path) = path.as_ref().filter(is_known) {
+            line = line.with(key, path.bytes());
+        }
+    }
+    if let Some(bytes) = session.notes.bytes {
+        line = line.number("bytes", bytes);
+    }
+    if let Some(why) = session.notes.why.as_deref().or(why.filter(|_| is_refused)) {
+        line = line.with("why", why);
+    }
+    let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    session.log(line.number("code", code.into()).number("ms", milliseconds), share);
+}
+
+/// Who causes the line. A login that failed is always written, because the owner wants to see each one,
+/// and attempts are slow, more and more so.
+fn share_of(session: &Session, outcome: &Outcome<'_>) -> LogShare {
+    match session.notes.failed_login {
+        Some(FailedLogin::Wrong) => return LogShare::Unlimited,
+        Some(FailedLogin::TooMany) => return LogShare::StrangerOnce,
+        None => {}
+    }
+    match outcome.had_account || session.account().is_some() {
+        false => LogShare::Stranger,
+        true if outcome.code >= 400 => LogShare::Refusal,
+        true => LogShare::Unlimited,
+    }
+}
+
+/// The word of the table that a line begins with.
+fn word_of(line: &[u8]) -> Option<&'static words::Word> {
+    let (verb, rest) = verb_and_rest(line);
+    let typed = words::find(verb)?;
+    let site = if typed.word.name == "SITE" { words::find_site(verb_and_rest(rest).0) } else { None };
+    Some(site.unwrap_or(typed).word)
+}
