@@ -102,11 +102,16 @@ impl Server {
     pub fn settle(&self) {
         // Who has a greeting was accepted after all who came before.
         self.connect().expect("quit", 221);
-        let tasks = || fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        while tasks().any(|task| name(task.unwrap()) == "client\n") {
+        while self.thread_names().iter().any(|name| name == "client") {
             std::thread::yield_now();
         }
+    }
+
+    fn thread_names(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let name =
+            |task: std::io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
+        tasks.filter_map(name).map(|name| name.trim_end().to_string()).collect()
     }
 
     /// How many descriptors the server has open.
@@ -114,9 +119,10 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
-    /// How many threads the server has.
+    /// How many threads the server has, but for the one that writes to standard error, which starts with the first
+    /// warning and stays.
     pub fn threads(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
+        self.thread_names().iter().filter(|name| *name != "stderr").count()
     }
 
     /// The most memory that it has had in use at once, in KiB.
