@@ -156,9 +156,11 @@ fn parse(line: &[u8]) -> Result<Command, Reply> {
         b"CD" | b"CHDIR" => ChangeFolder(rest.at_most_one()?.unwrap_or_else(|| b"/".to_vec())),
         b"CDUP" | b"XCUP" | b"CD.." => rest.finish().map(|()| ChangeToParent)?,
         b"LS" | b"DIR" => {
-            let (_, mut paths) = rest.flags()?;
+            let (flags, mut paths) = rest.flags()?;
+            // All is listed in the long form anyway.
+            let odd_flags = flags.iter().any(|flag| !b"alA1".contains(flag));
             match paths.len() {
-                0 | 1 => List(paths.pop().unwrap_or_default(), lists::Form::ByHand),
+                0 | 1 => List(paths.pop().unwrap_or_default(), lists::Form::ByHand { odd_flags }),
                 _ => return Err(rest.too_many()),
             }
         }

@@ -1,5 +1,8 @@
 //! An [`Entry`] as a line of text, and entries as a stream of lines; pure.
 //!
+//! A name stands in its line as its bytes, with `?` for CR and LF only, because programs ask for files by
+//! these names. What goes to the control connection passes `text::shown` besides.
+//!
 //! `LIST` is the form of `ls -l`, which every client parses although no RFC says it; `NLST` is RFC
 //! 959 §4.1.3; the facts of `MLSD` and `MLST` are RFC 3659 §7.
 
@@ -18,7 +21,7 @@ pub fn push_ls_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
     line.push(b' ');
     line.extend_from_slice(&time::ls_date(entry.modified, now));
     line.extend_from_slice(b"  ");
-    line.extend_from_slice(&text::shown(&entry.name));
+    line.extend_from_slice(&text::on_one_line(&entry.name));
     if entry.kind == Kind::Folder && !entry.name.ends_with(b"/") {
         line.push(b'/');
     }
@@ -34,7 +37,42 @@ pub fn push_list_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
     line.push(b' ');
     line.extend_from_slice(&time::ls_date(entry.modified, now));
     line.push(b' ');
-    line.extend_from_slice(&text::shown(&entry.name));
+    line.extend_from_slice(&text::on_one_line(&entry.name));
+}
+
+/// What an account may do with what is listed, for the fact `perm`.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed {
+    /// See what is there.
+    pub read: bool,
+    /// Put new things there.
+    pub add: bool,
+    /// Change or remove what is there.
+    pub change: bool,
+    /// Give folders another name, which an administrator may not do with those of accounts.
+    pub rename_folders: bool,
+}
+
+impl Allowed {
+    /// RFC 3659 §7.5.5: append, delete, rename, retrieve, write; create, enter, list, make, purge.
+    fn push_perm(self, line: &mut Vec<u8>, entry: &Entry) {
+        let Allowed { read, add, change, rename_folders } = self;
+        let is_root = entry.name == b"/";
+        let letters: &[(u8, bool)] = match entry.kind {
+            Kind::File => &[(b'a', change), (b'd', change), (b'f', change), (b'r', read), (b'w', change)],
+            Kind::Folder => &[
+                (b'c', add),
+                (b'd', change && !is_root),
+                (b'e', true),
+                (b'f', change && rename_folders && !is_root),
+                (b'l', read),
+                (b'm', add),
+                (b'p', change),
+            ],
+            Kind::Link | Kind::Other => &[(b'd', change), (b'f', change)],
+        };
+        line.extend(letters.iter().filter(|(_, may)| *may).map(|(letter, _)| letter));
+    }
 }
 
 /// The facts that MLSD and MLST know (RFC 3659 §7.5), in the order in which they are told.
@@ -81,19 +119,19 @@ impl FactChoice {
     }
 
     /// Appends `type=file;size=11; name`: the entry's facts, and `name` for what it is called there.
-    pub fn push_line(&self, line: &mut Vec<u8>, entry: &Entry, name: &[u8]) {
+    pub fn push_line(&self, line: &mut Vec<u8>, entry: &Entry, name: &[u8], allowed: Allowed) {
         for (fact, chosen) in FACTS.iter().zip(self.0) {
             if chosen {
-                push_fact(line, entry, fact);
+                push_fact(line, entry, fact, allowed);
             }
         }
         line.push(b' ');
-        line.extend_from_slice(&text::shown(name));
+        line.extend_from_slice(&text::on_one_line(name));
     }
 }
 
-/// Appends `fact=value;`, where the entry has such a fact.
-fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str) {
+/// Appends `fact=value;`, if the entry has such a fact.
+fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str, allowed: Allowed) {
     if fact == "size" && entry.kind != Kind::File {
         return;
     }
@@ -106,10 +144,7 @@ fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str) {
         ("type", Kind::Other) => line.extend_from_slice(b"OS.unix=special"),
         ("size", _) => text::push_number(line, entry.size, 0),
         ("modify", _) => line.extend_from_slice(&time::time_val(entry.modified)),
-        // RFC 3659 §7.5.5: append, delete, rename, retrieve, write; create, enter, list, make, purge.
-        ("perm", Kind::File) => line.extend_from_slice(b"adfrw"),
-        ("perm", Kind::Folder) => line.extend_from_slice(b"cdeflmp"),
-        ("perm", _) => line.extend_from_slice(b"df"),
+        ("perm", _) => allowed.push_perm(line, entry),
         ("unique", _) => {
             push_hex(line, entry.id.0);
             line.push(b'g');
@@ -224,9 +259,35 @@ mod tests {
         String::from_utf8(line).unwrap()
     }
 
+    const EVERYTHING: Allowed = Allowed { read: true, add: true, change: true, rename_folders: true };
+
+    #[test]
+    fn perm_says_what_the_account_may_do() {
+        let perm = |kind, name: &[u8], allowed: Allowed| {
+            let mut line = Vec::new();
+            allowed.push_perm(&mut line, &entry(name, kind));
+            String::from_utf8(line).unwrap()
+        };
+        let readonly = Allowed { read: true, add: false, change: false, rename_folders: true };
+        let drop = Allowed { read: false, add: true, change: false, rename_folders: true };
+        let at_top = Allowed { rename_folders: false, ..EVERYTHING };
+        for (allowed, file, folder, link, root) in [
+            (EVERYTHING, "adfrw", "cdeflmp", "df", "celmp"),
+            (readonly, "r", "el", "", "el"),
+            (drop, "", "cem", "", "cem"),
+            (at_top, "adfrw", "cdelmp", "df", "celmp"),
+        ] {
+            assert_eq!(perm(Kind::File, b"x", allowed), file, "{allowed:?}");
+            assert_eq!(perm(Kind::Folder, b"x", allowed), folder, "{allowed:?}");
+            assert_eq!(perm(Kind::Link, b"x", allowed), link, "{allowed:?}");
+            assert_eq!(perm(Kind::Other, b"x", allowed), link, "{allowed:?}");
+            assert_eq!(perm(Kind::Folder, b"/", allowed), root, "{allowed:?}");
+        }
+    }
+
     fn facts_line(choice: &FactChoice, entry: &Entry, name: &str) -> String {
         let mut line = Vec::new();
-        choice.push_line(&mut line, entry, name.as_bytes());
+        choice.push_line(&mut line, entry, name.as_bytes(), EVERYTHING);
         String::from_utf8(line).unwrap()
     }
 
@@ -279,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_in_names_do_not_reach_the_terminal() {
-        assert!(line(&entry(b"x\r\n226 \x1b[2J", Kind::File)).ends_with("  x??226 ?[2J"));
+    fn no_name_breaks_its_line_and_all_else_of_it_is_kept() {
+        assert!(line(&entry(b"x\r\n226 \x1b[2J", Kind::File)).ends_with("  x??226 \x1b[2J"));
     }
 }

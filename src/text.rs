@@ -33,6 +33,15 @@ pub fn shown(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// `bytes` with a `?` for every CR and LF, all else untouched: what a line can hold.
+pub fn on_one_line(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let breaks = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    if !bytes.iter().any(breaks) {
+        return Cow::Borrowed(bytes);
+    }
+    Cow::Owned(bytes.iter().map(|byte| if breaks(byte) { b'?' } else { *byte }).collect())
+}
+
 /// Appends a number in decimal, with blanks before it up to `width` columns.
 pub fn push_number(out: &mut Vec<u8>, number: u64, width: usize) {
     let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
@@ -69,6 +78,7 @@ mod tests {
         assert_eq!(&*shown("c1 \u{9b} \u{85}".as_bytes()), b"c1 ? ?");
         assert_eq!(&*shown(b"latin-1 \xe9t\xe9"), b"latin-1 \xe9t\xe9");
         assert_eq!(&*shown("Приве́т 🙂".as_bytes()), "Приве́т 🙂".as_bytes());
+        assert_eq!(&*on_one_line(b"a\x1b\tb\r\n\x7f\xff"), b"a\x1b\tb??\x7f\xff");
         assert!(has_control(b"\xe9\0"));
         assert!(!has_control(b"\xe9\x9b"));
     }

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,6 +18,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 mod folder;
+mod names;
 mod path;
 mod space;
 mod store;
@@ -26,6 +27,7 @@ mod upload;
 
 pub use folder::go_near_handles;
 use folder::{Folder, check_regular};
+use names::Names;
 pub use path::VirtualPath;
 use space::{Gone, Sizes, Space, blocks};
 use store::STAGING;
@@ -174,6 +176,22 @@ fn unique_suffix(attempt: u32) -> io::Result<String> {
     })
 }
 
+/// The entries of a folder, one after another.
+pub type Entries = Box<dyn Iterator<Item = io::Result<Entry>>>;
+type DirEntries = Box<dyn Iterator<Item = io::Result<fs::DirEntry>>>;
+
+/// The entries with their facts. What vanishes meanwhile is left out.
+fn with_facts(entries: DirEntries) -> Entries {
+    Box::new(entries.filter_map(|entry| {
+        let found = entry.and_then(|entry| Ok((entry.metadata()?, entry.file_name().into_vec())));
+        match found {
+            Ok((metadata, name)) => Some(Ok(Entry::new(name, &metadata))),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => Some(Err(error)),
+        }
+    }))
+}
+
 impl Vfs {
     fn new(root: Arc<Folder>, store: Arc<Store>, whose: Whose) -> Vfs {
         Vfs { root, store, whose }
@@ -262,22 +280,51 @@ impl Vfs {
         self.folder(path)?.entries().map(drop)
     }
 
-    /// What a folder holds, in no order. What vanishes meanwhile is left out.
-    pub fn entries(&self, path: &VirtualPath) -> io::Result<impl Iterator<Item = io::Result<Entry>> + use<>> {
-        let entries = self.folder(path)?.entries()?;
-        let hides_staging = path.is_root() && matches!(self.whose, Whose::Everybodys(_));
-        Ok(entries.filter_map(move |entry| {
-            let entry = match entry {
-                Ok(entry) if hides_staging && entry.file_name() == STAGING => return None,
-                Ok(entry) => entry,
-                Err(error) => return Some(Err(error)),
-            };
-            match entry.metadata() {
-                Ok(metadata) => Some(Ok(Entry::new(entry.file_name().into_vec(), &metadata))),
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => Some(Err(error)),
+    /// What a folder holds, as the disk has it. What vanishes meanwhile is left out.
+    pub fn entries(&self, path: &VirtualPath) -> io::Result<Entries> {
+        Ok(with_facts(self.dir_entries(path, &*self.folder(path)?, |_| true)?))
+    }
+
+    /// What a folder holds of the names that are `wanted`, sorted by name up to a bound. Beyond it, the rest
+    /// follows as the disk has it. The facts about an entry are looked up when it is its turn, so that the
+    /// first one comes at once.
+    pub fn sorted_entries(
+        &self,
+        path: &VirtualPath,
+        wanted: impl Fn(&[u8]) -> bool + 'static,
+    ) -> io::Result<Entries> {
+        let folder = self.folder(path)?;
+        let mut rest = Some(self.dir_entries(path, &folder, wanted)?);
+        let mut names = Names::default();
+        while let Some(entries) = rest.as_mut().filter(|_| !names.is_full()) {
+            match entries.next().transpose()? {
+                Some(entry) => names.push(entry.file_name().as_bytes()),
+                None => rest = None, // closes it
             }
-        }))
+        }
+        names.sort();
+        let facts = move |index| {
+            let name = names.get(index)?;
+            let entry = |metadata| Entry::new(name.to_vec(), &metadata);
+            Some(folder.find(name).map(|found| found.map(entry)).transpose())
+        };
+        let sorted = (0..).map_while(facts).flatten();
+        Ok(Box::new(sorted.chain(rest.map(with_facts).into_iter().flatten())))
+    }
+
+    /// The names in a folder that are shown to the client and `wanted`.
+    fn dir_entries(
+        &self,
+        path: &VirtualPath,
+        folder: &Folder,
+        wanted: impl Fn(&[u8]) -> bool + 'static,
+    ) -> io::Result<DirEntries> {
+        let hides_staging = path.is_root() && matches!(self.whose, Whose::Everybodys(_));
+        let is_shown = move |name: &[u8]| !(hides_staging && name == STAGING.as_bytes()) && wanted(name);
+        let entries = folder.entries()?;
+        Ok(Box::new(entries.filter(move |entry| {
+            entry.as_ref().map_or(true, |entry| is_shown(entry.file_name().as_bytes()))
+        })))
     }
 
     /// Opens a regular file to read it; also tells its size.

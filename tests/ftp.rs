@@ -63,7 +63,7 @@ fn every_transfer_word_works_over_every_way_type_and_family() {
                 client.upload(way, "STOU f", b"y");
                 assert_eq!(client.get("f.1").unwrap(), b"y");
                 client.expect("rm f.1", 250);
-                assert!(text(client.download(way, "LIST")).ends_with(" f\r\n"));
+                assert!(text(client.download(way, "LIST")).ends_with(" file\r\n"));
                 let mut names: Vec<_> =
                     text(client.download(way, "NLST")).lines().map(str::to_string).collect();
                 names.sort();
@@ -130,10 +130,11 @@ fn listings_swallow_flags_match_patterns_and_may_be_empty() {
         names.sort();
         names
     };
-    for line in ["NLST", "NLST -a", "NLST -la", "nlst -1", "NLST -a /", "NLST ."] {
+    for line in ["NLST", "NLST -a", "NLST -la", "nlst -1"] {
         assert_eq!(names(&mut client, line), [".hidden", "sub", "with space"], "{line}");
     }
-    assert_eq!(names(&mut client, "NLST sub"), ["*.z", "a.x", "b.x", "c.y"]);
+    assert_eq!(names(&mut client, "NLST -a /"), ["/.hidden", "/sub", "/with space"]);
+    assert_eq!(names(&mut client, "NLST sub"), ["sub/*.z", "sub/a.x", "sub/b.x", "sub/c.y"]);
     assert_eq!(names(&mut client, "NLST sub/*.x"), ["sub/a.x", "sub/b.x"]);
     assert_eq!(names(&mut client, "NLST sub/?.y"), ["sub/c.y"]);
     assert_eq!(names(&mut client, "NLST sub/*.z"), ["sub/*.z"]);
@@ -638,10 +639,9 @@ fn one_hundred_thousand_files_are_listed_in_flat_memory() {
     assert_eq!(client.expect("STAT /", 212).lines().count(), 100_002);
     let grown = resident() - before;
     assert!(grown < 1024, "{grown} KiB more");
-    // For a person the first ten thousand are sorted, and no more than they are held.
     assert_eq!(client.expect("ls", 212).lines().count(), 100_002);
     let grown = resident() - before;
-    assert!(grown < 4096, "{grown} KiB more");
+    assert!(grown < 1024, "{grown} KiB more");
 }
 
 #[test]

@@ -1,23 +1,28 @@
 //! Listings: `ls`, LIST, NLST, MLSD, MLST and STAT with a path.
 
 use std::cell::Cell;
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 use std::time::SystemTime;
 
 use crate::glob;
-use crate::listing::{self, Lines};
+use crate::listing::{self, Allowed, Lines};
 use crate::reply::Reply;
 use crate::session::{Failure, Session};
 use crate::text;
-use crate::vfs::{Entry, Kind, VirtualPath};
+use crate::users::Role;
+use crate::vfs::{Entries, Entry, Kind, VirtualPath};
 
 use super::files::failure;
+use super::rights::{self, Right};
 
 /// Which listing, and by which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// `ls`: inline and sorted.
-    ByHand,
+    /// `ls`: inline; `odd_flags` would do something in a shell.
+    ByHand {
+        /// `-R`, `-t` and so on.
+        odd_flags: bool,
+    },
     /// STAT with a path: inline.
     Status,
     /// LIST: data.
@@ -36,17 +41,15 @@ enum Found {
     Folder,
     /// A file, or what else is no folder.
     One(Entry),
-    /// Nothing bears the name, and it is a pattern for names in the folder above.
+    /// No entry has that name, and it is a pattern for names in the folder above.
     Pattern(Vec<u8>),
 }
-
-type Entries = Box<dyn Iterator<Item = io::Result<Entry>>>;
 
 /// Lists what `argument` stands for, in one of the forms.
 pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     match form {
-        Form::ByHand => by_hand(session, &path),
+        Form::ByHand { odd_flags } => by_hand(session, &path, odd_flags),
         Form::Status => status(session, &path),
         Form::FactsOfOne => facts_of_one(session, &path),
         Form::Facts => facts(session, &path),
@@ -55,17 +58,7 @@ pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply,
             let entries = entries(session, &path)?;
             send(session, entries, &path, move |line, entry| listing::push_list_line(line, entry, now))
         }
-        Form::Names => {
-            // The folder of a pattern is part of the answer: `sub/*.x` is answered by `sub/a.x`.
-            let is_one = !matches!(find(session, &path)?, Found::Folder);
-            let folder = argument.iter().rposition(|byte| *byte == b'/').filter(|_| is_one);
-            let prefix = argument.get(..folder.map_or(0, |slash| slash + 1)).unwrap_or_default().to_vec();
-            let entries = entries(session, &path)?;
-            send(session, entries, &path, move |line, entry| {
-                line.extend_from_slice(&prefix);
-                line.extend_from_slice(&text::shown(&entry.name));
-            })
-        }
+        Form::Names => names(session, argument, &path),
     }
 }
 
@@ -84,14 +77,12 @@ fn find(session: &Session, path: &VirtualPath) -> Result<Found, Failure> {
 fn entries(session: &Session, path: &VirtualPath) -> Result<Entries, Failure> {
     let files = session.files()?;
     match find(session, path)? {
-        Found::Folder => Ok(Box::new(files.entries(path).map_err(failure(path))?)),
+        Found::Folder => Ok(files.sorted_entries(path, |_| true).map_err(failure(path))?),
         Found::One(entry) => Ok(Box::new(std::iter::once(Ok(entry)))),
         Found::Pattern(pattern) => {
             let folder = path.parent();
-            let all = files.entries(&folder).map_err(failure(&folder))?;
-            let mut matching = all.filter(move |entry| {
-                entry.as_ref().map_or(true, |entry| glob::matches(&pattern, &entry.name))
-            });
+            let matching = files.sorted_entries(&folder, move |name| glob::matches(&pattern, name));
+            let mut matching = matching.map_err(failure(&folder))?;
             match matching.next() {
                 Some(first) => Ok(Box::new(std::iter::once(first).chain(matching))),
                 None => Err(Reply::about(550, "", path.bytes(), ": nothing matches").into()),
@@ -110,17 +101,52 @@ fn send(
     Ok(Reply::about(226, "", path.bytes(), " listed."))
 }
 
-/// Lines between the first and the last of a multi-line reply, as they come. Returns the last line's
-/// text: `end`, or why the lines broke off, for a reply that was begun must be ended by its code.
+/// NLST. Each line names its entry as the argument named the folder, so that RETR takes it as it stands (RFC
+/// 1123 §4.1.2.7); without an argument, the bare name does.
+fn names(session: &mut Session, argument: &[u8], path: &VirtualPath) -> Result<Reply, Failure> {
+    let found = find(session, path)?;
+    let entries = entries(session, path)?;
+    if let Found::One(_) = found {
+        let name = argument.to_vec();
+        return send(session, entries, path, move |line, _| line.extend_from_slice(&name));
+    }
+    let prefix = prefix_of(argument, matches!(found, Found::Folder));
+    send(session, entries, path, move |line, entry| {
+        line.extend_from_slice(&prefix);
+        line.extend_from_slice(&text::on_one_line(&entry.name));
+    })
+}
+
+/// What stands before each name: the folder that the argument names, or the folder of its pattern.
+fn prefix_of(argument: &[u8], is_folder: bool) -> Vec<u8> {
+    match argument {
+        b"" => Vec::new(),
+        folder if is_folder && folder.ends_with(b"/") => folder.to_vec(),
+        folder if is_folder => [folder, b"/"].concat(),
+        pattern => {
+            let end = pattern.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+            let pattern = pattern.get(..end).unwrap_or_default();
+            let folder = pattern.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+            pattern.get(..folder).unwrap_or_default().to_vec()
+        }
+    }
+}
+
+/// Lines between the first and the last of a multi-line reply, as they come, without control characters.
+/// Returns the last line's text: `end`, or why the lines broke off, because a reply that was begun must be
+/// ended by its code.
 fn say_lines(
     session: &mut Session,
     entries: Entries,
     mut line: impl FnMut(&mut Vec<u8>, &Entry),
     end: impl FnOnce() -> String,
 ) -> Result<String, Failure> {
+    let mut text = Vec::new();
     let mut lines = Lines::new(entries, |out, entry| {
+        text.clear();
+        line(&mut text, entry);
         out.push(b' ');
-        line(out, entry);
+        out.extend_from_slice(&text::shown(&text));
     });
     let mut chunk = vec![0; 4096];
     loop {
@@ -134,15 +160,9 @@ fn say_lines(
     Ok(end())
 }
 
-/// So many entries are sorted for a person; those of a larger folder follow as they come, so that no
-/// folder is too large for a session's memory.
-const SORTED: usize = 10_000;
-
-fn by_hand(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
+fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Result<Reply, Failure> {
     let mut rest = entries(session, path)?;
-    let first = rest.by_ref().take(SORTED).collect::<io::Result<Vec<_>>>();
-    let mut first = first.map_err(failure(path))?;
-    first.sort_by(|a, b| a.name.cmp(&b.name));
+    let first = rest.next().transpose().map_err(failure(path))?;
     session.say_raw(&[b"212-", path.shown().as_slice(), b":\r\n"].concat())?;
     let now = SystemTime::now();
     let count = Cell::new(0_u64);
@@ -150,10 +170,13 @@ fn by_hand(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> 
         count.set(count.get() + 1);
         listing::push_ls_line(line, entry, now);
     };
-    let end = || match count.get() {
-        0 => "Empty.".to_string(),
-        1 => "1 entry.".to_string(),
-        count => format!("{count} entries."),
+    let end = || {
+        let flags = if odd_flags { " Flags are ignored." } else { "" };
+        match count.get() {
+            0 => format!("Empty.{flags}"),
+            1 => format!("1 entry.{flags}"),
+            count => format!("{count} entries.{flags}"),
+        }
     };
     let end = say_lines(session, Box::new(first.into_iter().map(Ok).chain(rest)), line, end)?;
     Ok(Reply::new(212, end))
@@ -176,15 +199,28 @@ fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     if files.entry(path).map_err(failure(path))?.kind != Kind::Folder {
         return Err(Reply::about(501, "", path.bytes(), ": not a folder; MLST tells about a file").into());
     }
-    let entries = Box::new(files.entries(path).map_err(failure(path))?);
-    let choice = session.settings.facts;
-    send(session, entries, path, move |line, entry| choice.push_line(line, entry, &entry.name))
+    let entries = files.entries(path).map_err(failure(path))?;
+    let (choice, allowed) = (session.settings.facts, allowed(session, path.is_root()));
+    send(session, entries, path, move |line, entry| choice.push_line(line, entry, &entry.name, allowed))
+}
+
+/// What the account may do with what is listed; `at_top` with what lies in its top folder.
+fn allowed(session: &Session, at_top: bool) -> Allowed {
+    let role = session.role();
+    Allowed {
+        read: rights::may(role, Right::Read),
+        add: rights::may(role, Right::Add),
+        change: rights::may(role, Right::Change),
+        // There an administrator has the folders of the accounts.
+        rename_folders: !(at_top && role == Some(Role::Admin)),
+    }
 }
 
 /// MLST (RFC 3659 §7).
 fn facts_of_one(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let entry = session.files()?.entry(path).map_err(failure(path))?;
     let mut line = Vec::new();
-    session.settings.facts.push_line(&mut line, &entry, path.bytes());
+    let allowed = allowed(session, path.parent().is_root());
+    session.settings.facts.push_line(&mut line, &entry, path.bytes(), allowed);
     Ok(Reply::multi(250, "Facts:", vec![line], "End"))
 }
