@@ -241,7 +241,8 @@ impl Vfs {
                 Some(account) => {
                     let home = self.store.open_home(account).map_err(no_holder)?;
                     let quota = (quota_of.0)(account)?;
-                    home.space.set_limit(quota, |sizes| tree::count(&home.root, sizes))?;
+                    self.store
+                        .counting(&home.space, &home.root, |count| home.space.set_limit(quota, count))?;
                     (home.root, home.space)
                 }
             },
@@ -580,7 +581,9 @@ impl Vfs {
     /// Sets the most bytes that the files may take, and counts them where nobody has yet.
     pub fn set_quota(&self, quota: Option<u64>) -> io::Result<()> {
         match &self.whose {
-            Whose::One(space) => space.set_limit(quota, |sizes| tree::count(&self.root, sizes)),
+            Whose::One(space) => {
+                self.store.counting(space, &self.root, |count| space.set_limit(quota, count))
+            }
             Whose::Everybodys(_) => Ok(()),
         }
     }
@@ -588,8 +591,12 @@ impl Vfs {
     /// The bytes that the files take, counted anew, and the quota.
     pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
         match &self.whose {
-            Whose::One(space) => space.recount(|sizes| tree::count(&self.root, sizes)),
-            Whose::Everybodys(_) => Ok((tree::count(&self.root, &mut Sizes::default())?, None)),
+            Whose::One(space) => self.store.counting(space, &self.root, |count| space.recount(count)),
+            Whose::Everybodys(_) => {
+                let beside = self.store.space_beside();
+                let counted = |count: &mut dyn FnMut(&mut Sizes) -> _| count(&mut Sizes::default());
+                Ok((self.store.counting(&beside, &self.root, counted)?, None))
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 
 use support::{Server, Way};
 
@@ -67,4 +69,48 @@ fn a_login_under_a_new_quota_succeeds_while_a_file_is_appended_to() {
     second.expect("ALLO 16384", 200);
     second.expect("ALLO 16385", 552);
     assert_eq!(second.ask("free"), "211 24576 of 40960 bytes used; 16384 left.");
+}
+
+#[test]
+fn what_the_server_cannot_read_counts_as_nothing_and_keeps_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::without_rights(folder.path(), &[]);
+    let mut alice = server.registered("alice");
+    for line in
+        ["mkdir a", "mkdir a/lost+found", "mkdir a/z", "mkdir m", "mkdir m/listed", "mkdir m/listed/d"]
+    {
+        alice.expect(line, 257);
+    }
+    for file in ["a/f", "a/lost+found/f", "a/z/f", "m/listed/f", "m/listed/d/f", "m/f", "z"] {
+        alice.put(file, &[1; 5_000]);
+    }
+    drop((alice, server));
+    // One that cannot be read, and one that can be read but not entered.
+    let set_mode = |name: &str, mode: u32| {
+        fs::set_permissions(folder.path().join("workdir/alice").join(name), Permissions::from_mode(mode))
+    };
+    set_mode("a/lost+found", 0o000).unwrap();
+    set_mode("m/listed", 0o444).unwrap();
+
+    let server = Server::without_rights(folder.path(), &["--quota", "100K"]);
+    let mut alice = server.logged_in("alice");
+    // Five folders (the two among them, not what they hold) and four files of two blocks.
+    assert_eq!(alice.ask("free"), "211 53248 of 102400 bytes used; 49152 left.");
+    alice.expect("ALLO 49152", 200);
+    alice.expect("ALLO 49153", 552);
+    alice.expect("ls a", 212);
+    alice.expect("ls a/lost+found", 550);
+    assert!(alice.put("a/z/new", &[1; 40_000]).starts_with("226 "));
+    assert!(alice.put("a/z/more", &[1; 10_000]).starts_with("552 "));
+    assert_eq!(server.logged_in("alice").ask("free"), "211 94208 of 102400 bytes used; 8192 left.");
+    let log = server.log();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("cannot be read")).collect();
+    let [warning] = warnings.as_slice() else { panic!("{log}") };
+    let text = "/a/lost+found in the folder of alice cannot be read and counts as nothing";
+    assert!(warning.contains(text) && warning.contains("Permission denied"), "{warning}");
+    assert!(warning.contains("so do 2 more"), "{warning}");
+    for name in ["a/lost+found", "m/listed"] {
+        set_mode(name, 0o755).unwrap();
+    }
+    assert_eq!(alice.ask("free"), "211 122880 of 102400 bytes used; 0 left.");
 }

@@ -110,7 +110,8 @@ pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
     }
 }
 
-fn changed_meanwhile() -> io::Error {
+/// The tree was changed under a walk.
+pub fn changed_meanwhile() -> io::Error {
     refused(ErrorKind::ResourceBusy, "a folder was moved while it was being read")
 }
 

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::folder::{Id, id_of};
@@ -22,7 +23,12 @@ pub fn blocks(size: u64) -> u64 {
 
 /// The space of one user, shared by all sessions of that user.
 #[derive(Debug, Default)]
-pub struct Space(Mutex<State>);
+pub struct Space {
+    /// The name of the account's folder.
+    account: Vec<u8>,
+    state: Mutex<State>,
+    has_warned: AtomicBool,
+}
 
 /// The account of it.
 #[derive(Debug, Default)]
@@ -55,10 +61,26 @@ pub enum Gone<'m> {
 }
 
 impl Space {
+    /// The space of the account whose folder has this name.
+    pub fn of(account: &[u8]) -> Space {
+        Space { account: account.to_vec(), ..Space::default() }
+    }
+
+    /// The name of the account's folder.
+    pub fn account(&self) -> &[u8] {
+        &self.account
+    }
+
+    /// True for the first call only: clients can bring a warning about the space about as often as
+    /// they like, and the log has it once.
+    pub fn may_warn(&self) -> bool {
+        !self.has_warned.swap(true, Ordering::Relaxed)
+    }
+
     /// The right to change names in the tree.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         // A poisoned lock means a panic in another session; the numbers are each always whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the limit. If the space was never counted, counts the tree by `count` first, while no name

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::log::Log;
 
 use super::folder::{Folder, Id, id_of};
-use super::space::{Removal, Space};
+use super::space::{Removal, Sizes, Space};
+use super::tree::Unreadable;
 use super::{QuotaOf, Vfs, Whose, refused, tree};
 
 /// No account's name begins with a dot, so nobody's folder is this.
@@ -135,6 +136,45 @@ impl Store {
         }
     }
 
+    /// Counts the files below `root`, which `space` belongs to, by what `change` does with the function
+    /// that counts. What could not be read counts as nothing, and the log says so.
+    pub(super) fn counting<T>(
+        &self,
+        space: &Space,
+        root: &Folder,
+        change: impl FnOnce(&mut dyn FnMut(&mut Sizes) -> io::Result<u64>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut unreadable = None;
+        let changed = change(&mut |sizes| {
+            let count = tree::count(root, sizes)?;
+            unreadable = count.unreadable;
+            Ok(count.bytes)
+        });
+        // After the count, which may have held the lock of the space.
+        if let Some(unreadable) = unreadable
+            && space.may_warn()
+        {
+            self.warn_unreadable(space.account(), &unreadable);
+        }
+        changed
+    }
+
+    fn warn_unreadable(&self, account: &[u8], unreadable: &Unreadable) {
+        const SHOWN: usize = 200;
+        let Unreadable { path, error, others } = unreadable;
+        let more = if path.len() > SHOWN { "…" } else { "" };
+        let path = String::from_utf8_lossy(path.get(..SHOWN).unwrap_or(path));
+        let whose = match account {
+            b"" => String::new(),
+            account => format!(" in the folder of {}", String::from_utf8_lossy(account)),
+        };
+        let others = match others {
+            0 => String::new(),
+            others => format!("; so do {others} more"),
+        };
+        self.log.warn(&format!("{path}{more}{whose} cannot be read and counts as nothing: {error}{others}"));
+    }
+
     /// The files of an administrator: the working directory itself, with all accounts' folders in it.
     /// `quota_of` says what each account may store, because an administrator may be the first to
     /// put something there.
@@ -178,7 +218,7 @@ impl Store {
                 Ok(Home { root, space: Arc::clone(&known.space) })
             }
             _ => {
-                let space = Arc::default();
+                let space = Arc::new(Space::of(name));
                 let known = Known { id, root: Arc::downgrade(&root), space: Arc::clone(&space) };
                 homes.insert(name.to_vec(), known);
                 Ok(Home { root, space })

@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use super::folder::{Folder, Id, check_regular};
+use super::folder::{Folder, Id, changed_meanwhile, check_regular};
 use super::space::{Gone, Removal, Reservation, Sizes, Space, blocks};
 use super::store::Store;
 use super::upload::copy_content;
@@ -24,6 +24,9 @@ trait Visitor {
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()>;
     /// The end of the folder entered last.
     fn leave(&mut self) -> io::Result<()>;
+    /// Something that cannot be read: `name` in the folder entered last, or that folder itself. The
+    /// walk goes on without it if this succeeds.
+    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()>;
 }
 
 /// A folder on the way down to where a walk is.
@@ -66,11 +69,18 @@ fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.waiting.pop() {
             held -= 1;
-            here = match here.child(&name) {
+            let child =
+                here.child(&name).and_then(|child| child.metadata().map(|metadata| (child, metadata)));
+            let (child, metadata) = match child {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                child => child?,
+                Err(error) => {
+                    visitor.unreadable(Some(OsStr::from_bytes(&name)), error)?;
+                    continue;
+                }
+                Ok(child) => child,
             };
-            visitor.enter(OsStr::from_bytes(&name), &here.metadata()?)?;
+            visitor.enter(OsStr::from_bytes(&name), &metadata)?;
+            here = child;
             level.entered = name;
             let next = scan(&here, None, visitor)?;
             held += next.waiting.len();
@@ -84,7 +94,11 @@ fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
         } else {
             levels.pop();
             if let Some(above) = levels.last() {
-                here = here.parent(above.id)?;
+                here = match here.parent(above.id) {
+                    // A folder that cannot be entered cannot be left either.
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => descend(top, &levels)?,
+                    parent => parent?,
+                };
                 visitor.leave()?;
             }
         }
@@ -92,15 +106,37 @@ fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
     Ok(())
 }
 
+/// Walks down again to the innermost of these levels.
+fn descend(top: &Folder, levels: &[Level]) -> io::Result<Folder> {
+    let mut here = top.again()?;
+    for (above, level) in levels.iter().zip(levels.iter().skip(1)) {
+        here = here.child(&above.entered)?;
+        if here.id()? != level.id {
+            return Err(changed_meanwhile());
+        }
+    }
+    Ok(here)
+}
+
 /// Reads one folder: visits its leaves, unless that was done, and collects the first of its
 /// folders, in the order of their names, that come `after` the ones before.
 fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io::Result<Level> {
     let mut folders = BTreeSet::new();
     let mut more_after = None;
-    for entry in folder.entries()? {
-        let entry = entry?;
+    let entries = match folder.entries() {
+        Ok(entries) => Some(entries),
+        Err(error) => visitor.unreadable(None, error).map(|()| None)?,
+    };
+    for entry in entries.into_iter().flatten() {
+        let (entry, kind) = match entry.and_then(|entry| entry.file_type().map(|kind| (entry, kind))) {
+            Err(error) => {
+                visitor.unreadable(None, error)?;
+                continue;
+            }
+            Ok(entry) => entry,
+        };
         let name = entry.file_name();
-        if entry.file_type()?.is_dir() {
+        if kind.is_dir() {
             if after.is_none_or(|after| name.as_bytes() > after) {
                 folders.insert(name.into_vec());
             }
@@ -111,7 +147,8 @@ fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io:
         } else if after.is_none() {
             match entry.metadata() {
                 Err(error) if error.kind() == ErrorKind::NotFound => {} // gone since it was listed
-                metadata => visitor.leaf(folder, &name, &metadata?)?,
+                Err(error) => visitor.unreadable(Some(&name), error)?,
+                Ok(metadata) => visitor.leaf(folder, &name, &metadata)?,
             }
         }
     }
@@ -120,30 +157,80 @@ fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io:
     Ok(Level { id: folder.id()?, waiting, more_after, ..Level::default() })
 }
 
-/// The space that all in `top` counts for, in bytes.
-pub fn count(top: &Folder, sizes: &mut Sizes) -> io::Result<u64> {
-    let mut counter = Counter { bytes: 0, sizes };
+/// The space that a tree takes.
+#[derive(Debug, Default)]
+pub struct Count {
+    /// All that could be read, in bytes.
+    pub bytes: u64,
+    /// What could not be read, and counts as nothing.
+    pub unreadable: Option<Unreadable>,
+}
+
+/// Places in a tree that cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The path of the first one.
+    pub path: Vec<u8>,
+    /// Why it cannot be read.
+    pub error: io::Error,
+    /// How many others there are.
+    pub others: u64,
+}
+
+/// Counts the space that all in `top` takes. What the server cannot read counts as nothing: one such
+/// folder must not keep an account's owner from the account.
+pub fn count(top: &Folder, sizes: &mut Sizes) -> io::Result<Count> {
+    let mut counter = Counter { count: Count::default(), path: Vec::new(), sizes };
     walk(top, &mut counter)?;
-    Ok(counter.bytes)
+    Ok(counter.count)
 }
 
 struct Counter<'s> {
-    bytes: u64,
+    count: Count,
+    /// The path of the folder that was entered last.
+    path: Vec<u8>,
     sizes: &'s mut Sizes,
+}
+
+/// Whether an error says that the server is short of something, and nothing about the folder: EMFILE,
+/// ENFILE, ENOMEM. What a moment later could be read must not count as nothing.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), None | Some(24 | 23 | 12))
 }
 
 impl Visitor for Counter<'_> {
     fn leaf(&mut self, _: &Folder, _: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        self.bytes = self.bytes.saturating_add(self.sizes.of(metadata));
+        self.count.bytes = self.count.bytes.saturating_add(self.sizes.of(metadata));
         Ok(())
     }
 
-    fn enter(&mut self, _: &OsStr, _: &Metadata) -> io::Result<()> {
-        self.bytes = self.bytes.saturating_add(blocks(0));
+    fn enter(&mut self, name: &OsStr, _: &Metadata) -> io::Result<()> {
+        self.count.bytes = self.count.bytes.saturating_add(blocks(0));
+        self.path.push(b'/');
+        self.path.extend_from_slice(name.as_bytes());
         Ok(())
     }
 
     fn leave(&mut self) -> io::Result<()> {
+        self.path.truncate(self.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+        Ok(())
+    }
+
+    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+        if is_shortage(&error) {
+            return Err(error);
+        }
+        match &mut self.count.unreadable {
+            Some(unreadable) => unreadable.others = unreadable.others.saturating_add(1),
+            none => {
+                let mut path = self.path.clone();
+                if path.is_empty() || name.is_some() {
+                    path.push(b'/');
+                    path.extend_from_slice(name.map_or(&[], OsStr::as_bytes));
+                }
+                *none = Some(Unreadable { path, error, others: 0 });
+            }
+        }
         Ok(())
     }
 }
@@ -221,11 +308,7 @@ struct Copier<'r> {
 
 impl Visitor for Copier<'_> {
     fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        let named = |error: io::Error| {
-            let name = String::from_utf8_lossy(name.as_bytes()).replace(char::is_control, "?");
-            io::Error::new(error.kind(), format!("\"{name}\" in it cannot be copied: {error}"))
-        };
-        check_regular(metadata).map_err(named)?;
+        check_regular(metadata).map_err(|error| cannot_copy(name, &error))?;
         self.reservation.grow(blocks(metadata.len()))?;
         let (mut from, _) = folder.open_file(name.as_bytes(), OpenOptions::new().read(true))?;
         let mut to = self.there.create_file(name.as_bytes(), writable(metadata))?;
@@ -255,6 +338,21 @@ impl Visitor for Copier<'_> {
         }
         Ok(())
     }
+
+    /// A copy is whole or not there.
+    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+        Err(match name {
+            Some(name) => cannot_copy(name, &error),
+            None => error,
+        })
+    }
+}
+
+fn cannot_copy(name: &OsStr, error: &io::Error) -> io::Error {
+    let name = String::from_utf8_lossy(name.as_bytes()).replace(char::is_control, "?");
+    // Only texts of our own are shown.
+    let why = if error.raw_os_error().is_none() { format!(": {error}") } else { String::new() };
+    io::Error::new(error.kind(), format!("\"{name}\" in it cannot be copied{why}"))
 }
 
 /// The nine permission bits, the owner's own access always among them: a copy of a read-only
@@ -351,5 +449,29 @@ fn move_up(store: &Store, folder: &Folder, name: &OsStr, top: &Folder) -> io::Re
         if top.find(&fresh)?.is_none() {
             return folder.rename(name.as_bytes(), top, &fresh);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_fails_if_the_server_is_short_of_something_and_goes_on_past_what_it_cannot_read() {
+        let mut sizes = Sizes::default();
+        let mut counter = Counter { count: Count::default(), path: b"/d".to_vec(), sizes: &mut sizes };
+        for shortage in [12, 23, 24] {
+            let error = io::Error::from_raw_os_error(shortage);
+            assert!(counter.unreadable(None, error).is_err(), "{shortage}");
+        }
+        assert!(counter.unreadable(None, changed_meanwhile()).is_err());
+        assert!(counter.count.unreadable.is_none());
+        // EIO, EACCES, ESTALE.
+        for unreadable in [5, 13, 116] {
+            counter.unreadable(Some(OsStr::new("f")), io::Error::from_raw_os_error(unreadable)).unwrap();
+        }
+        let unreadable = counter.count.unreadable.unwrap();
+        assert_eq!((unreadable.path, unreadable.others), (b"/d/f".to_vec(), 2));
+        assert_eq!(unreadable.error.raw_os_error(), Some(5));
     }
 }

@@ -9,6 +9,8 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -40,6 +42,22 @@ impl Server {
     /// A server in this folder, which stays when the server goes.
     pub fn in_folder(dir: &Path, flags: &[&str]) -> Server {
         Server::spawn(Command::new(env!("CARGO_BIN_EXE_plainftpd")), dir, flags)
+    }
+
+    /// A server in this folder that has no rights beyond its own files, also if the test runs as root,
+    /// whom no permission bits stop.
+    pub fn without_rights(dir: &Path, flags: &[&str]) -> Server {
+        const NOBODY: u32 = 65534;
+        let program = dir.join("plainftpd");
+        if !program.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_plainftpd"), &program).unwrap();
+        }
+        let mut command = Command::new(program);
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            std::os::unix::fs::chown(dir, Some(NOBODY), Some(NOBODY)).unwrap();
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Server::spawn(command, dir, flags)
     }
 
     /// A server that `command` starts, given its flags.

@@ -49,7 +49,7 @@ fn writing_on_in_place_at_an_offset_counts_what_the_file_grows_by() {
 
 /// What the files really take, counted to the byte.
 fn counted(files: &Vfs) -> u64 {
-    tree::count(&files.root, &mut Sizes::default()).unwrap()
+    tree::count(&files.root, &mut Sizes::default()).unwrap().bytes
 }
 
 /// The room that is left must be what `limit` leaves beside what is really there.
