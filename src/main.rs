@@ -111,6 +111,10 @@ fn run(config: Config) -> Result<(), String> {
     print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
     let clients = Threads::new(serve);
     thread::scope(|scope| {
+        let sweeper = thread::Builder::new().name("sweep".to_string());
+        if let Err(error) = sweeper.spawn_scoped(scope, || server.store.sweep()) {
+            server.log.warn(&format!("cannot start a thread to sweep: {error}"));
+        }
         for (_, listener) in &listeners {
             let builder = thread::Builder::new().name("accept".to_string());
             if let Err(error) = builder.spawn_scoped(scope, || accept(&server, &clients, listener)) {

@@ -20,17 +20,20 @@ use rand::rngs::SysRng;
 mod folder;
 mod names;
 mod path;
+mod removal;
 mod space;
+mod staging;
 mod store;
 mod tree;
 mod upload;
 
 pub use folder::go_near_handles;
-use folder::{Folder, check_regular};
+use folder::{Folder, check_regular, id_of};
 use names::Names;
 pub use path::VirtualPath;
+use removal::Hidden;
 use space::{Gone, Sizes, Space, blocks};
-use store::STAGING;
+use staging::is_reserved;
 pub use store::{Keeping, Store};
 pub use upload::{Existing, Place, Upload, check_restart};
 
@@ -86,7 +89,7 @@ impl Entry {
             modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             mode: metadata.permissions().mode() & 0o777,
             links: metadata.nlink(),
-            id: folder::id_of(metadata),
+            id: id_of(metadata),
         }
     }
 }
@@ -143,6 +146,21 @@ fn walk<'n>(from: &Arc<Folder>, names: impl Iterator<Item = &'n [u8]>) -> io::Re
     Ok(here)
 }
 
+/// The names in a folder that are shown to the client and `wanted`.
+fn dir_entries(folder: &Folder, wanted: impl Fn(&[u8]) -> bool + 'static) -> io::Result<DirEntries> {
+    let is_shown = move |name: &[u8]| !is_reserved(name) && wanted(name);
+    let entries = folder.entries()?;
+    Ok(Box::new(
+        entries
+            .filter(move |entry| entry.as_ref().map_or(true, |entry| is_shown(entry.file_name().as_bytes()))),
+    ))
+}
+
+/// Whether a temporary would be entered, which does not exist for any command.
+fn is_hidden(path: &VirtualPath) -> bool {
+    path.names().any(is_reserved)
+}
+
 /// The last component, of what can be changed.
 fn name_of(path: &VirtualPath) -> io::Result<&[u8]> {
     path.name().ok_or_else(|| refused(ErrorKind::InvalidInput, "that is your own top folder"))
@@ -197,14 +215,9 @@ impl Vfs {
         Vfs { root, store, whose }
     }
 
-    /// Whether the staging area would be entered, which is there for nobody.
-    fn is_hidden(&self, path: &VirtualPath) -> bool {
-        matches!(self.whose, Whose::Everybodys(_)) && path.names().next() == Some(STAGING.as_bytes())
-    }
-
     /// Walks to a folder, a handle a component.
     fn folder(&self, path: &VirtualPath) -> io::Result<Arc<Folder>> {
-        if self.is_hidden(path) {
+        if is_hidden(path) {
             return Err(ErrorKind::NotFound.into());
         }
         walk(&self.root, path.names())
@@ -213,7 +226,7 @@ impl Vfs {
     /// Walks to the folder that holds `path`. The root is in none.
     fn holder<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
         let name = name_of(path)?;
-        if self.is_hidden(path) {
+        if is_reserved(name) {
             return Err(ErrorKind::NotFound.into());
         }
         Ok((self.folder(&path.parent()).map_err(no_holder)?, name))
@@ -229,10 +242,13 @@ impl Vfs {
     /// space belongs to.
     fn target<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
         let name = name_of(path)?;
-        if self.is_hidden(path) {
+        if is_reserved(name) {
             return Err(ErrorKind::NotFound.into());
         }
         let parent = path.parent();
+        if is_hidden(&parent) {
+            return Err(no_holder(ErrorKind::NotFound.into()));
+        }
         let mut names = parent.names();
         let (start, space) = match &self.whose {
             Whose::One(space) => (Arc::clone(&self.root), Arc::clone(space)),
@@ -254,6 +270,20 @@ impl Vfs {
     /// Like [`Vfs::target`], for what only a file can be done to.
     fn target_file<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
         if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.target(path) }
+    }
+
+    /// Like [`Vfs::target`], for a name that may be new.
+    fn new_target<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
+        if path.name().is_some_and(is_reserved) && !is_hidden(&path.parent()) {
+            let why = "names that begin with \".plainftpd-\" are the server's own";
+            return Err(refused(ErrorKind::InvalidFilename, why));
+        }
+        self.target(path)
+    }
+
+    /// Like [`Vfs::new_target`], for what only a file can be done to.
+    fn new_target_file<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
+        if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.new_target(path) }
     }
 
     /// Whether a folder at `path` is the whole folder of an account.
@@ -283,7 +313,7 @@ impl Vfs {
 
     /// What a folder holds, as the disk has it. What vanishes meanwhile is left out.
     pub fn entries(&self, path: &VirtualPath) -> io::Result<Entries> {
-        Ok(with_facts(self.dir_entries(path, &*self.folder(path)?, |_| true)?))
+        Ok(with_facts(dir_entries(&*self.folder(path)?, |_| true)?))
     }
 
     /// What a folder holds of the names that are `wanted`, sorted by name up to a bound. Beyond it, the rest
@@ -295,7 +325,7 @@ impl Vfs {
         wanted: impl Fn(&[u8]) -> bool + 'static,
     ) -> io::Result<Entries> {
         let folder = self.folder(path)?;
-        let mut rest = Some(self.dir_entries(path, &folder, wanted)?);
+        let mut rest = Some(dir_entries(&folder, wanted)?);
         let mut names = Names::default();
         while let Some(entries) = rest.as_mut().filter(|_| !names.is_full()) {
             match entries.next().transpose()? {
@@ -313,21 +343,6 @@ impl Vfs {
         Ok(Box::new(sorted.chain(rest.map(with_facts).into_iter().flatten())))
     }
 
-    /// The names in a folder that are shown to the client and `wanted`.
-    fn dir_entries(
-        &self,
-        path: &VirtualPath,
-        folder: &Folder,
-        wanted: impl Fn(&[u8]) -> bool + 'static,
-    ) -> io::Result<DirEntries> {
-        let hides_staging = path.is_root() && matches!(self.whose, Whose::Everybodys(_));
-        let is_shown = move |name: &[u8]| !(hides_staging && name == STAGING.as_bytes()) && wanted(name);
-        let entries = folder.entries()?;
-        Ok(Box::new(entries.filter(move |entry| {
-            entry.as_ref().map_or(true, |entry| is_shown(entry.file_name().as_bytes()))
-        })))
-    }
-
     /// Opens a regular file to read it; also tells its size.
     pub fn open(&self, path: &VirtualPath) -> io::Result<(File, u64)> {
         let (holder, name) = self.holder_of_file(path)?;
@@ -343,7 +358,7 @@ impl Vfs {
     /// Begins a file under a name that is free and that no other such file will take: `wanted`, or that
     /// with a suffix.
     pub fn create_unique(&self, wanted: &VirtualPath) -> io::Result<(VirtualPath, Upload)> {
-        let Target { folder: holder, name: base, space } = self.target_file(wanted)?;
+        let Target { folder: holder, name: base, space } = self.new_target_file(wanted)?;
         let folder = holder.id()?;
         for attempt in 0..UNIQUE_ATTEMPTS {
             let name = [base, unique_suffix(attempt)?.as_bytes()].concat();
@@ -358,14 +373,14 @@ impl Vfs {
     }
 
     fn create_with_mode(&self, path: &VirtualPath, existing: Existing, mode: u32) -> io::Result<Upload> {
-        let Target { folder, name, space } = self.target_file(path)?;
+        let Target { folder, name, space } = self.new_target_file(path)?;
         Upload::new(&self.store, &space, folder, name, existing, mode)
     }
 
     /// Opens a file to write on in place, at its end or at an offset; where there is none, makes it.
     /// One upload at a time may do so.
     pub fn write_on(&self, path: &VirtualPath, place: Place) -> io::Result<Upload> {
-        let Target { folder, name, space } = self.target_file(path)?;
+        let Target { folder, name, space } = self.new_target_file(path)?;
         Upload::in_place(&self.store, &space, folder, name, place)
     }
 
@@ -410,7 +425,7 @@ impl Vfs {
         if path.is_root() {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        let Target { folder, name, space } = self.target(path)?;
+        let Target { folder, name, space } = self.new_target(path)?;
         let mut reservation = space::Reservation::new(Arc::clone(&space));
         reservation.grow(blocks(0))?;
         let mut state = space.lock();
@@ -432,11 +447,11 @@ impl Vfs {
         let Target { folder, name, space } = self.target(path)?;
         let mut state = space.lock();
         let metadata = folder.stat(name)?;
-        folder.remove_folder(name)?;
+        removal::remove_empty(&self.store, &folder, name)?;
         state.removed(Gone::Folder);
         drop(state);
         if self.is_top(path) {
-            self.store.forget_home(name, folder::id_of(&metadata));
+            self.store.forget_home(name, id_of(&metadata));
         }
         self.settle(&folder)
     }
@@ -467,17 +482,18 @@ impl Vfs {
             drop(state);
             return self.settle(&folder);
         }
-        let fresh = self.store.fresh_name();
-        folder.rename(name, self.store.staging(), &fresh)?;
+        let hidden = Hidden::new(&self.store, &folder, name)?;
         if self.is_top(path) {
             // What is counted for the account goes with its folder; a new one begins with nothing.
             drop(state);
-            self.store.forget_home(name, folder::id_of(&metadata));
-            self.store.remove_staged(fresh, None);
+            self.store.forget_home(name, id_of(&metadata));
+            let removed = removal::remove(&self.store, &folder, hidden.name(name), None);
+            removed.or_else(|error| hidden.put_back(&self.store, &folder, name, &error, None))?;
         } else {
             let removal = space.begin_removal(&mut state);
             drop(state);
-            self.store.remove_staged(fresh, Some(&removal));
+            let removed = removal::remove(&self.store, &folder, hidden.name(name), Some(&removal));
+            removed.or_else(|error| hidden.put_back(&self.store, &folder, name, &error, Some(&removal)))?;
         }
         self.settle(&folder)
     }
@@ -485,7 +501,7 @@ impl Vfs {
     /// Gives a file or folder another name. It stays within its account, because open sessions and
     /// what is counted go with an account's folder.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> io::Result<()> {
-        let (source, target) = (self.target(from)?, self.target(to)?);
+        let (source, target) = (self.target(from)?, self.new_target(to)?);
         let metadata = source.folder.stat(source.name)?;
         if from == to {
             return Ok(());
@@ -509,10 +525,11 @@ impl Vfs {
         {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        source.folder.rename(source.name, &target.folder, target.name)?;
+        source.folder.rename(source.name, &target.folder, target.name).map_err(removal::of_mounted)?;
         match before {
-            Some(before) => state.removed(Gone::Leaf(&before)),
-            None => state.renamed(),
+            // Of two names of one file rename(2) takes none away.
+            Some(before) if id_of(&before) != id_of(&metadata) => state.removed(Gone::Leaf(&before)),
+            _ => state.renamed(),
         }
         drop(state);
         self.settle(&target.folder).and_then(|()| self.settle(&source.folder))
@@ -540,13 +557,13 @@ impl Vfs {
             if to.is_within(from) {
                 return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
             }
-            let target = self.target(to)?;
+            let target = self.new_target(to)?;
             if target.folder.find(target.name)?.is_some() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
             let space = self.space_of_copy(to, target.space)?;
-            let copy = tree::TreeCopy::new(&self.store, &space, &holder.child(name)?, stop)?;
-            return copy.commit(&target.folder, target.name).map(|()| None);
+            let copy = tree::TreeCopy::new(&self.store, &space, &holder.child(name)?, target.folder, stop)?;
+            return copy.commit(target.name).map(|()| None);
         }
         check_regular(&metadata)?;
         let (mut source, metadata) = holder.open_file(name, OpenOptions::new().read(true))?;

@@ -691,7 +691,7 @@ fn a_tree_of_3000_levels_is_listed_copied_and_removed() {
     client.expect("cd /", 250);
     assert_eq!(client.ask("ls"), "212-/:\n212 Empty.");
     assert_eq!(client.ask("free"), "211 0 bytes used; no limit is set.");
-    assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    assert_eq!(server.temporaries(), [""; 0]);
 }
 
 /// Every spelling that the server's own help tells of.
@@ -851,7 +851,7 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
         b"''",
         b".",
         b"..",
-        b".staging",
+        b".plainftpd-x",
         b"../mallory",
         b"a/b",
         b"-alice",
@@ -884,7 +884,7 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
         }
     }
     assert_eq!(server.users(), users);
-    assert_eq!(fs::read_dir(server.dir().join("workdir")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(server.dir().join("workdir")).unwrap().count(), 1);
     // Passwords are hashed, so that nothing of theirs is in a line.
     alice.expect("passwd password 'x:user:-:y $z #'", 200);
     let changed = server.users();
@@ -1093,7 +1093,7 @@ fn a_damaged_line_of_the_users_file_lets_nobody_in() {
         ("latin", format!("latin\u{fffd}:user:-:{hash}")),
         ("comment", format!("#comment:user:-:{hash}")),
         ("..", format!("..:user:-:{hash}")),
-        (".staging", format!(".staging:user:-:{hash}")),
+        (".plainftpd-x", format!(".plainftpd-x:user:-:{hash}")),
         ("../out", format!("../out:user:-:{hash}")),
         ("''", format!(":user:-:{hash}")),
     ];
@@ -1444,7 +1444,7 @@ fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
     }
     client.expect("CDUP", 250);
     assert_eq!(client.ask("PWD"), "257 \"/\" is the current folder.");
-    assert_eq!(fs::read_dir(server.dir().join("workdir")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(server.dir().join("workdir")).unwrap().count(), 1);
 }
 
 /// One of many clients that behave badly; returns how many cycles that were.
@@ -1522,5 +1522,5 @@ fn ten_thousand_half_done_things_leave_no_descriptor_thread_or_memory_behind() {
     assert!(after.2 < before.2 + rarest, "{} pages, and then {}", before.2, after.2);
     let mut client = signed_in(&server, "alice");
     assert_eq!(client.get("f").unwrap(), b"f");
-    assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    assert_eq!(server.temporaries(), [""; 0]);
 }

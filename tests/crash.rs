@@ -54,9 +54,9 @@ fn twenty_kills_lose_no_acknowledged_file_or_account() {
     for round in 0..ROUNDS {
         let mut server = Server::in_folder(dir.path(), &[]);
         let address = server.address();
-        let acknowledged = AtomicUsize::new(0);
+        let (acknowledged, enrolled) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (uploaded, registered) = std::thread::scope(|scope| {
-            let acknowledged = &acknowledged;
+            let (acknowledged, enrolled) = (&acknowledged, &enrolled);
             let uploaders: Vec<_> = (0..UPLOADERS)
                 .map(|uploader| {
                     scope.spawn(move || {
@@ -73,12 +73,13 @@ fn twenty_kills_lose_no_acknowledged_file_or_account() {
                 })
                 .collect();
             let registrar = scope.spawn(move || {
-                type_until_death(address, acknowledged, |n| {
+                type_until_death(address, enrolled, |n| {
                     (format!("register r{round}-{n} password"), vec![], "230 ")
                 })
             });
             // The moment differs from round to round, and comes after work of each kind.
-            while acknowledged.load(Ordering::SeqCst) < 30 + round * 17 {
+            while acknowledged.load(Ordering::SeqCst) < 30 + round * 17 || enrolled.load(Ordering::SeqCst) < 6
+            {
                 std::thread::yield_now();
             }
             server.kill();
@@ -105,7 +106,7 @@ fn twenty_kills_lose_no_acknowledged_file_or_account() {
             client.expect(&format!("login r{round}-{n} password"), 230);
             accounts += 1;
         }
-        assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+        server.wait_until_swept();
         assert!(!server.log().contains("event=warning"), "a line of the users file was torn");
     }
     assert!(files > 100 && accounts > 100, "too little was tried: {files} files, {accounts} accounts");

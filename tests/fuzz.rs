@@ -299,7 +299,7 @@ impl Generator {
             "a'b",
             "\"",
             "x\"y",
-            ".staging",
+            ".plainftpd-0-0-0",
             "users",
             "neighbour",
             "canary",
@@ -349,7 +349,7 @@ impl Generator {
             6 => self.path(),
             _ => self
                 .dice
-                .pick(&["..", ".staging", "neighbour", "NEIGHBOUR", "a:b", "-", "root", ""])
+                .pick(&["..", ".plainftpd-x", "neighbour", "NEIGHBOUR", "a:b", "-", "root", ""])
                 .to_string(),
         }
     }
@@ -823,9 +823,9 @@ impl Arena {
         if around != self.untouched {
             return Err(format!("something outside was touched:\n{}\nbefore:\n{}", around, self.untouched));
         }
-        let staged = fs::read_dir(self.server.real(".staging")).unwrap().count();
-        if staged != 0 {
-            return Err(format!("{staged} left in the staging area"));
+        let left = self.server.temporaries();
+        if !left.is_empty() {
+            return Err(format!("temporaries are left: {left:?}"));
         }
         let log = self.server.log();
         if let Some(line) = log.lines().find(|line| line.contains(" event=panic")) {
@@ -840,8 +840,7 @@ impl Arena {
             accounts.filter_map(|line| line.split(':').next()).map(str::to_string).collect();
         let folders = fs::read_dir(self.server.real("")).unwrap();
         let folders = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let folders: BTreeSet<String> =
-            folders.filter(|name| ![".staging", "canary"].contains(&name.as_str())).collect();
+        let folders: BTreeSet<String> = folders.filter(|name| name != "canary").collect();
         if accounts != folders {
             return Err(format!("accounts: {accounts:?}, folders: {folders:?}"));
         }

@@ -216,7 +216,7 @@ fn a_client_that_vanishes_at_any_point_leaves_no_trace_but_its_log_lines() {
         std::thread::yield_now();
     }
     assert_eq!(client.ask("ls"), "212-/:\n212 Empty.");
-    assert_eq!(std::fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    assert_eq!(server.temporaries(), [""; 0]);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn the_disk_full_is_452_and_nothing_half_stays() {
     client.expect("cp large copy", 452);
     assert_eq!(client.get("small").unwrap(), b"small");
     assert_eq!(client.ask("ls").lines().count(), 4);
-    assert_eq!(std::fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    assert_eq!(server.temporaries(), [""; 0]);
     client.expect("rm large", 250);
     assert!(client.put("more", &vec![1; 500_000]).starts_with("226 "));
     let mut log = String::new();
@@ -319,7 +319,7 @@ fn hashing_and_copying_end_with_an_abor_and_when_the_client_is_gone() {
         leaver.half_close();
         assert_eq!(leaver.rest(), "426 You have left meanwhile; it was stopped.\r\n", "{line}");
     }
-    assert_eq!(std::fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    assert_eq!(server.temporaries(), [""; 0]);
     assert_eq!(std::fs::read_dir(server.real("alice")).unwrap().count(), 2);
 }
 

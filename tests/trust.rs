@@ -133,20 +133,12 @@ fn an_administrator_sees_all_folders_and_what_it_changes_counts_for_their_owners
         assert!(listing.contains(name));
     }
     assert_eq!(admin.get("/bob/mine").unwrap(), b"bob's");
-    // The staging area is there for nobody.
-    for line in [
-        "cd .staging",
-        "ls .staging",
-        "info .staging",
-        "rm -r .staging",
-        "mkdir .staging/x",
-        "mv /bob /.staging/bob",
-        "write .staging/x text",
-        "LIST .staging",
-    ] {
+    // What is the server's own is there for nobody.
+    fs::write(server.real(".plainftpd-x"), "x").unwrap();
+    for line in ["ls .plainftpd-x", "info .plainftpd-x", "rm .plainftpd-x", "get .plainftpd-x"] {
         assert!(admin.ask(line).starts_with("550 "), "{line}");
     }
-    assert!(!admin.ask("ls .*").contains("staging"));
+    assert!(!admin.ask("ls .*").contains("plainftpd"));
     // Alice has 10,000 bytes, three blocks, of ten.
     assert!(admin.put("/alice/from-admin", &[1; 10_000]).starts_with("226 "));
     assert_eq!(alice.ask("ALLO 16384"), "200 No need to allocate; it would fit.");
@@ -240,7 +232,7 @@ fn parallel_uploads_never_go_over_the_quota_together() {
     client.expect("login alice password", 230);
     let used = 303_104 * count;
     assert_eq!(client.ask("free"), format!("211 {used} of 1048576 bytes used; {} left.", 1_048_576 - used));
-    assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    assert_eq!(server.temporaries(), [""; 0]);
     // What is left is left to the byte.
     client.expect(&format!("ALLO {}", 1_048_576 - used), 200);
     client.expect(&format!("ALLO {}", 1_048_576 - used + 1), 552);
@@ -275,7 +267,7 @@ fn a_broken_upload_is_discarded_where_the_owner_wants_that() {
     assert_eq!(client.get("old").unwrap(), b"old");
     client.abort_after("APPE old", b" and half");
     assert_eq!(client.get("old").unwrap(), b"old and half");
-    assert_eq!(fs::read_dir(server.real(".staging")).unwrap().count(), 0);
+    assert_eq!(server.temporaries(), [""; 0]);
 }
 
 /// What a line of `strace` says of the disk: a change of names, or what was synced.
@@ -285,7 +277,8 @@ fn on_the_disk(line: &str, dir: &Path) -> Option<String> {
         return ["rename", "mkdir", "rmdir", "unlink"].contains(&call).then(|| call.to_string());
     }
     let path = Path::new(line.split(['<', '>']).nth(1)?).strip_prefix(dir).ok()?;
-    let name = match path.starts_with("workdir/.staging") {
+    let is_staged = path.iter().any(|name| name.as_encoded_bytes().starts_with(b".plainftpd-"));
+    let name = match is_staged {
         true => "staged",
         false => path.file_name().map_or(".", |name| name.to_str().unwrap()),
     };

@@ -188,6 +188,16 @@ impl Removal {
             state.removed(gone);
         }
     }
+
+    /// Records that so many bytes of it could not be removed: they are back in the tree, or left where
+    /// nothing is counted.
+    pub fn remains(&self, state: &mut State, bytes: u64, is_back: bool) {
+        match (state.counts == self.counts, is_back) {
+            (true, false) => state.subtract(bytes),
+            (false, true) => state.stored = state.stored.saturating_add(bytes),
+            _ => {}
+        }
+    }
 }
 
 impl Drop for Removal {

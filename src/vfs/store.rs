@@ -1,24 +1,25 @@
-//! The working directory: the users' folders, and the staging area where files are made and
-//! trees are taken apart.
+//! The working directory: the users' folders, the lock that keeps a second server away, and the
+//! names of temporaries.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::log::Log;
+use crate::log::{Line, Log};
 
 use super::folder::{Folder, Id, id_of};
-use super::space::{Removal, Sizes, Space};
+use super::removal::{self, Hidden};
+use super::space::{Sizes, Space};
+use super::staging::Staging;
 use super::tree::Unreadable;
 use super::{QuotaOf, Vfs, Whose, refused, tree};
 
-/// No account's name begins with a dot, so nobody's folder is this.
-pub(super) const STAGING: &str = ".staging";
+/// Where versions before this one kept their temporaries, and had the lock. No account's name begins
+/// with a dot, so nobody's folder is this.
+const STAGING_OF_OLD: &[u8] = b".staging";
 
 /// How files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +51,7 @@ struct Known {
 #[derive(Debug)]
 pub struct Store {
     workdir: Arc<Folder>,
-    staging: Folder,
-    next: AtomicU64,
+    staging: Arc<Staging>,
     /// By the names of the folders.
     homes: Mutex<HashMap<Vec<u8>, Known>>,
     /// The space of the files beside the accounts' folders, without a limit.
@@ -62,78 +62,40 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens `path`, which is made where it is missing, and sweeps what an earlier server left in
-    /// the staging area. Fails with [`ErrorKind::ResourceBusy`] while another server has it.
+    /// Opens `path`, which is made if it is missing. Fails with [`ErrorKind::ResourceBusy`] while
+    /// another server has it.
     pub fn open(path: &Path, keeping: Keeping, log: Arc<Log>) -> io::Result<Store> {
         make(path, 0o755)?;
-        make(&path.join(STAGING), 0o700)?;
         let workdir = Arc::new(Folder::open(path)?);
-        let staging = workdir.child(STAGING.as_bytes())?;
-        let locked = staging.open_itself()?;
-        match locked.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ErrorKind::ResourceBusy.into()),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        let store = Store {
-            workdir,
-            staging,
-            next: AtomicU64::new(0),
-            homes: Mutex::default(),
-            beside: Arc::default(),
-            keeping,
-            log,
-            _locked: locked,
-        };
-        store.sweep()?;
-        Ok(store)
+        let locked = workdir.open_itself()?;
+        take_lock(&locked)?;
+        let staging = Arc::new(Staging::new()?);
+        retire_folder_of_old(&workdir, &staging)?;
+        let (homes, beside) = (Mutex::default(), Arc::default());
+        Ok(Store { workdir, staging, homes, beside, keeping, log, _locked: locked })
     }
 
-    fn sweep(&self) -> io::Result<()> {
-        let left = self.staging.entries()?.collect::<io::Result<Vec<_>>>()?;
-        for entry in left {
-            let name = entry.file_name().into_vec();
-            if entry.file_type()?.is_dir() {
-                // Under a name of this server, which no name inside it can be taken for.
-                let fresh = self.fresh_name();
-                self.staging.rename(&name, &self.staging, &fresh)?;
-                self.remove_staged(fresh, None);
-            } else {
-                self.staging.remove_file(&name)?;
-            }
+    /// Removes what an earlier start left unfinished. That may take long.
+    pub fn sweep(&self) {
+        match tree::sweep(self, &self.workdir) {
+            Ok(0) => {}
+            Ok(count) => self.log.write(Line::new("swept").number("files", count)),
+            Err(error) => self.log.warn(&format!("what broken transfers left was not all found: {error}")),
         }
-        Ok(())
     }
 
     pub(super) fn keeping(&self) -> Keeping {
         self.keeping
     }
 
-    pub(super) fn staging(&self) -> &Folder {
+    /// The names of temporaries.
+    pub(super) fn staging(&self) -> &Arc<Staging> {
         &self.staging
     }
 
-    /// A name that no other call was given; after the sweep, nothing in the staging area bears it.
-    pub(super) fn next_name(&self) -> Vec<u8> {
-        self.next.fetch_add(1, Ordering::Relaxed).to_string().into_bytes()
-    }
-
-    /// A name that nothing in the staging area bears, also where the sweep had to leave something.
-    pub(super) fn fresh_name(&self) -> Vec<u8> {
-        loop {
-            let name = self.next_name();
-            if matches!(self.staging.find(&name), Ok(None) | Err(_)) {
-                return name;
-            }
-        }
-    }
-
-    /// Takes a tree of the staging area apart, which took of a space if there is a `removal`. Nobody
-    /// sees it any more, so what cannot be removed is the owner's concern.
-    pub(super) fn remove_staged(&self, name: Vec<u8>, removal: Option<&Removal>) {
-        if let Err(error) = tree::empty(self, &name, removal) {
-            self.log.warn(&format!("a removed folder is left in workdir/{STAGING}: {error}"));
-        }
+    /// Tells the owner of a folder that could not be removed.
+    pub(super) fn warn_of_remains(&self, error: &io::Error) {
+        self.log.warn(&format!("a removed folder is left, under a hidden name: {error}"));
     }
 
     /// Counts the files below `root`, which `space` belongs to, by what `change` does with the function
@@ -244,11 +206,13 @@ impl Store {
     /// again: a session of its former owner may have it open. Nor is what was counted for the name.
     pub fn found_home(self: &Arc<Store>, name: &str) -> io::Result<Option<(Vfs, NewHome)>> {
         let bytes = name.as_bytes();
-        match self.workdir.remove_folder(bytes) {
+        match removal::remove_empty(self, &self.workdir, bytes) {
             Ok(()) => {}
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => {}
                 ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => return Ok(None),
+                // A disk of the owner's.
+                ErrorKind::InvalidInput => return Ok(None),
                 _ => return Err(error),
             },
         }
@@ -268,12 +232,16 @@ impl Store {
     /// Takes the folder of an account that is no more out of sight; what is returned removes it,
     /// with all in it.
     pub fn close_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
-        let fresh = self.fresh_name();
-        let id = self.workdir.child(name.as_bytes())?.id()?;
-        self.workdir.rename(name.as_bytes(), &self.staging, &fresh)?;
-        self.forget_home(name.as_bytes(), id);
+        let bytes = name.as_bytes().to_vec();
+        let id = self.workdir.child(&bytes)?.id()?;
+        let hidden = Hidden::new(self, &self.workdir, &bytes)?;
+        self.forget_home(&bytes, id);
         self.settle()?;
-        Ok(move || self.remove_staged(fresh, None))
+        Ok(move || {
+            if let Err(error) = removal::remove(self, &self.workdir, hidden.name(&bytes), None) {
+                self.warn_of_remains(&error);
+            }
+        })
     }
 
     fn homes(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Known>> {
@@ -304,6 +272,28 @@ impl Drop for NewHome {
             // It is empty. If it stays all the same, the next account of this name replaces it.
             let _ = self.store.workdir.remove_folder(self.name.as_bytes());
         }
+    }
+}
+
+fn take_lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => ErrorKind::ResourceBusy.into(),
+        TryLockError::Error(error) => error,
+    })
+}
+
+/// Removes the folder that versions before this one kept their temporaries in, or lets it be swept
+/// with what it holds.
+fn retire_folder_of_old(workdir: &Folder, staging: &Staging) -> io::Result<()> {
+    match workdir.child(STAGING_OF_OLD) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        folder => take_lock(&folder?.open_itself()?)?,
+    }
+    match workdir.remove_folder(STAGING_OF_OLD) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            workdir.rename(STAGING_OF_OLD, workdir, &staging.stale_name())
+        }
+        removed => removed,
     }
 }
 

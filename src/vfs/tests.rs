@@ -37,7 +37,19 @@ impl House {
     }
 
     fn staged(&self) -> usize {
-        fs::read_dir(self.dir.path().join("workdir/.staging")).unwrap().count()
+        let mut count = 0;
+        let mut waiting = vec![self.dir.path().join("workdir")];
+        while let Some(folder) = waiting.pop() {
+            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let name = entry.file_name();
+                if is_reserved(name.as_bytes()) {
+                    count += 1;
+                } else if entry.file_type().unwrap().is_dir() {
+                    waiting.push(entry.path());
+                }
+            }
+        }
+        count
     }
 
     fn space(&self) -> Arc<Space> {
@@ -346,17 +358,58 @@ fn a_folder_of_more_folders_than_a_walk_holds_is_counted_copied_and_removed() {
 #[test]
 fn what_an_earlier_server_left_is_swept_at_start() {
     let house = House::new();
+    fs::create_dir_all(house.real("d/e")).unwrap();
+    for folder in ["", "d", "d/e"] {
+        let stale = |number| house.real(folder).join(format!(".plainftpd-0-0123-{number}"));
+        fs::write(stale(1), "half").unwrap();
+        fs::create_dir_all(stale(2).join("0/1/2")).unwrap();
+        fs::write(stale(2).join("0/1/file"), "x").unwrap();
+        fs::write(stale(2).join(".plainftpd-0-0123-1"), "x").unwrap();
+    }
+    // What is live, and what others made, stays.
+    let mut live = house.files.create(&path("d/new"), Existing::Keep).unwrap();
+    live.write_all(b"new").unwrap();
+    fs::write(house.real("d/.plainftpd-other"), "x").unwrap();
+    fs::write(house.real("d/.plainftpd-1-0123-1"), "x").unwrap();
+    assert_eq!(house.staged(), 9);
+    house.store.sweep();
+    assert_eq!(house.staged(), 3);
+    live.commit().unwrap();
+    assert_eq!(house.read("d/new").unwrap(), b"new");
+    let log = fs::read_to_string(house.dir.path().join("log.txt")).unwrap();
+    assert!(log.contains(" event=swept files=6\n"), "{log}");
+}
+
+#[test]
+fn the_folder_that_older_versions_kept_temporaries_in_goes_with_all_in_it() {
+    let house = House::new();
     let dir = house.dir.path().to_path_buf();
-    let staging = dir.join("workdir/.staging");
-    fs::create_dir_all(staging.join("0/1/2")).unwrap();
-    fs::write(staging.join("0/1/file"), "x").unwrap();
-    fs::write(staging.join("1"), "half").unwrap();
     fails(open_store(&dir), ErrorKind::ResourceBusy);
-    let House { dir: kept, store, files } = house;
+    let House { dir: _kept, store, files } = house;
     drop((store, files));
-    open_store(&dir).unwrap();
-    assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
-    drop(kept);
+    let old = dir.join("workdir/.staging");
+    let names = || {
+        let entries = fs::read_dir(dir.join("workdir")).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    for content in [None, Some("0/1/file")] {
+        fs::create_dir(&old).unwrap();
+        if let Some(file) = content.map(|file| old.join(file)) {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
+        }
+        // A server of an older version is at work.
+        let lock = File::open(&old).unwrap();
+        lock.try_lock().unwrap();
+        fails(open_store(&dir), ErrorKind::ResourceBusy);
+        drop(lock);
+        let store = open_store(&dir).unwrap();
+        store.sweep();
+        assert_eq!(names(), ["alice"]);
+    }
 }
 
 #[test]

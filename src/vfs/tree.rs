@@ -1,4 +1,4 @@
-//! Walks over whole trees: counting, copying, removing.
+//! Walks over whole trees: counting, copying, sweeping.
 //!
 //! None of them is recursive, and none holds a handle for each level: a tree may be as deep as the
 //! disk allows.
@@ -10,9 +10,13 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::folder::{Folder, Id, changed_meanwhile, check_regular};
-use super::space::{Gone, Removal, Reservation, Sizes, Space, blocks};
+use super::removal;
+use super::space::{Reservation, Sizes, Space, blocks};
+use super::staging::{Standing, Temporary, Use, is_reserved};
 use super::store::Store;
 use super::upload::copy_content;
 
@@ -27,6 +31,12 @@ trait Visitor {
     /// Something that cannot be read: `name` in the folder entered last, or that folder itself. The
     /// walk goes on without it if this succeeds.
     fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()>;
+    /// A temporary: for most walks there is none.
+    fn temporary(&mut self, _folder: &Folder, _entry: &DirEntry) {}
+    /// Whether it wants to see leaves, which costs a look at each.
+    fn wants_leaves(&self) -> bool {
+        true
+    }
 }
 
 /// A folder on the way down to where a walk is.
@@ -136,7 +146,11 @@ fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io:
             Ok(entry) => entry,
         };
         let name = entry.file_name();
-        if kind.is_dir() {
+        if is_reserved(name.as_bytes()) {
+            if after.is_none() {
+                visitor.temporary(folder, &entry);
+            }
+        } else if kind.is_dir() {
             if after.is_none_or(|after| name.as_bytes() > after) {
                 folders.insert(name.into_vec());
             }
@@ -144,7 +158,7 @@ fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io:
                 folders.pop_last();
                 more_after = Some(());
             }
-        } else if after.is_none() {
+        } else if after.is_none() && visitor.wants_leaves() {
             match entry.metadata() {
                 Err(error) if error.kind() == ErrorKind::NotFound => {} // gone since it was listed
                 Err(error) => visitor.unreadable(Some(&name), error)?,
@@ -235,29 +249,78 @@ impl Visitor for Counter<'_> {
     }
 }
 
-/// A copy of a whole folder in the staging area, which becomes visible in one rename. Dropped
-/// before, it is removed.
+/// Removes the temporaries that a kill left in the working directory. It takes its time, and holds
+/// nobody up. Returns how many there were.
+pub fn sweep(store: &Store, workdir: &Folder) -> io::Result<u64> {
+    let mut sweeper = Sweeper { store, removed: 0 };
+    walk(workdir, &mut sweeper)?;
+    Ok(sweeper.removed)
+}
+
+struct Sweeper<'s> {
+    store: &'s Store,
+    removed: u64,
+}
+
+/// A rest after each folder, so that the disk is there for others.
+const REST: Duration = Duration::from_millis(1);
+
+impl Visitor for Sweeper<'_> {
+    fn leaf(&mut self, _: &Folder, _: &OsStr, _: &Metadata) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn enter(&mut self, _: &OsStr, _: &Metadata) -> io::Result<()> {
+        thread::sleep(REST);
+        Ok(())
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn temporary(&mut self, folder: &Folder, entry: &DirEntry) {
+        let is_stale = self.store.staging().standing(entry.file_name().as_bytes()) == Standing::Stale;
+        if is_stale && removal::remove_stale(self.store, folder, entry).is_ok() {
+            self.removed += 1;
+        }
+    }
+
+    fn wants_leaves(&self) -> bool {
+        false
+    }
+
+    fn unreadable(&mut self, _: Option<&OsStr>, _: io::Error) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A copy of a whole folder beside the name that it will take, which becomes visible in one rename.
+/// Dropped before, it is removed.
 #[derive(Debug)]
 pub struct TreeCopy {
     store: Arc<Store>,
-    temporary: Option<Vec<u8>>,
+    folder: Arc<Folder>,
+    temporary: Option<Temporary>,
     reservation: Reservation,
 }
 
 impl TreeCopy {
-    /// Copies all in `source`; links and other things that are no files make it fail.
+    /// Copies all in `source` into a temporary in `folder`; links and other things that are no files
+    /// make it fail.
     pub fn new(
         store: &Arc<Store>,
         space: &Arc<Space>,
         source: &Folder,
+        folder: Arc<Folder>,
         stop: &mut dyn FnMut(u64) -> bool,
     ) -> io::Result<TreeCopy> {
-        let temporary = store.next_name();
+        let temporary = store.staging().take(Use::Content);
         let mut reservation = Reservation::new(Arc::clone(space));
         reservation.grow(blocks(0))?;
-        store.staging().make_folder(&temporary, writable(&source.metadata()?))?;
-        let there = store.staging().child(&temporary)?;
-        let mut copy = TreeCopy { store: Arc::clone(store), temporary: Some(temporary), reservation };
+        folder.make_folder(temporary.name(), writable(&source.metadata()?))?;
+        let there = folder.child(temporary.name())?;
+        let mut copy = TreeCopy { store: Arc::clone(store), folder, temporary: Some(temporary), reservation };
         let mut copier = Copier {
             sync: store.keeping().sync,
             there,
@@ -271,20 +334,20 @@ impl TreeCopy {
         Ok(copy)
     }
 
-    /// The copy takes the name `name` in `folder`, which nothing may bear.
-    pub fn commit(mut self, folder: &Folder, name: &[u8]) -> io::Result<()> {
+    /// The copy takes the name `name` in its folder, which nothing may bear.
+    pub fn commit(mut self, name: &[u8]) -> io::Result<()> {
         let space = self.reservation.space();
         let mut state = space.lock();
-        if folder.find(name)?.is_some() {
+        if self.folder.find(name)?.is_some() {
             return Err(ErrorKind::AlreadyExists.into());
         }
         if let Some(temporary) = &self.temporary {
-            self.store.staging().rename(temporary, folder, name)?;
+            self.folder.rename(temporary.name(), &self.folder, name)?;
             self.temporary = None;
         }
         self.reservation.keep(&mut state);
         drop(state);
-        if self.store.keeping().sync { folder.open_itself()?.sync_all() } else { Ok(()) }
+        if self.store.keeping().sync { self.folder.open_itself()?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -292,7 +355,7 @@ impl Drop for TreeCopy {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             // What is left is swept at the next start; the reservation is given back whole.
-            let _ = empty(&self.store, &temporary, None);
+            let _ = removal::remove(&self.store, &self.folder, temporary.name(), None);
         }
     }
 }
@@ -360,96 +423,6 @@ fn cannot_copy(name: &OsStr, error: &io::Error) -> io::Error {
 pub fn writable(metadata: &Metadata) -> u32 {
     let owner = if metadata.is_dir() { 0o700 } else { 0o600 };
     metadata.permissions().mode() & 0o777 | owner
-}
-
-/// So many times in a row a pass may remove nothing: another session of the user, that still has a
-/// folder open, may be putting files into it.
-const FRUITLESS: u32 = 100;
-
-/// Removes the folder `name` of the staging area with all in it, and frees what it took
-/// of a space, if it took any. It neither descends nor remembers, and makes nothing new, for the disk may
-/// be full: a folder's own folders move up into the top one, one rename each, until that is empty.
-/// Goes on past what cannot be removed, and returns the first error.
-pub fn empty(store: &Store, name: &[u8], removal: Option<&Removal>) -> io::Result<()> {
-    let top = store.staging().child(name)?;
-    let mut fruitless = 0;
-    loop {
-        let mut progress = false;
-        let uprooted = each(&top, |entry| {
-            match entry.file_type()?.is_dir() {
-                true => uproot(store, &top, &entry.file_name(), removal)?,
-                false => remove_leaf(&top, entry, removal)?,
-            }
-            progress = true;
-            Ok(())
-        });
-        match store.staging().remove_folder(name) {
-            Ok(()) => {
-                freed(removal, Gone::Folder);
-                return Ok(());
-            }
-            Err(_) if progress => fruitless = 0,
-            Err(_) if fruitless < FRUITLESS => fruitless += 1,
-            Err(error) => return uprooted.and(Err(error)),
-        }
-    }
-}
-
-/// Empties one folder of the top one and removes it: its leaves go, its folders move up beside it.
-fn uproot(store: &Store, top: &Folder, name: &OsStr, removal: Option<&Removal>) -> io::Result<()> {
-    let folder = top.child(name.as_bytes())?;
-    let uprooted = each(&folder, |entry| match entry.file_type()?.is_dir() {
-        true => move_up(store, &folder, &entry.file_name(), top),
-        false => remove_leaf(&folder, entry, removal),
-    });
-    match top.remove_folder(name.as_bytes()) {
-        Ok(()) => {
-            freed(removal, Gone::Folder);
-            Ok(())
-        }
-        Err(error) => uprooted.and(Err(error)),
-    }
-}
-
-/// Does `work` to each entry of a folder, past errors; returns the first.
-fn each(folder: &Folder, mut work: impl FnMut(&DirEntry) -> io::Result<()>) -> io::Result<()> {
-    let mut first_error = Ok(());
-    for entry in folder.entries()? {
-        match entry.and_then(|entry| work(&entry)) {
-            // Another session of the user, that still has the folder open, was faster.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            done => first_error = first_error.and(done),
-        }
-    }
-    first_error
-}
-
-fn remove_leaf(folder: &Folder, entry: &DirEntry, removal: Option<&Removal>) -> io::Result<()> {
-    let name = entry.file_name();
-    // A file may be written in place while it goes; under the lock nobody begins or ends that.
-    let mut state = removal.map(Removal::lock);
-    let metadata = entry.metadata()?;
-    folder.remove_file(name.as_bytes())?;
-    if let (Some(removal), Some(state)) = (removal, &mut state) {
-        removal.removed(state, Gone::Leaf(&metadata));
-    }
-    Ok(())
-}
-
-fn freed(removal: Option<&Removal>, gone: Gone<'_>) {
-    if let Some(removal) = removal {
-        removal.removed(&mut removal.lock(), gone);
-    }
-}
-
-/// Under a name that nothing there bears: the user's own names may be numbers, too.
-fn move_up(store: &Store, folder: &Folder, name: &OsStr, top: &Folder) -> io::Result<()> {
-    loop {
-        let fresh = store.fresh_name();
-        if top.find(&fresh)?.is_none() {
-            return folder.rename(name.as_bytes(), top, &fresh);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A file in the making.
 //!
-//! Content goes to a temporary file outside every user's tree, on the same file system, and takes
-//! its name in one rename when it is complete: readers see the old file or the new one, never
+//! Content goes to a temporary file beside the name that it will take, and takes it in one rename
+//! when it is complete: readers see the old file or the new one, never
 //! half. Only appending, and writing from an offset on, works in place.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::folder::{Folder, Id, check_regular, id_of};
 use super::refused;
 use super::space::{Gone, Promise, Reservation, Space, blocks};
+use super::staging::{Temporary, Use};
 use super::store::Store;
 
 /// What to do where the new name is taken by a file.
@@ -76,7 +77,7 @@ pub struct Upload {
 enum Target {
     Temporary {
         store: Arc<Store>,
-        temporary: Vec<u8>,
+        temporary: Temporary,
         folder: Arc<Folder>,
         name: Vec<u8>,
         existing: Existing,
@@ -107,9 +108,9 @@ impl Upload {
         may_take(before.as_ref(), existing)?;
         let kept = before.as_ref().map(mode_of);
         let reservation = Reservation::new(Arc::clone(space));
-        let temporary = store.next_name();
+        let temporary = store.staging().take(Use::Content);
         // Never more open than the file that it replaces.
-        let file = store.staging().create_file(&temporary, kept.map_or(mode, |kept| kept & 0o600))?;
+        let file = folder.create_file(temporary.name(), kept.map_or(mode, |kept| kept & 0o600))?;
         let (store, name) = (Arc::clone(store), name.to_vec());
         let target = Target::Temporary { store, temporary, folder, name, existing, mode: kept };
         Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target, promise: None })
@@ -207,14 +208,14 @@ impl Upload {
         let space = self.reservation.space();
         let mut state = space.lock();
         match &self.target {
-            Target::Temporary { store, temporary, folder, name, existing, mode } => {
+            Target::Temporary { temporary, folder, name, existing, mode, .. } => {
                 let before = folder.find(name)?;
                 may_take(before.as_ref(), *existing)?;
                 // It was given others meanwhile, or has come only now.
                 if let Some(now) = before.as_ref().map(mode_of).filter(|now| Some(*now) != *mode) {
                     set_mode(&self.file, now)?;
                 }
-                store.staging().rename(temporary, folder, name)?;
+                folder.rename(temporary.name(), folder, name)?;
                 if let Some(before) = before {
                     state.removed(Gone::Leaf(&before));
                 }
@@ -287,8 +288,8 @@ impl Drop for Upload {
     /// What cannot be undone here is swept at the next start, or found by the next count.
     fn drop(&mut self) {
         match &self.target {
-            Target::Temporary { store, temporary, .. } => {
-                let _ = store.staging().remove_file(temporary);
+            Target::Temporary { temporary, folder, .. } => {
+                let _ = folder.remove_file(temporary.name());
             }
             Target::InPlace { id, before, created, folder, name, .. } => {
                 let space = self.reservation.space();

@@ -177,6 +177,35 @@ impl Server {
         line
     }
 
+    /// The temporaries that lie in the accounts' folders, live and stale ones.
+    pub fn temporaries(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut waiting = vec![self.real("")];
+        while let Some(folder) = waiting.pop() {
+            // A folder may go while this goes on.
+            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let name = entry.file_name();
+                if name.as_encoded_bytes().starts_with(b".plainftpd-") {
+                    found.push(path.strip_prefix(self.real("")).unwrap().display().to_string());
+                } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    waiting.push(path);
+                }
+            }
+        }
+        found
+    }
+
+    /// After a start, what a kill left is removed beside all else.
+    pub fn wait_until_swept(&self) {
+        let since = std::time::Instant::now();
+        while !self.temporaries().is_empty() {
+            assert!(since.elapsed() < PATIENCE, "never swept: {:?}", self.temporaries());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -476,6 +505,68 @@ pub fn snapshot(dir: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// Something that is mounted at a folder, until this is dropped.
+pub struct Mount(PathBuf, String);
+
+impl Mount {
+    /// A small disk. `None` where nothing can be mounted; in CI it must be.
+    pub fn tmpfs(at: &Path, options: &str) -> Option<Mount> {
+        Mount::new(&["-t", "tmpfs", "-o", options, "tmpfs"], at)
+    }
+
+    /// Another folder of the host.
+    pub fn bind(what: &Path, at: &Path) -> Option<Mount> {
+        Mount::new(&["--bind", what.to_str().unwrap()], at)
+    }
+
+    fn new(arguments: &[&str], at: &Path) -> Option<Mount> {
+        let mounted = Command::new("mount").args(arguments).arg(at).status().is_ok_and(|s| s.success());
+        if !mounted {
+            assert!(std::env::var_os("CI").is_none(), "CI must be able to mount");
+            eprintln!("SKIPPED: nothing can be mounted here");
+            return None;
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let at = fs::canonicalize(at).unwrap();
+        let line = mounts.lines().rfind(|line| line.split(' ').nth(4) == at.to_str()).unwrap();
+        Some(Mount(at, line.split(' ').next().unwrap().to_string()))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // A mount moves along with the folder that holds it.
+        let id = &self.1;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.split(' ').next() == Some(id));
+        let at = line.and_then(|line| line.split(' ').nth(4)).map_or(self.0.clone(), PathBuf::from);
+        let unmounted = Command::new("umount").arg("-l").arg(at).status();
+        if !std::thread::panicking() {
+            assert!(unmounted.unwrap().success());
+        }
+    }
+}
+
+/// What all below a folder counts for towards a quota, but for temporaries.
+pub fn bytes_used(top: &Path) -> u64 {
+    let mut bytes = 0;
+    let mut waiting = vec![top.to_path_buf()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_name().as_encoded_bytes().starts_with(b".plainftpd-") {
+                continue;
+            }
+            let metadata = entry.metadata().unwrap();
+            let size = if metadata.is_dir() { 0 } else { metadata.len() };
+            bytes += size.max(1).next_multiple_of(4096);
+            if metadata.is_dir() {
+                waiting.push(entry.path());
+            }
+        }
+    }
+    bytes
 }
 
 /// Whether a program is there. In CI it must be.

@@ -309,11 +309,11 @@ fn a_new_quota_is_counted_beside_files_that_are_written_in_place_and_trees_that_
     let in_tree = append("tree/f");
     let space = house.space();
     let removal = space.begin_removal(&mut space.lock());
-    house.files.root.rename(b"tree", house.store.staging(), b"tree").unwrap();
+    let hidden = Hidden::new(&house.store, &house.files.root, b"tree").unwrap();
 
     house.files.set_quota(Some(LIMIT)).unwrap();
 
-    house.store.remove_staged(b"tree".to_vec(), Some(&removal));
+    removal::remove(&house.store, &house.files.root, hidden.name(b"tree"), Some(&removal)).unwrap();
     drop(removal);
     ends.commit().unwrap();
     new.commit().unwrap();
@@ -343,7 +343,9 @@ fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_n
         },
         |admin| {
             admin.remove_file(&path("alice/f")).unwrap();
-            admin.remove_folder(&path("alice")).unwrap();
+            // Not while an upload into it goes on.
+            fails(admin.remove_folder(&path("alice")), ErrorKind::ResourceBusy);
+            admin.remove_tree(&path("alice")).unwrap();
             admin.make_folder(&path("alice")).unwrap();
         },
     ];
@@ -371,6 +373,22 @@ fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_n
         assert!(later.check_room(LIMIT - taken - 4096 + 1).is_err());
         assert_eq!(house.staged(), 0);
     }
+}
+
+#[test]
+fn a_file_that_is_renamed_onto_another_name_of_itself_keeps_both_as_posix_says() {
+    const LIMIT: u64 = 64 * 4096;
+    let house = House::with_quota(Some(LIMIT));
+    house.write("a", &[1; 9_000]).unwrap();
+    fs::hard_link(house.real("a"), house.real("b")).unwrap();
+    house.files.usage().unwrap();
+    holds_to_the_byte(&house, LIMIT);
+    house.files.rename(&path("a"), &path("b"), Existing::Replace).unwrap();
+    assert_eq!((house.read("a").unwrap().len(), house.read("b").unwrap().len()), (9_000, 9_000));
+    holds_to_the_byte(&house, LIMIT);
+    house.files.rename(&path("a"), &path("a"), Existing::Replace).unwrap();
+    fails(house.files.rename(&path("a"), &path("b"), Existing::Keep), ErrorKind::AlreadyExists);
+    holds_to_the_byte(&house, LIMIT);
 }
 
 /// Appends a block to the file over and over, while others remove it all the time.

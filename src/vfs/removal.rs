@@ -1,0 +1,309 @@
+//! Removing whole folders.
+//!
+//! It neither descends nor remembers, and makes nothing new, because the disk may be full: a
+//! folder's own folders move up into the top one, one rename each, until that is empty. Only where
+//! another disk is mounted below, from which nothing can move up, that disk's folders are emptied
+//! where they are; how many disks are mounted in one another is the owner's choice and bounded.
+
+use std::fs::DirEntry;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStringExt;
+
+use super::folder::Folder;
+use super::space::{Gone, Removal, Sizes};
+use super::staging::{Standing, Temporary, Use, is_reserved};
+use super::store::Store;
+use super::{refused, tree};
+
+/// So many times in a row a pass may remove nothing: another session of the user, that still has a
+/// folder open, may be putting files into it.
+const FRUITLESS: u32 = 100;
+/// So many disks may be mounted in one another.
+const DISKS: u32 = 8;
+/// So many things that a kill left one `rmdir` removes, so that its work is bounded.
+const STALE_AT_ONCE: u64 = 1000;
+
+/// A folder that is out of everybody's sight, and will be removed.
+#[derive(Debug)]
+pub struct Hidden(Option<Temporary>);
+
+impl Hidden {
+    /// Takes a folder out of sight by one rename. Where a disk is mounted it stays in sight, to be
+    /// emptied there.
+    pub fn new(store: &Store, holder: &Folder, name: &[u8]) -> io::Result<Hidden> {
+        let temporary = store.staging().take(Use::Removal);
+        match holder.rename(name, holder, temporary.name()) {
+            Ok(()) => Ok(Hidden(Some(temporary))),
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(Hidden(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What could not be removed gets its name back, so that its owner sees it. Returns why.
+    pub fn put_back(
+        self,
+        store: &Store,
+        holder: &Folder,
+        name: &[u8],
+        error: &io::Error,
+        removal: Option<&Removal>,
+    ) -> io::Result<()> {
+        let left = holder.child(self.name(name))?;
+        let Some(temporary) = self.0 else {
+            if left.entries()?.next().is_some() {
+                return Err(io::Error::new(error.kind(), text_of(error)));
+            }
+            let why = "a disk is mounted there, which stays; all in it is removed";
+            return Err(refused(ErrorKind::InvalidInput, why));
+        };
+        let bytes = tree::count(&left, &mut Sizes::default())?.bytes;
+        let mut state = removal.map(Removal::lock);
+        let is_back = holder.find(name)?.is_none() && holder.rename(temporary.name(), holder, name).is_ok();
+        if let (Some(removal), Some(state)) = (removal, &mut state) {
+            removal.remains(state, bytes, is_back);
+        }
+        if !is_back {
+            store.warn_of_remains(error);
+        }
+        let text = format!("{}; what could not be removed is left", text_of(error));
+        Err(io::Error::new(error.kind(), text))
+    }
+
+    /// The name that it has now, of which `name` was the former.
+    pub fn name<'n>(&'n self, name: &'n [u8]) -> &'n [u8] {
+        self.0.as_ref().map_or(name, Temporary::name)
+    }
+}
+
+/// Removes the folder `name` with all in it, and frees what it took of a space, if it took any. Goes
+/// on past what cannot be removed, and returns the first error.
+pub fn remove(store: &Store, holder: &Folder, name: &[u8], removal: Option<&Removal>) -> io::Result<()> {
+    Clearing { store, left: u64::MAX, done: 0, disks: 0 }.folder(holder, name, removal)
+}
+
+/// Removes a folder that is empty but for temporaries which a kill left in it.
+pub fn remove_empty(store: &Store, holder: &Folder, name: &[u8]) -> io::Result<()> {
+    let removed = match holder.remove_folder(name) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            remove_stale_in(store, &holder.child(name)?)?;
+            holder.remove_folder(name)
+        }
+        removed => removed,
+    };
+    removed.map_err(of_mounted)
+}
+
+/// What the system calls busy is a folder where a disk is mounted.
+pub fn of_mounted(error: io::Error) -> io::Error {
+    match error.raw_os_error().map(|_| error.kind()) {
+        Some(ErrorKind::ResourceBusy) => {
+            refused(ErrorKind::InvalidInput, "a disk is mounted there, which stays")
+        }
+        _ => error,
+    }
+}
+
+/// Removes what a kill left in a folder; fails if it holds anything else.
+fn remove_stale_in(store: &Store, folder: &Folder) -> io::Result<()> {
+    let mut clearing = Clearing { store, left: STALE_AT_ONCE, done: 0, disks: 0 };
+    for entry in folder.entries()? {
+        let entry = entry?;
+        let name = entry.file_name().into_vec();
+        match is_reserved(&name).then(|| store.staging().standing(&name)) {
+            None => return Err(ErrorKind::DirectoryNotEmpty.into()),
+            Some(Standing::Live(Use::Content)) => {
+                return Err(refused(ErrorKind::ResourceBusy, "a file is on its way into it; try again"));
+            }
+            Some(Standing::Live(Use::Removal)) => {
+                let why = "a folder that was in it is still being removed; try again";
+                return Err(refused(ErrorKind::ResourceBusy, why));
+            }
+            Some(Standing::Foreign) => {
+                let why = "it holds a hidden file that this server did not make";
+                return Err(refused(ErrorKind::DirectoryNotEmpty, why));
+            }
+            Some(Standing::Stale) => clearing.stale(folder, &name, &entry)?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a stale temporary, whatever it takes.
+pub fn remove_stale(store: &Store, folder: &Folder, entry: &DirEntry) -> io::Result<()> {
+    let mut clearing = Clearing { store, left: u64::MAX, done: 0, disks: 0 };
+    clearing.stale(folder, &entry.file_name().into_vec(), entry)
+}
+
+/// The work of removing.
+struct Clearing<'s> {
+    store: &'s Store,
+    /// How many things may still be removed.
+    left: u64,
+    /// How many were removed or moved up.
+    done: u64,
+    /// How many folders are being emptied, one in the other, each as a top of its own.
+    disks: u32,
+}
+
+impl Clearing<'_> {
+    fn spend(&mut self) -> io::Result<()> {
+        let why = "what broken transfers left in it is being removed; try again";
+        self.left = self.left.checked_sub(1).ok_or_else(|| refused(ErrorKind::ResourceBusy, why))?;
+        Ok(())
+    }
+
+    fn stale(&mut self, folder: &Folder, name: &[u8], entry: &DirEntry) -> io::Result<()> {
+        self.spend()?;
+        match entry.file_type()?.is_dir() {
+            true => self.folder(folder, name, None),
+            false => folder.remove_file(name),
+        }
+    }
+
+    /// Removes a folder as a top of its own.
+    fn folder(&mut self, holder: &Folder, name: &[u8], removal: Option<&Removal>) -> io::Result<()> {
+        if self.disks > 2 * DISKS {
+            return Err(refused(ErrorKind::InvalidInput, "too many disks are mounted in one another"));
+        }
+        let top = match holder.child(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            top => top?,
+        };
+        self.disks += 1;
+        let removed = self.passes(holder, name, &top, removal);
+        self.disks -= 1;
+        removed
+    }
+
+    fn passes(
+        &mut self,
+        holder: &Folder,
+        name: &[u8],
+        top: &Folder,
+        removal: Option<&Removal>,
+    ) -> io::Result<()> {
+        let mut fruitless = 0;
+        loop {
+            let before = self.done;
+            let emptied = self.pass(top, None, removal);
+            let Err(error) = self.remove_emptied(holder, name, removal) else { return Ok(()) };
+            let might_succeed = error.kind() == ErrorKind::DirectoryNotEmpty
+                && emptied.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::DirectoryNotEmpty);
+            if self.left > 0 && self.done != before {
+                fruitless = 0;
+            } else if self.left > 0 && might_succeed && fruitless < FRUITLESS {
+                fruitless += 1;
+            } else {
+                return emptied.and(Err(error));
+            }
+        }
+    }
+
+    /// Removes what is in a folder: its leaves go; its folders move up into `top`, or if it is the top
+    /// itself, are emptied and go. Past errors; returns the first.
+    fn pass(&mut self, folder: &Folder, top: Option<&Folder>, removal: Option<&Removal>) -> io::Result<()> {
+        let mut first_error = Ok(());
+        for entry in folder.entries()? {
+            match entry.and_then(|entry| self.entry(folder, top, &entry, removal)) {
+                // Another session of the user, that still has the folder open, was faster.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) if self.left == 0 => return Err(error),
+                done => first_error = first_error.and(done),
+            }
+        }
+        first_error
+    }
+
+    fn entry(
+        &mut self,
+        folder: &Folder,
+        top: Option<&Folder>,
+        entry: &DirEntry,
+        removal: Option<&Removal>,
+    ) -> io::Result<()> {
+        let name = entry.file_name().into_vec();
+        self.spend()?;
+        // Temporaries count as nothing here: a reservation counts those that are live.
+        let standing = is_reserved(&name).then(|| self.store.staging().standing(&name));
+        let removal = removal.filter(|_| matches!(standing, None | Some(Standing::Live(Use::Removal))));
+        if !entry.file_type()?.is_dir() {
+            self.leaf(folder, &name, entry, removal)
+        } else if standing.is_some() && removal.is_none() {
+            self.folder(folder, &name, None)
+        } else if let Some(top) = top {
+            match self.move_up(folder, &name, top) {
+                // A disk is mounted there, or the folder is on one.
+                Err(error) if matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) => {
+                    self.folder(folder, &name, removal)
+                }
+                moved => moved,
+            }
+        } else {
+            let emptied = self.pass(&folder.child(&name)?, Some(folder), removal);
+            self.remove_emptied(folder, &name, removal).or_else(|error| emptied.and(Err(error)))
+        }
+    }
+
+    fn leaf(
+        &mut self,
+        folder: &Folder,
+        name: &[u8],
+        entry: &DirEntry,
+        removal: Option<&Removal>,
+    ) -> io::Result<()> {
+        // A file may be written in place while it goes; under the lock nobody begins or ends that.
+        let mut state = removal.map(Removal::lock);
+        let metadata = entry.metadata()?;
+        folder.remove_file(name).map_err(|error| staying(name, error))?;
+        if let (Some(removal), Some(state)) = (removal, &mut state) {
+            removal.removed(state, Gone::Leaf(&metadata));
+        }
+        self.done += 1;
+        Ok(())
+    }
+
+    fn remove_emptied(&mut self, holder: &Folder, name: &[u8], removal: Option<&Removal>) -> io::Result<()> {
+        match holder.remove_folder(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // another session was faster
+            Err(error) => Err(staying(name, error)),
+            Ok(()) => {
+                if let Some(removal) = removal {
+                    removal.removed(&mut removal.lock(), Gone::Folder);
+                }
+                self.done += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Under a name that nothing there bears: the user's own names may be numbers, too.
+    fn move_up(&mut self, folder: &Folder, name: &[u8], top: &Folder) -> io::Result<()> {
+        loop {
+            let number = self.store.staging().next_number().to_string().into_bytes();
+            if top.find(&number)?.is_none() {
+                folder.rename(name, top, &number)?;
+                self.done += 1;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The text of an error in words that name nothing of the host.
+fn text_of(error: &io::Error) -> String {
+    error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string)
+}
+
+/// Why something is left. What another session may still change keeps its own text.
+fn staying(name: &[u8], error: io::Error) -> io::Error {
+    let shown = || String::from_utf8_lossy(name).replace(char::is_control, "?");
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty => error,
+        _ if is_reserved(name) => error,
+        ErrorKind::ResourceBusy => {
+            let text = format!("a disk is mounted at \"{}\" in it, which stays", shown());
+            io::Error::new(ErrorKind::InvalidInput, text)
+        }
+        kind => io::Error::new(kind, format!("\"{}\" in it cannot be removed: {}", shown(), text_of(&error))),
+    }
+}

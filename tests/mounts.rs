@@ -1,0 +1,228 @@
+//! Disks that are mounted in an account, or over it: everything works there as elsewhere.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::{Client, Mount, Server, Way, bytes_used, has_program, noise};
+
+/// An account with a disk at `disk`, another folder of the host at `bound`, and the account `bob`
+/// that is on a disk of its own as a whole. `None` if nothing can be mounted here.
+struct House {
+    server: Server,
+    client: Client,
+    // Unmounted before their folders go.
+    _mounts: Vec<Mount>,
+    _elsewhere: tempfile::TempDir,
+}
+
+impl House {
+    fn new(flags: &[&str]) -> Option<House> {
+        let server = Server::with(flags);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let mut client = server.registered("alice");
+        client.expect("mkdir disk", 257);
+        client.expect("mkdir bound", 257);
+        server.registered("bob");
+        let mounts = vec![
+            Mount::tmpfs(&server.real("alice/disk"), "size=16m")?,
+            Mount::bind(elsewhere.path(), &server.real("alice/bound"))?,
+            Mount::tmpfs(&server.real("bob"), "size=16m")?,
+        ];
+        Some(House { server, client, _mounts: mounts, _elsewhere: elsewhere })
+    }
+
+    fn bob(&self) -> Client {
+        let mut bob = self.server.connect();
+        bob.expect("login bob password", 230);
+        bob
+    }
+}
+
+fn dictated(client: &mut Client, line: &str) {
+    client.send_line(line);
+    assert!(client.reply().starts_with("150 ") && client.reply().starts_with("226 "), "{line}");
+}
+
+/// Every word that stores, moves or removes, in the folder that the client is in.
+fn do_everything(client: &mut Client) {
+    for line in ["STOR f", "STOR f", "APPE g", "STOU"] {
+        client.upload(Way::Epsv, line, b"content");
+    }
+    client.expect("REST 3", 350);
+    client.upload(Way::Epsv, "STOR f", b"TENT");
+    assert_eq!(client.get("f").unwrap(), b"conTENT");
+    assert!(client.put("put", b"x").starts_with("226 ") && client.put("put", b"y").starts_with("226 "));
+    dictated(client, "write w text");
+    dictated(client, "append w more");
+    for line in ["touch t", "cp f copy", "cp -f f g", "mv copy moved", "rm moved"] {
+        client.expect(line, 250);
+    }
+    client.expect("mkdir d", 257);
+    client.expect("mkdir d/e", 257);
+    client.put("d/e/f", b"deep");
+    for line in ["cp d copied", "mv copied moved", "mv f d", "rm -r moved", "rm -r d/e"] {
+        client.expect(line, 250);
+    }
+    client.expect("RNFR put", 350);
+    client.expect("RNTO w", 250);
+    client.expect("rm d/f", 250);
+    client.expect("rmdir d", 250);
+    let listed = client.ask("ls");
+    let names: Vec<_> =
+        listed.lines().filter_map(|line| line.strip_prefix(" -")?.split(' ').next_back()).collect();
+    assert_eq!(names, ["file", "g", "t", "w"]);
+    for name in names {
+        client.expect(&format!("rm {name}"), 250);
+    }
+    assert!(client.ask("ls").ends_with("\n212 Empty."));
+}
+
+#[test]
+fn every_word_works_where_a_disk_is_mounted() {
+    let Some(mut house) = House::new(&[]) else { return };
+    for folder in ["/disk", "/bound"] {
+        house.client.expect(&format!("cd {folder}"), 250);
+        do_everything(&mut house.client);
+    }
+    do_everything(&mut house.bob());
+    assert!(house.server.temporaries().is_empty());
+}
+
+/// Names below a folder, sorted.
+fn tree(top: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut waiting = vec![top.to_path_buf()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            found.push(path.strip_prefix(top).unwrap().display().to_string());
+            if path.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[track_caller]
+fn counts_exactly(server: &Server, client: &mut Client, quota: u64) {
+    let left = quota - bytes_used(&server.real("alice"));
+    client.expect(&format!("ALLO {left}"), 200);
+    client.expect(&format!("ALLO {}", left + 1), 552);
+}
+
+#[test]
+fn rm_r_empties_a_disk_that_is_mounted_below_and_says_that_it_stays() {
+    const QUOTA: u64 = 4 * 1024 * 1024;
+    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "4M"]) else {
+        return;
+    };
+    let fill = |top: &str| {
+        for folder in ["a/b/c", "a/d", "e"] {
+            fs::create_dir_all(server.real(top).join(folder)).unwrap();
+            fs::write(server.real(top).join(folder).join("f"), [1; 5_000]).unwrap();
+        }
+        fs::write(server.real(top).join("f"), [1; 5_000]).unwrap();
+    };
+    // The disk itself.
+    fill("alice/disk");
+    client.expect("free", 211);
+    let stays = "550 /disk: a disk is mounted there, which stays; all in it is removed";
+    assert_eq!(client.ask("rm -r disk"), stays);
+    assert_eq!(tree(&server.real("alice")), ["bound", "disk"]);
+    counts_exactly(&server, &mut client, QUOTA);
+    assert_eq!(client.ask("rmdir disk"), "550 /disk: a disk is mounted there, which stays");
+    client.expect("mv disk other", 550);
+
+    // A folder that holds it, with all else in it; and a disk in that disk.
+    client.expect("mkdir top", 257);
+    client.expect("mkdir top/in", 257);
+    client.expect("mkdir top/in/disk", 257);
+    let disk = Mount::tmpfs(&server.real("alice/top/in/disk"), "size=4m").unwrap();
+    fill("alice/top/in/disk");
+    fs::create_dir_all(server.real("alice/top/in/disk/a/b/inner")).unwrap();
+    let inner = Mount::tmpfs(&server.real("alice/top/in/disk/a/b/inner"), "size=4m").unwrap();
+    for folder in ["alice/top", "alice/top/in", "alice/top/in/disk/a/b/inner"] {
+        fill(folder);
+    }
+    client.expect("free", 211);
+    counts_exactly(&server, &mut client, QUOTA);
+    let reply = client.ask("rm -r top");
+    assert!(reply.starts_with("550 /top: a disk is mounted at \""), "{reply}");
+    assert!(reply.ends_with("in it, which stays; what could not be removed is left"), "{reply}");
+    // Only the way to the disks is left, and it is there to be seen.
+    let left = tree(&server.real("alice/top"));
+    assert!(left.iter().all(|path| server.real("alice/top").join(path).is_dir()), "{left:?}");
+    assert!(left.len() <= 5, "{left:?}");
+    counts_exactly(&server, &mut client, QUOTA);
+    drop(inner);
+    drop(disk);
+    client.expect("free", 211); // what the owner took away is not counted any more
+    client.expect("rm -r top", 250);
+    counts_exactly(&server, &mut client, QUOTA);
+    assert!(server.temporaries().is_empty());
+}
+
+#[test]
+fn curl_and_lftp_upload_list_move_and_remove_where_a_disk_is_mounted() {
+    if !has_program("curl") || !has_program("lftp") {
+        return;
+    }
+    let Some(mut house) = House::new(&[]) else { return };
+    let local = tempfile::tempdir().unwrap();
+    let content = noise(300_000, 1);
+    fs::write(local.path().join("photo"), &content).unwrap();
+    fs::create_dir_all(local.path().join("tree/sub")).unwrap();
+    fs::write(local.path().join("tree/a"), "a").unwrap();
+    fs::write(local.path().join("tree/sub/b"), &content).unwrap();
+    let url = format!("ftp://alice:password@{}", house.server.address());
+    let curl = |arguments: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "60"]).args(arguments).current_dir(local.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    for folder in ["disk", "bound"] {
+        let at = |name: &str| format!("{url}/{folder}/{name}");
+        // Twice: a new file, and over it.
+        for _ in 0..2 {
+            curl(&["-T", "photo", &at("new/photo"), "--ftp-create-dirs"]);
+        }
+        assert!(curl(&[&at("new/photo")]) == content);
+        assert_eq!(curl(&["-l", &at("new/")]), b"photo\n");
+        let quote = |commands: &[&str]| {
+            let mut arguments = vec!["-l".to_string(), at("")];
+            for command in commands {
+                arguments.extend(["-Q".to_string(), format!("-{command}")]);
+            }
+            curl(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        };
+        quote(&["RNFR new/photo", "RNTO moved", "RMD new"]);
+        assert!(fs::read(house.server.real("alice").join(folder).join("moved")).unwrap() == content);
+        quote(&["DELE moved"]);
+
+        let (host, port) = (house.server.address().ip(), house.server.address().port());
+        let script = format!(
+            "set cmd:fail-exit yes; set ftp:ssl-allow no; set net:max-retries 1; mirror -R tree {folder}/tree; \
+             put photo -o {folder}/photo; mv {folder}/photo {folder}/other; mirror {folder}/tree {folder}; \
+             rm {folder}/other; rm -r {folder}/tree; cls {folder}"
+        );
+        let output = Command::new("lftp")
+            .args(["-u", "alice,password", "-p", &port.to_string(), &host.to_string(), "-e"])
+            .arg(format!("{script}; bye"))
+            .current_dir(local.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(fs::read(local.path().join(folder).join("sub/b")).unwrap() == content);
+        assert_eq!(tree(&house.server.real("alice").join(folder)), [""; 0]);
+    }
+    house.client.expect("NOOP", 200);
+}
