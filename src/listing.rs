@@ -217,7 +217,7 @@ pub fn facts(entry: &Entry) -> Vec<Vec<u8>> {
     };
     let mut lines = vec![format!("kind: {kind}")];
     if entry.kind == Kind::File {
-        lines.push(format!("size: {} bytes", entry.size));
+        lines.push(format!("size: {}", text::bytes(entry.size)));
     }
     let mut lines: Vec<_> = lines.into_iter().map(String::into_bytes).collect();
     lines.push([b"modified: ", &time::readable(entry.modified)[..], b" UTC"].concat());

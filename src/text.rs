@@ -42,6 +42,11 @@ pub fn on_one_line(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(bytes.iter().map(|byte| if breaks(byte) { b'?' } else { *byte }).collect())
 }
 
+/// So many bytes, for a person: `1 byte`, `2 bytes`.
+pub fn bytes(count: u64) -> String {
+    format!("{count} byte{}", if count == 1 { "" } else { "s" })
+}
+
 /// Appends a number in decimal, with blanks before it up to `width` columns.
 pub fn push_number(out: &mut Vec<u8>, number: u64, width: usize) {
     let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;

@@ -384,12 +384,15 @@ impl Vfs {
         Upload::in_place(&self.store, &space, folder, name, place)
     }
 
-    /// Gives a file or folder the present time; where there is none, makes an empty file.
-    pub fn touch(&self, path: &VirtualPath) -> io::Result<()> {
+    /// Sets the times of a file or folder to now; if there is none, creates an empty file. Says whether it
+    /// did.
+    pub fn touch(&self, path: &VirtualPath) -> io::Result<bool> {
         let now = SystemTime::now();
         match self.open_any(path) {
-            Ok(file) => file.set_times(FileTimes::new().set_accessed(now).set_modified(now)),
-            Err(error) if error.kind() == ErrorKind::NotFound => self.create(path, Existing::Keep)?.commit(),
+            Ok(file) => file.set_times(FileTimes::new().set_accessed(now).set_modified(now)).map(|()| false),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.create(path, Existing::Keep)?.commit().map(|()| true)
+            }
             Err(error) => Err(error),
         }
     }

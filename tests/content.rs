@@ -19,7 +19,9 @@ fn every_byte_value_and_every_size_around_the_buffers_survive() {
     assert_eq!(client.get("all").unwrap(), all);
     for size in [0, 1, 4095, 4096, 4097, 16_383, 16_384, 16_385, 262_143, 262_144, 262_145, 1_000_000] {
         let content = noise(size, size as u64);
-        assert_eq!(client.put("f", &content), format!("226 /f stored, {size} bytes."));
+        let (done, bytes) =
+            (if size == 0 { "stored" } else { "replaced" }, if size == 1 { "byte" } else { "bytes" });
+        assert_eq!(client.put("f", &content), format!("226 /f {done}, {size} {bytes}."));
         assert_eq!(client.get("f").unwrap(), content);
     }
 }
@@ -129,7 +131,10 @@ fn a_client_that_falls_silent_within_refused_content_is_told_why_it_was_refused(
     let server = Server::with(&["--quota", "8K", "--idle-timeout", "1"]);
     let mut client = server.registered("alice");
     client.send(format!("write f\n{}", "a line\n".repeat(3000)));
-    assert_eq!(client.reply(), "150 Type the text; end it with a line that holds only \".\"");
+    assert_eq!(
+        client.reply(),
+        "150 What you type now becomes the text of /f. Then type a line with only \".\"; or press Ctrl-C, and nothing is stored."
+    );
     let rest = client.rest();
     assert!(rest.starts_with("552 ") && rest.lines().count() == 1, "{rest:?}");
 }

@@ -59,7 +59,7 @@ fn every_transfer_word_works_over_every_way_type_and_family() {
                 let data = client.data(way);
                 assert_eq!(client.ask("STOU"), "150 FILE: file");
                 data.stream().write_all(b"x").unwrap();
-                assert_eq!(client.reply(), "226 /file stored, 1 bytes.");
+                assert_eq!(client.reply(), "226 /file stored, 1 byte.");
                 client.upload(way, "STOU f", b"y");
                 assert_eq!(client.get("f.1").unwrap(), b"y");
                 client.expect("rm f.1", 250);
@@ -276,7 +276,8 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
     for (line, word) in [
         ("RETR f", "get"),
         ("STOR g", "put"),
-        ("APPE f", "put"),
+        ("APPE f", "append"),
+        ("STOU", "put"),
         ("LIST", "ls"),
         ("NLST", "ls"),
         ("MLSD", "ls"),
@@ -284,7 +285,7 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
         let reply = client.ask(line);
         assert_eq!(
             reply,
-            format!("425 No data connection: send EPSV or PASV first; by hand, use \"{word}\"")
+            format!("425 No data connection: send EPSV or PASV first; by hand, use \"{word}\".")
         );
     }
     let port = client.epsv_port();

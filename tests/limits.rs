@@ -114,7 +114,10 @@ fn silence_within_content_is_answered_with_421_too() {
     let server = Server::with(&["--idle-timeout", "1"]);
     for (line, invitation) in [
         ("put f 100", "150 Send 100 bytes.\r\n"),
-        ("write f", "150 Type the text; end it with a line that holds only \".\"\r\n"),
+        (
+            "write f",
+            "150 What you type now becomes the text of /f. Then type a line with only \".\"; or press Ctrl-C, and nothing is stored.\r\n",
+        ),
     ] {
         let mut client = server.connect();
         client.ask(&format!("register u{} password", line.len()));
@@ -317,7 +320,7 @@ fn hashing_and_copying_end_with_an_abor_and_when_the_client_is_gone() {
         leaver.expect("login alice password", 230);
         leaver.send_line(line);
         leaver.half_close();
-        assert_eq!(leaver.rest(), "426 You have left meanwhile; it was stopped.\r\n", "{line}");
+        assert_eq!(leaver.rest(), "426 Client disconnected; operation cancelled.\r\n", "{line}");
     }
     assert_eq!(server.temporaries(), [""; 0]);
     assert_eq!(std::fs::read_dir(server.real("alice")).unwrap().count(), 2);

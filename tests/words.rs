@@ -20,6 +20,37 @@ fn folders_that_mkdir_p_makes_count_and_what_it_made_before_a_failure_stays() {
     assert_eq!(client.ask("rmdir a/b/c"), "250 /a/b/c removed.");
     assert_eq!(client.ask("mkdir -p a/b/d"), "257 \"/a/b/d\" created.");
     let log = server.log();
-    assert!(log.contains(" word=mkdir code=552 "), "{log}");
+    let refused = log.lines().find(|line| line.contains(" code=552 ")).unwrap();
+    assert!(refused.contains(" word=mkdir "), "{refused}");
     assert!(log.contains(" word=mkdir path=/a/b/d code=257 "), "{log}");
+}
+
+#[test]
+fn text_that_was_begun_by_mistake_is_not_stored_if_the_connection_closes() {
+    let server = Server::start();
+    server.registered("alice").put("old", b"old");
+    let mut sessions = 1;
+    for word in ["upload", "put", "write", "append"] {
+        for name in ["new", "old"] {
+            // As nc does on Ctrl-C, and as a pipe that ends does.
+            for is_abrupt in [true, false] {
+                let mut client = server.connect();
+                client.expect("login alice password", 230);
+                client.send_line(&format!("{word} {name}"));
+                assert!(client.reply().starts_with("150 What you type now "));
+                client.send_line("ls");
+                if !is_abrupt {
+                    client.half_close();
+                    assert!(client.rest().starts_with("426 "), "{word} {name}");
+                }
+                drop(client);
+                sessions += 1;
+                while server.log().matches("event=end ").count() < sessions {
+                    std::thread::yield_now();
+                }
+                assert_eq!(std::fs::read(server.real("alice/old")).unwrap(), b"old", "{word} {name}");
+                assert!(!server.real("alice/new").exists(), "{word} {name}");
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use crate::config::Registration;
 use crate::reply::Reply;
 use crate::server::Server;
 use crate::session::{FailedLogin, Failure, Session};
+use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::{QuotaOf, Vfs};
 
@@ -21,7 +22,7 @@ fn refusal(refusal: Refusal) -> Reply {
         ),
         Refusal::BadName => Reply::new(
             553,
-            "A name has 1 to 32 letters, digits, \".\", \"_\" and \"-\", and begins with a letter or digit.",
+            "A name has letters a to z, digits, \".\", \"_\" and \"-\": 1 to 32 of them, a letter or digit first.",
         ),
         Refusal::NameTaken => Reply::new(553, "That name is taken."),
         Refusal::ShortPassword(least) => {
@@ -210,7 +211,7 @@ pub fn free(session: &mut Session) -> Result<Reply, Failure> {
     Ok(Reply::new(
         211,
         match quota {
-            None => format!("{used} bytes used; no limit is set."),
+            None => format!("{} used; no limit is set.", text::bytes(used)),
             Some(quota) => {
                 format!("{used} of {quota} bytes used; {} left.", quota.saturating_sub(used))
             }

@@ -5,8 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use crate::control::Body;
 use crate::reply::Reply;
 use crate::session::{Failure, Pending, Session, Via};
+use crate::text;
 use crate::transfer::{self, Ascii, LineEnds};
-use crate::vfs::{Existing, Place, VirtualPath, check_restart};
+use crate::vfs::{Existing, Place, Upload, VirtualPath, check_restart};
 
 use super::Command;
 use super::files::failure;
@@ -68,7 +69,7 @@ pub fn what_follows_text(rest: Rest<'_>) -> Body {
 /// Answers a malformed line at once, and says what becomes of its content.
 pub fn discard(session: &mut Session, reply: Reply, body: Body) -> Result<Reply, Failure> {
     let note = match body {
-        Body::Lines => " (What you type now is thrown away, up to a line that holds only \".\")",
+        Body::Lines => " (What you type now is thrown away, up to a line with only \".\".)",
         Body::Counted(_) => " (Its content is thrown away.)",
         Body::Unknown => " (Closing, for its content may follow.)",
         Body::Line(_) => "",
@@ -110,7 +111,7 @@ pub fn retrieve(
             }
         }
     };
-    Ok(Reply::about(226, "", path.bytes(), &format!(" sent, {sent} bytes.")))
+    Ok(Reply::about(226, "", path.bytes(), &format!(" sent, {}.", text::bytes(sent))))
 }
 
 fn offset(pending: Pending) -> u64 {
@@ -131,10 +132,12 @@ pub fn store(
     // A drop-box takes new files only.
     let may_replace = rights::may(session.role(), Right::Change);
     let existing = if may_replace { Existing::Replace } else { Existing::Keep };
-    let bytes = match via {
+    let (replaced, bytes) = match via {
         Via::Inline(body) => {
             let upload = session.files()?.create(&path, existing).map_err(failure(&path));
-            session.receive_inline(upload, body, &path)?
+            let replaced = upload.as_ref().is_ok_and(Upload::replaces);
+            let bytes = session.receive_inline(upload, body, &path, "becomes the text of")?;
+            (replaced, bytes)
         }
         Via::Data => {
             let offset = offset(pending);
@@ -150,10 +153,12 @@ pub fn store(
                 }
                 _ => session.files()?.write_on(&path, Place::At(offset)),
             };
-            session.receive_data(upload.map_err(failure(&path))?, &path)?
+            let upload = upload.map_err(failure(&path))?;
+            (upload.replaces(), session.receive_data(upload, &path, "put")?)
         }
     };
-    Ok(Reply::about(226, "", path.bytes(), &format!(" stored, {bytes} bytes.")))
+    let done = if replaced { "replaced" } else { "stored" };
+    Ok(Reply::about(226, "", path.bytes(), &format!(" {done}, {}.", text::bytes(bytes))))
 }
 
 /// STOU (RFC 959 §4.1.3, RFC 1123 §4.1.2.9): a name that is free, told by the 150.
@@ -166,8 +171,8 @@ pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply,
     session.notes.path = Some(path.clone());
     // Exactly in this form, so that programs can read it.
     let told = path.name().filter(|_| path.parent() == session.folder).unwrap_or(path.bytes());
-    let bytes = session.receive_data_as(upload, &path, &Reply::about(150, "FILE: ", told, ""))?;
-    Ok(Reply::about(226, "", path.bytes(), &format!(" stored, {bytes} bytes.")))
+    let bytes = session.receive_data_as(upload, &path, &Reply::about(150, "FILE: ", told, ""), "put")?;
+    Ok(Reply::about(226, "", path.bytes(), &format!(" stored, {}.", text::bytes(bytes))))
 }
 
 /// APPE, `append`: in place.
@@ -184,10 +189,10 @@ pub fn append(
     };
     let upload = session.files()?.write_on(&path, place).map_err(failure(&path));
     let bytes = match via {
-        Via::Inline(body) => session.receive_inline(upload, body, &path)?,
-        Via::Data => session.receive_data(upload?, &path)?,
+        Via::Inline(body) => session.receive_inline(upload, body, &path, "is added to")?,
+        Via::Data => session.receive_data(upload?, &path, "append")?,
     };
-    Ok(Reply::about(226, "", path.bytes(), &format!(" grown by {bytes} bytes.")))
+    Ok(Reply::about(226, "", path.bytes(), &format!(" grown by {}.", text::bytes(bytes))))
 }
 
 /// The path; where it is none, the content follows all the same.

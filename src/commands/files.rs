@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use crate::glob;
 use crate::listing;
 use crate::reply::Reply;
 use crate::session::{Failure, Pending, Session};
@@ -12,9 +13,16 @@ use crate::time;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 
-/// What a failure on a path is answered with.
+/// What a failure on a path is answered with. Whoever typed a pattern learns where there are patterns.
 pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
-    move |error| Reply::failure(path.bytes(), &error)
+    move |error| {
+        let reply = Reply::failure(path.bytes(), &error);
+        let is_missing = error.kind() == ErrorKind::NotFound && error.get_ref().is_none();
+        match path.name() {
+            Some(name) if is_missing && glob::is_pattern(name) => reply.and("; patterns work with ls only"),
+            _ => reply,
+        }
+    }
 }
 
 /// A path in double quotes, inner ones doubled (RFC 959, appendix II).
@@ -103,8 +111,9 @@ pub fn remove_tree(session: &mut Session, argument: &[u8]) -> Result<Reply, Fail
 /// `touch`.
 pub fn touch(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
-    session.files()?.touch(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", path.bytes(), " has the present time."))
+    let created = session.files()?.touch(&path).map_err(failure(&path))?;
+    let done = if created { " created, empty." } else { " exists; its time is set to now." };
+    Ok(Reply::about(250, "", path.bytes(), done))
 }
 
 /// Where something goes that goes to `to` by hand: into it, where that is a folder, as in a shell.

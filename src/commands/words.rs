@@ -69,8 +69,8 @@ pub const WORDS: &[Word] = &[
     word(Files, "hash", &[], "hash FILE", "the content's SHA-256", "hash notes.txt"),
 
     word(Content, "get", &["cat", "download", "more", "less"], "get FILE", "send me a file: a count, then so many bytes", "get notes.txt"),
-    word(Content, "put", &["upload", "send"], "put FILE [SIZE]", "store SIZE bytes that follow; without SIZE, lines up to one that holds only \".\"", "put photo.jpg 48211"),
-    word(Content, "write", &[], "write FILE [TEXT]", "store the text; without it, lines up to one that holds only \".\"", "write notes.txt buy milk"),
+    word(Content, "put", &["upload", "send"], "put FILE [SIZE]", "store SIZE bytes that follow; without SIZE, what you type, up to a line with only \".\"", "put photo.jpg 48211"),
+    word(Content, "write", &[], "write FILE [TEXT]", "store the text; without it, what you type, up to a line with only \".\"", "write notes.txt buy milk"),
     word(Content, "append", &[], "append FILE [TEXT]", "like write, at the end of the file, in place", "append notes.txt and bread"),
 
     word(Other, "help", &["?"], "help [WORD]", "the list of words; more about WORD; with ftp, the list of FTP verbs", "help put"),

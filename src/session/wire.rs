@@ -10,6 +10,7 @@ use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
 use crate::control::{Body, Control, Verdict};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
+use crate::text;
 use crate::transfer::{self, Ascii, End, LineEnds};
 use crate::users::Role;
 use crate::vfs::{Upload, Vfs, VirtualPath};
@@ -46,7 +47,7 @@ impl Watch {
             }
             verdict
         });
-        let status = Reply::new(213, format!("{moved} bytes so far."));
+        let status = Reply::new(213, format!("{} so far.", text::bytes(moved)));
         let answered = looked.and_then(|()| match asked {
             true => control.write_all(&status.encode()),
             false => Ok(()),
@@ -93,7 +94,7 @@ impl Session {
         });
         match done {
             Err(_) if watch.aborted || watch.lost.is_some() => Err(aborted(watch)),
-            Err(_) if is_given_up => Err(Reply::new(426, "You have left meanwhile; it was stopped.").into()),
+            Err(_) if is_given_up => Err(Reply::new(426, "Client disconnected; operation cancelled.").into()),
             done => Ok(done),
         }
     }
@@ -110,7 +111,8 @@ impl Session {
         let why = match setup.open(self.peer, flow, patience, &mut stop) {
             Ok(stream) => return Ok(stream),
             Err(NoData::Unset) => {
-                let text = format!("No data connection: send EPSV or PASV first; by hand, use \"{by_hand}\"");
+                let text =
+                    format!("No data connection: send EPSV or PASV first; by hand, use \"{by_hand}\".");
                 return Err(Reply::new(425, text).because("no data connection was set up").into());
             }
             Err(NoData::Stopped) if watch.aborted => return Err(Failure::Aborted),
@@ -143,7 +145,7 @@ impl Session {
         by_hand: &str,
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data(Flow::Out, by_hand)?;
-        let told = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
+        let told = size.map_or(String::new(), |size| format!(" ({})", text::bytes(size)));
         let announcement = Reply::about(150, "Sending ", path.bytes(), &format!("{told}."));
         match size {
             // It travels with the 226, or with the first tick of a transfer that does not move.
@@ -169,18 +171,24 @@ impl Session {
 
     /// Receives the data connection's content into `upload`; when this returns, the connection is
     /// closed and the file in its place. Returns the bytes stored.
-    pub fn receive_data(&mut self, upload: Upload, path: &VirtualPath) -> Result<u64, Failure> {
-        self.receive_data_as(upload, path, &Reply::about(150, "Send ", path.bytes(), "."))
+    pub fn receive_data(
+        &mut self,
+        upload: Upload,
+        path: &VirtualPath,
+        by_hand: &str,
+    ) -> Result<u64, Failure> {
+        self.receive_data_as(upload, path, &Reply::about(150, "Send ", path.bytes(), "."), by_hand)
     }
 
-    /// The same, with a 150 of its own.
+    /// Like [`Session::receive_data`], with another 150 reply.
     pub fn receive_data_as(
         &mut self,
         mut upload: Upload,
         path: &VirtualPath,
         invitation: &Reply,
+        by_hand: &str,
     ) -> Result<u64, Failure> {
-        let mut stream = self.open_data(Flow::In, "put")?;
+        let mut stream = self.open_data(Flow::In, by_hand)?;
         self.announce(invitation)?;
         let mut watch = Watch::new();
         let stall = self.place.server.config.stall_timeout;
@@ -249,13 +257,14 @@ impl Session {
     }
 
     /// Receives content over the control connection into `upload`, or throws it away where that is
-    /// already refused. The content is consumed in either case, or the session ends. Returns the
-    /// bytes stored.
+    /// already refused. The content is consumed in either case, or the session ends. `fate` tells a person
+    /// what becomes of lines that are typed. Returns the bytes stored.
     pub fn receive_inline(
         &mut self,
         upload: Result<Upload, Reply>,
         body: Body,
         path: &VirtualPath,
+        fate: &str,
     ) -> Result<u64, Failure> {
         let refused = |error: io::Error| Reply::failure(&path.shown(), &error);
         let announced = match &body {
@@ -272,12 +281,12 @@ impl Session {
             Err(reply) if matches!(body, Body::Line(_)) => return Err(reply.into()),
             Err(reply) => {
                 if is_worth_reading(&body) {
-                    self.invite(&body)?;
+                    self.invite(&body, path, fate)?;
                 }
                 return Err(self.refuse_content(reply, body));
             }
         };
-        self.invite(&body)?;
+        self.invite(&body, path, fate)?;
         let (end, left) = self.pump_inline(&mut upload, &body);
         let received = match end {
             End::Complete(bytes) if left == Body::Counted(0) => bytes,
@@ -321,13 +330,17 @@ impl Session {
     }
 
     /// The 150 that tells a person that the server listens.
-    fn invite(&mut self, body: &Body) -> Result<(), Failure> {
-        let text = match body {
-            Body::Counted(length) => format!("Send {length} bytes."),
-            Body::Lines => "Type the text; end it with a line that holds only \".\"".to_string(),
-            Body::Line(_) | Body::Unknown => "Storing the line.".to_string(),
+    fn invite(&mut self, body: &Body, path: &VirtualPath, fate: &str) -> Result<(), Failure> {
+        let reply = match body {
+            Body::Counted(length) => Reply::new(150, format!("Send {}.", text::bytes(*length))),
+            // People who type `upload FILE` mean a file of theirs; Ctrl-C cancels in telnet, and ends nc.
+            Body::Lines => {
+                let end = ". Then type a line with only \".\"; or press Ctrl-C, and nothing is stored.";
+                Reply::about(150, &format!("What you type now {fate} "), path.bytes(), end)
+            }
+            Body::Line(_) | Body::Unknown => Reply::new(150, "Storing the line."),
         };
-        self.say(&Reply::new(150, text)).map_err(Failure::Lost)
+        self.say(&reply).map_err(Failure::Lost)
     }
 
     /// Moves inline content; also returns what of it was not read.

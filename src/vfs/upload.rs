@@ -168,6 +168,11 @@ impl Upload {
         Ok(upload)
     }
 
+    /// Whether it will take the place of a file that was there when it began.
+    pub fn replaces(&self) -> bool {
+        matches!(&self.target, Target::Temporary { mode: Some(_), .. })
+    }
+
     /// Holds space for `bytes` more, so that content that cannot fit is refused before it is read.
     pub fn expect(&mut self, bytes: u64) -> io::Result<()> {
         let end = self.position.saturating_add(bytes);
