@@ -43,11 +43,18 @@ pub fn fuzz(text: &[u8]) {
         assert!(claimed.contains_key(name), "a name out of nowhere");
         if let Some(record) = record {
             assert_eq!(record.name.to_ascii_lowercase(), *name);
-            assert!(is_valid_name(record.name.as_bytes()));
+            assert!(super::is_valid_name(record.name.as_bytes()));
             assert_eq!(Record::parse(record.to_string().as_bytes()).as_ref(), Ok(record));
         }
     }
     assert!(warnings.iter().all(|warning| !warning.contains('\n')));
+    let _ = (why_unreadable(text), is_ended(text));
+    for (name, record) in &index.records {
+        let found = record_of(text, name);
+        assert_eq!(found.as_ref(), record.as_ref());
+        let left = with_line_replaced(text, name, None);
+        assert!(record.is_none() || !Index::parse(&left).0.has(name.as_bytes()));
+    }
 }
 "#;
 
@@ -64,7 +71,8 @@ fn copy(from: &Path, to: &Path) {
                 // A file that is included has no documentation of its own.
                 Some("main.rs") => text = text.replace("\n//!", "\n//").replacen("//!", "//", 1),
                 Some("commands.rs") => text.push_str(COMMANDS),
-                Some("users.rs") => text.push_str(USERS),
+                Some("users.rs") => text.push_str("pub use index::fuzz;"),
+                Some("index.rs") => text.push_str(USERS),
                 _ => {}
             }
             fs::write(target, text).unwrap();

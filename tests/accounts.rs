@@ -5,7 +5,9 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use support::{Client, Server, has_program};
@@ -48,25 +50,33 @@ fn wait_for_line(server: &Server, name: &str, wanted: bool) {
     }
 }
 
+/// Runs a command of a shell in the server's folder, with `plainftpd` in its path.
+fn shell(server: &Server, command: &str) -> std::process::Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_plainftpd")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    Command::new("sh").args(["-c", command]).env("PATH", path).current_dir(server.dir()).output().unwrap()
+}
+
+/// README's command that adds an account by hand.
+fn command_of_readme() -> String {
+    let mut lines = include_str!("../README.md").lines().map(str::trim);
+    lines.find(|line| line.ends_with(" >> users")).unwrap().to_string()
+}
+
 #[test]
-fn an_account_written_by_hand_works_without_a_restart() {
+fn an_account_is_added_by_hand_as_readme_says_without_a_restart() {
     let server = Server::start();
     let mut early = server.connect();
     early.expect("login carol singing", 530);
-    // As README says: the hash by --hash-password, the line by an editor.
-    let mut hasher = Command::new(env!("CARGO_BIN_EXE_plainftpd"))
-        .args(["--hash-password", "--hash-iterations", "1000"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    hasher.stdin.take().unwrap().write_all(b"singing\n").unwrap();
-    let output = hasher.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let hash = String::from_utf8(output.stdout).unwrap();
-    let mut users = fs::OpenOptions::new().append(true).open(server.dir().join("users")).unwrap();
-    write!(users, "# my own\ncarol:user:8K:{hash}").unwrap();
-    early.expect("login carol singing", 230);
+    fs::write(server.dir().join("users"), server.users() + "# my own\n").unwrap();
+    let command = command_of_readme().replace("500M", "8K");
+    assert!(command.contains("her password"));
+    let short = shell(&server, &command.replace("her password", "abc"));
+    assert!(!short.status.success());
+    assert_eq!(String::from_utf8(short.stderr).unwrap(), "plainftpd: a password has at least 4 characters\n");
+    assert!(server.users().ends_with("# my own\n"), "a part of a line: {}", server.users());
+    assert!(shell(&server, &command).status.success());
+    early.expect("login carol 'her password'", 230);
     assert_eq!(early.ask("free"), "211 0 of 8192 bytes used; 8192 left.");
     early.expect("mkdir a", 257);
     early.expect("write b text", 150);
@@ -74,7 +84,140 @@ fn an_account_written_by_hand_works_without_a_restart() {
     assert_eq!(early.ask("write c text"), "552 /c: the quota is used up: 8192 of 8192 bytes are taken");
     // Another account, and the line and its comment are still there.
     server.registered("dave");
-    assert!(server.users().contains(&format!("# my own\ncarol:user:8K:{hash}")));
+    let (_, own) = server.users().split_once("# my own\n").map(|(_, own)| ((), own.to_string())).unwrap();
+    let names: Vec<_> = own.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(names, ["carol", "dave"]);
+}
+
+#[test]
+fn no_line_that_is_added_by_hand_is_lost_while_others_register_and_change_passwords() {
+    let server = Server::start();
+    let mut alice = server.registered("alice");
+    let hash = server.users().lines().last().unwrap().rsplit(':').next().unwrap().to_string();
+    let append = command_of_readme().split_once("&& ").unwrap().1.replace("carol:", "hand%s:");
+    let append = append.replace("\"$hash\"", "$i \"$hash\"");
+    let script = format!(
+        "i=0; hash='{hash}'; while [ ! -e stop ] && [ $i -lt 3000 ]; do {append}; i=$((i+1)); \
+         [ $((i%5)) -gt 0 ] || sleep 0.001; done; echo $i"
+    );
+    let added = std::thread::scope(|scope| {
+        let by_hand = scope.spawn(|| shell(&server, &script));
+        for n in 0..40 {
+            alice.expect("passwd password password", 200);
+            server.registered(&format!("new{n}")).expect("unregister password", 250);
+            server.registered(&format!("kept{n}"));
+        }
+        fs::write(server.dir().join("stop"), "").unwrap();
+        String::from_utf8(by_hand.join().unwrap().stdout).unwrap().trim().parse::<usize>().unwrap()
+    });
+    assert!(added > 100, "{added}");
+    let users = server.users();
+    let names: std::collections::HashSet<_> = users
+        .lines()
+        .filter(|line| line.ends_with(&hash))
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
+    let lost: Vec<_> = (0..added).filter(|n| !names.contains(&*format!("hand{n}"))).collect();
+    assert!(lost.is_empty(), "{} of {added}, the first is {}", lost.len(), lost[0]);
+    for name in ["alice", "kept0", "kept39", "hand0"] {
+        server.connect().expect(&format!("login {name} password"), 230);
+    }
+    assert!(!server.log().contains("event=warning"), "a line is torn");
+}
+
+#[test]
+fn a_new_account_is_one_line_at_the_end_of_the_same_file() {
+    let server = Server::start();
+    let inode = || fs::metadata(server.dir().join("users")).unwrap().ino();
+    let (before, id) = (server.users(), inode());
+    server.registered("alice");
+    assert_eq!(inode(), id);
+    let users = server.users();
+    let added = users.strip_prefix(&before).unwrap();
+    assert!(added.starts_with("alice:user:-:") && added.ends_with('\n') && added.lines().count() == 1);
+    // What has no end is ended first: neither of both lines is lost.
+    fs::write(server.dir().join("users"), users + "guest:user:-:").unwrap();
+    server.registered("bob");
+    server.connect().expect("login bob password", 230);
+    server.connect().expect("login alice password", 230);
+    server.connect().expect("login guest password", 530);
+}
+
+#[test]
+fn a_lock_of_another_program_delays_changes_and_no_login() {
+    let server = Server::start();
+    let mut alice = server.registered("alice");
+    let foreign = fs::File::open(server.dir().join("users")).unwrap();
+    foreign.lock().unwrap();
+    let (mut bob, mut carol) = (server.connect(), server.connect());
+    bob.send_line("register bob password");
+    carol.send_line("register carol password");
+    alice.send_line("passwd password wonderland");
+    // The server waits for the lock when it has the file open.
+    let is_open = || {
+        let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+        open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).any(|path| path.ends_with("users"))
+    };
+    while !is_open() {
+        std::thread::yield_now();
+    }
+    server.connect().expect("login alice password", 230);
+    server.connect().expect("login alice wrong", 530);
+    let busy = "451 another program holds the lock of the accounts; try again";
+    assert_eq!([bob.reply(), carol.reply(), alice.reply()], [busy; 3]);
+    assert_eq!(server.log().matches("why=\"the users file: another program holds the lock").count(), 3);
+    assert!(!server.users().contains("bob") && !server.real("bob").exists());
+    foreign.unlock().unwrap();
+    bob.expect("register bob password", 230);
+    alice.expect("passwd password wonderland", 200);
+}
+
+#[test]
+fn a_users_link_that_is_pointed_elsewhere_counts_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("one"), "").unwrap();
+    symlink("one", at("users")).unwrap();
+    let server = Server::in_folder(dir.path(), &[]);
+    server.registered("alice");
+    server.connect().expect("login alice password", 230);
+    fs::write(at("two"), server.users().replace("alice:user:", "alice:disabled:")).unwrap();
+    symlink("two", at("new")).unwrap();
+    fs::rename(at("new"), at("users")).unwrap();
+    server.connect().expect("login alice password", 530);
+    server.registered("bob");
+    assert!(fs::read_to_string(at("two")).unwrap().contains("\nbob:"));
+    assert!(!fs::read_to_string(at("one")).unwrap().contains("bob"));
+}
+
+#[test]
+fn a_users_file_in_utf_16_or_with_bare_crs_lets_nobody_in_and_gives_no_name_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::in_folder(dir.path(), &[]);
+    let mut alice = server.registered("alice");
+    let text = server.users();
+    let utf_16 = text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let unreadable = "451 The accounts cannot be read; tell the owner of this server.";
+    for bytes in [utf_16, text.replace('\n', "\r").into_bytes()] {
+        fs::write(dir.path().join("users"), &bytes).unwrap();
+        for name in ["alice", "bob"] {
+            assert_eq!(server.connect().ask(&format!("login {name} password")), unreadable);
+            assert_eq!(server.connect().ask(&format!("register {name} password")), unreadable);
+        }
+        assert_eq!(alice.ask("passwd password wonderland"), unreadable);
+        assert_eq!(alice.ask("unregister password"), unreadable);
+        assert_eq!(fs::read(dir.path().join("users")).unwrap(), bytes);
+    }
+    let log = server.log();
+    let warnings: Vec<_> = log.lines().filter_map(|line| line.split_once("event=warning text=")).collect();
+    assert_eq!(warnings.len(), 2, "{log}");
+    assert!(log.contains("why=\"the users file: it is in UTF-16; save it as UTF-8\""));
+    drop((server, alice));
+    // So it is from the start, too.
+    let server = Server::in_folder(dir.path(), &[]);
+    assert_eq!(server.connect().ask("login alice password"), unreadable);
+    fs::write(dir.path().join("users"), text).unwrap();
+    server.connect().expect("login alice password", 230);
 }
 
 #[test]

@@ -470,12 +470,19 @@ fn accounts_stay_as_they_are_while_the_disk_is_full() {
     lengthen_users(&server);
     client.put("small", &small());
     for free in [0, 1, 16] {
+        // The last page has room for a part of a new line only.
+        let text = server.users();
+        let comment = 2 * PAGE - 50 - text.len() % PAGE;
+        fs::write(server.dir().join("users"), format!("{text}#{}\n", "-".repeat(comment - 2))).unwrap();
+        assert_eq!(server.users().len() % PAGE, PAGE - 50);
         let before = everything(&server);
         disk.fill(free);
         for _ in 0..2 {
             let name = format!("bob{free}");
-            assert_eq!(client.ask(&format!("register {name} password")), "452 the disk is full");
-            same(&before, &everything(&server), "register");
+            if free == 0 {
+                assert_eq!(client.ask(&format!("register {name} password")), "452 the disk is full");
+                same(&before, &everything(&server), "register");
+            }
             assert_eq!(client.ask("passwd password another"), "452 the disk is full");
             same(&before, &everything(&server), "passwd");
             // Nobody was signed out, and who may sign in is the same.
@@ -488,7 +495,13 @@ fn accounts_stay_as_they_are_while_the_disk_is_full() {
         client.expect("passwd password another", 200);
         server.connect().expect("login alice another", 230);
         client.expect("passwd another password", 200);
-        server.connect().expect(&format!("register bob{free} password"), 230);
+        disk.fill(free);
+        // A new account takes no more than its line and its folder.
+        let code = if free == 0 { 452 } else { 230 };
+        server.connect().expect(&format!("register bob{free} password"), code);
+        disk.make_space();
+        let code = if free == 0 { 230 } else { 553 };
+        server.connect().expect(&format!("register bob{free} password"), code);
         server.connect().expect(&format!("login bob{free} password"), 230);
         assert!(server.real(&format!("bob{free}")).is_dir());
     }
@@ -535,22 +548,20 @@ fn running_out_of_inodes_is_a_full_disk_too() {
         client.expect("rm moved", 250);
         disk.make_space();
     }
-    // An account needs its folder, and a new users file.
-    for free in [0, 1] {
-        let before = everything(&server);
-        disk.fill_inodes(free);
-        assert_eq!(client.ask(&format!("register bob{free} password")), "452 the disk is full");
-        same(&before, &everything(&server), "register");
-        if free == 0 {
-            assert_eq!(client.ask("passwd password another"), "452 the disk is full");
-            same(&before, &everything(&server), "passwd");
-        }
-        server.connect().expect("login alice password", 230);
-        disk.make_space();
-        server.connect().expect(&format!("register bob{free} password"), 230);
-        client.expect("passwd password another", 200);
-        client.expect("passwd another password", 200);
-    }
+    // A new account needs its folder, a change of the users file another file.
+    let before = everything(&server);
+    disk.fill_inodes(0);
+    assert_eq!(client.ask("register bob password"), "452 the disk is full");
+    same(&before, &everything(&server), "register");
+    assert_eq!(client.ask("passwd password another"), "452 the disk is full");
+    same(&before, &everything(&server), "passwd");
+    server.connect().expect("login alice password", 230);
+    disk.make_space();
+    disk.fill_inodes(1);
+    server.connect().expect("register bob password", 230);
+    disk.make_space();
+    client.expect("passwd password another", 200);
+    client.expect("passwd another password", 200);
     check_log(&server.log());
 }
 

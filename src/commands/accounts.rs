@@ -1,6 +1,6 @@
 //! Accounts: who is here, and how one becomes somebody.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use crate::config::Registration;
@@ -11,7 +11,17 @@ use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::{QuotaOf, Vfs};
 
-fn refusal(refusal: Refusal) -> Reply {
+/// The answer to a refusal. If the client tries too often it is disconnected, because it holds a
+/// place while it waits.
+fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
+    session.notes.failed_login = match refusal {
+        Refusal::WrongPassword => Some(FailedLogin::Wrong),
+        Refusal::TooManyTries => Some(FailedLogin::TooMany),
+        _ => None,
+    };
+    if matches!(refusal, Refusal::TooManyTries) {
+        session.leave();
+    }
     match refusal {
         Refusal::Closed => {
             Reply::new(530, "Registration is closed; the owner of this server creates accounts.")
@@ -31,7 +41,7 @@ fn refusal(refusal: Refusal) -> Reply {
         }
         Refusal::WrongPassword => Reply::new(530, "Wrong password."),
         Refusal::TooManyTries => Reply::new(421, "Too many failed tries lately; try again in a minute."),
-        Refusal::Io(error) => Reply::trouble(&error),
+        Refusal::Io(error) => no_accounts(session, &error),
     }
 }
 
@@ -64,10 +74,7 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
     });
     let (record, home) = match signed_in {
         Ok(signed_in) => signed_in,
-        Err(Refusal::Io(error)) => {
-            session.notes.why = Some(format!("the users file: {error}"));
-            return Err(Reply::new(451, "The accounts cannot be read; tell the owner of this server.").into());
-        }
+        Err(Refusal::Io(error)) => return Err(no_accounts(session, &error).into()),
         Err(refused) => {
             if server.users.exists(name).unwrap_or(false) {
                 session.notes.account = Some(String::from_utf8_lossy(name).into_owned());
@@ -103,17 +110,15 @@ fn not_signed_in(session: &mut Session, refused: Refusal, was_somebody: bool) ->
     Reply::new(530, format!("Wrong name or password.{more}")).because("wrong name or password")
 }
 
-/// The answer to a refusal; whoever tries too often is turned out, for a place is held meanwhile.
-fn refuse(session: &mut Session, refused: Refusal) -> Reply {
-    session.notes.failed_login = match refused {
-        Refusal::WrongPassword => Some(FailedLogin::Wrong),
-        Refusal::TooManyTries => Some(FailedLogin::TooMany),
-        _ => None,
-    };
-    if matches!(refused, Refusal::TooManyTries) {
-        session.leave();
+/// The users file, or the folder of a new account, is in the way. The log says what it is.
+fn no_accounts(session: &mut Session, error: &io::Error) -> Reply {
+    session.notes.why = Some(format!("the users file: {error}"));
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge | ErrorKind::TimedOut => {
+            Reply::trouble(error)
+        }
+        _ => Reply::new(451, "The accounts cannot be read; tell the owner of this server."),
     }
-    refusal(refused)
 }
 
 /// The account's folder cannot be used, which is not the client's fault.

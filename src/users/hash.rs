@@ -96,11 +96,6 @@ impl fmt::Display for PasswordHash {
     }
 }
 
-/// SHA-256 of a text (FIPS 180-4).
-pub fn digest(text: &[u8]) -> [u8; 32] {
-    Sha256::digest(text).into()
-}
-
 /// HMAC-SHA256 with its key already absorbed, so that a message costs two compressions.
 #[derive(Clone)]
 pub struct Hmac {
@@ -137,6 +132,8 @@ fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
 }
 
 fn pbkdf2_block(hmac: &Hmac, salt: &[u8], iterations: u32, index: u32) -> [u8; 32] {
+    #[cfg(test)]
+    WORK.set(WORK.get() + u64::from(iterations));
     let mut last = hmac.sign(&[salt, &index.to_be_bytes()]);
     let mut sum = last;
     for _ in 1..iterations {
@@ -144,6 +141,12 @@ fn pbkdf2_block(hmac: &Hmac, salt: &[u8], iterations: u32, index: u32) -> [u8; 3
         sum.iter_mut().zip(last).for_each(|(sum, byte)| *sum ^= byte);
     }
     sum
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The iterations that this thread has done.
+    pub static WORK: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -1,7 +1,13 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::TryLockError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
+use super::file::HEADER;
+use super::hash::WORK;
 use super::*;
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -118,22 +124,6 @@ fn an_editors_change_counts_at_the_next_sign_in() {
 }
 
 #[test]
-fn a_settled_file_is_not_read_again_and_its_change_is_noticed() {
-    let place = Place::new();
-    fs::write(place.path(), line("carol", "singing")).unwrap();
-    let old = SystemTime::now() - Duration::from_secs(100);
-    File::open(place.path()).unwrap().set_modified(old).unwrap();
-    let users = place.users();
-    assert_eq!(signs_in(&users, "carol", "singing").as_deref(), Some("carol"));
-    // As if it had been read long ago: only the stamp can tell.
-    users.cache.lock().unwrap().stamp = Some(Stamp::of(&place.path().metadata().unwrap()));
-    assert!(Arc::ptr_eq(&users.index().unwrap(), &users.index().unwrap()));
-    let same_size = line("carol", "dancing");
-    fs::write(place.path(), same_size).unwrap();
-    assert_eq!(signs_in(&users, "carol", "dancing").as_deref(), Some("carol"));
-}
-
-#[test]
 fn malformed_and_doubled_lines_lock_their_account_with_one_warning_each() {
     let place = Place::new();
     let text = format!(
@@ -177,28 +167,6 @@ fn registration_follows_the_owners_policy() {
     assert!(matches!(with(Some(b"sesamE")), Err(Refusal::WrongCode)));
     assert!(matches!(with(Some(b"")), Err(Refusal::WrongCode)));
     assert!(with(Some(b"sesame")).is_ok());
-}
-
-#[test]
-fn guesses_at_the_registration_code_wait_like_those_at_a_password() {
-    let place = Place::new();
-    let registration = Registration::Code("sesame".to_string());
-    let coded = place.users_with(Config { registration, max_failures: 1, ..Config::default() });
-    let guess = || coded.register(b"alice", &password("wonderland"), Some(b"guess"), HERE, |_| Ok(Some(())));
-    assert!(matches!(guess(), Err(Refusal::WrongCode)));
-    let since = std::time::Instant::now();
-    assert!(matches!(guess(), Err(Refusal::WrongCode)));
-    assert!(since.elapsed() >= Duration::from_millis(200));
-    // Of many at once a few wait, and the rest is refused.
-    let since = std::time::Instant::now();
-    let refused = thread::scope(|scope| {
-        let guesses: Vec<_> = (0..20).map(|_| scope.spawn(guess)).collect();
-        let results = guesses.into_iter().map(|guess| guess.join().unwrap());
-        results.filter(|result| matches!(result, Err(Refusal::TooManyTries))).count()
-    });
-    let made = 20 - refused as u32;
-    assert!(made <= 8, "{made}");
-    assert!(since.elapsed() >= Duration::from_millis(400) * (made - 1));
 }
 
 #[test]
@@ -253,63 +221,10 @@ fn registrations_at_once_from_two_servers_lose_none_and_double_none() {
 }
 
 #[test]
-fn no_more_enter_the_gate_than_it_has_places() {
-    let gate = Gate::new(2);
-    let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                for _ in 0..200 {
-                    let _turn = gate.enter();
-                    most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    thread::yield_now();
-                    inside.fetch_sub(1, Ordering::SeqCst);
-                }
-            });
-        }
-    });
-    assert!(most.into_inner() <= 2);
-}
-
-#[test]
-fn a_byte_order_mark_hides_no_account() {
-    let place = Place::new();
-    fs::write(place.path(), format!("\u{feff}{}", line("carol", "singing"))).unwrap();
-    let users = place.users();
-    assert!(matches!(register(&users, "carol", "dancing"), Err(Refusal::NameTaken)));
-    assert_eq!(signs_in(&users, "carol", "singing").as_deref(), Some("carol"));
-    users.unregister("carol", &password("singing"), HERE, || ()).unwrap();
-    assert_eq!(place.text(), "");
-}
-
-#[test]
-fn an_account_that_goes_while_its_password_is_hashed_is_not_entered() {
-    let place = Place::new();
-    let users = place.users_with(Config::default());
-    // Many iterations for one account, so that the removal is sure to come first.
-    let slow = PasswordHash::new(&password("singing"), 300_000).unwrap();
-    fs::write(place.path(), format!("carol:user:-:{slow}\n")).unwrap();
-    let entered = thread::scope(|scope| {
-        // All turns are taken until the account is gone.
-        let places = *users.gate.free.lock().unwrap();
-        let turns: Vec<_> = (0..places).map(|_| users.gate.enter()).collect();
-        let signing_in = scope.spawn(|| signs_in(&users, "carol", "singing"));
-        while users.cache.lock().unwrap().index.find(b"carol").is_none() {
-            thread::yield_now();
-        }
-        fs::write(place.path(), "").unwrap();
-        drop(turns);
-        signing_in.join().unwrap()
-    });
-    assert_eq!(entered, None);
-}
-
-#[test]
 fn a_password_that_was_right_needs_no_second_hashing_until_its_record_changes() {
     let place = Place::new();
-    let knows = |users: &Users, secret| {
-        users.memory.knows(users.index().unwrap().find(b"alice").unwrap(), &password(secret))
-    };
+    let record = |users: &Users| users.file.look(|index| index.find(b"alice").unwrap().clone()).unwrap();
+    let knows = |users: &Users, secret| users.memory.knows(&record(users), &password(secret));
     let users = place.users();
     register(&users, "alice", "wonderland").unwrap();
     assert!(knows(&users, "wonderland"));
@@ -317,8 +232,7 @@ fn a_password_that_was_right_needs_no_second_hashing_until_its_record_changes() 
     let users = place.users();
     assert!(signs_in(&users, "alice", "wonderland").is_some());
     // With every turn at hashing taken, only what is remembered can sign in.
-    let places = *users.gate.free.lock().unwrap();
-    let turns: Vec<_> = (0..places).map(|_| users.gate.enter()).collect();
+    let turns = users.gate.close();
     let signed_in = thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         let users = &users;
@@ -329,24 +243,183 @@ fn a_password_that_was_right_needs_no_second_hashing_until_its_record_changes() 
         signed_in
     });
     assert_eq!(signed_in, Ok(Some("alice".to_string())));
-    let index = users.index().unwrap();
-    let record = index.find(b"alice").unwrap();
     assert!(!knows(&users, "wonderlanD") && !knows(&users, ""));
-    let changed = Record { quota: Quota::Bytes(1), ..record.clone() };
+    let changed = Record { quota: Quota::Bytes(1), ..record(&users) };
     assert!(!users.memory.knows(&changed, &password("wonderland")));
     users.change_password("alice", &password("wonderland"), &password("looking-glass"), HERE).unwrap();
     assert!(knows(&users, "looking-glass") && !knows(&users, "wonderland"));
     assert_eq!(signs_in(&users, "alice", "wonderland"), None);
 }
 
+/// Logs in while `edit` changes the file: after the record was read, before the password is hashed.
+fn signs_in_while_edited(place: &Place, edit: impl FnOnce()) -> Option<String> {
+    let users = place.users();
+    thread::scope(|scope| {
+        let turns = users.gate.close();
+        let signing_in = scope.spawn(|| signs_in(&users, "carol", "singing"));
+        users.gate.wait_for(1, 0);
+        edit();
+        drop(turns);
+        signing_in.join().unwrap()
+    })
+}
+
 #[test]
-fn an_unknown_name_costs_the_iterations_that_accounts_have() {
+fn an_account_that_changes_while_its_password_is_hashed_is_not_entered() {
     let place = Place::new();
-    fs::write(
-        place.path(),
-        line("a", "aaaa") + &line("b", "bbbb") + &line("c", "cccc").replace("$2$", "$7$"),
-    )
-    .unwrap();
-    assert_eq!(place.users().index().unwrap().iterations, Some(2));
-    assert_eq!(most_common([3, 9, 3, 9].into_iter()), Some(9));
+    let (before, successor) = (line("carol", "singing"), line("carol", "dancing"));
+    let disabled = before.replace(":user:", ":disabled:");
+    let reduced = before.replace(":user:", ":readonly:");
+    for after in ["", &successor, &disabled, &reduced] {
+        fs::write(place.path(), &before).unwrap();
+        assert_eq!(
+            signs_in_while_edited(&place, || fs::write(place.path(), after).unwrap()),
+            None,
+            "{after}"
+        );
+    }
+    fs::write(place.path(), &before).unwrap();
+    let other = line("dave", "dancing") + &before;
+    let entered = signs_in_while_edited(&place, || fs::write(place.path(), other).unwrap());
+    assert_eq!(entered.as_deref(), Some("carol"), "another line is another account's");
+}
+
+#[test]
+fn folders_are_opened_made_and_closed_while_no_account_comes_or_goes() {
+    let place = Place::new();
+    let users = place.users();
+    let is_locked = || matches!(users.entry.try_lock(), Err(TryLockError::WouldBlock));
+    let found = |name: &str| {
+        assert!(is_locked());
+        assert!(!place.text().contains(name), "it is there before it has a folder");
+        Ok(Some(()))
+    };
+    users.register(b"alice", &password("wonderland"), None, HERE, found).unwrap();
+    for _ in 0..2 {
+        // Once with hashing, once remembered.
+        let users = place.users();
+        let is_locked = |_: &Record| matches!(users.entry.try_lock(), Err(TryLockError::WouldBlock));
+        assert!(users.sign_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
+        assert!(users.sign_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
+    }
+    let closed = users.unregister("alice", &password("wonderland"), HERE, || {
+        assert!(!place.text().contains("\nalice:"), "it is there without a folder");
+        is_locked()
+    });
+    assert!(closed.unwrap());
+    assert!(!is_locked());
+}
+
+#[test]
+fn what_was_made_for_an_account_that_does_not_appear_is_dropped_under_the_lock() {
+    struct Home<'u>(&'u Users, &'u AtomicUsize);
+    impl Drop for Home<'_> {
+        fn drop(&mut self) {
+            assert!(matches!(self.0.entry.try_lock(), Err(TryLockError::WouldBlock)));
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let place = Place::new();
+    let (users, dropped) = (place.users(), AtomicUsize::new(0));
+    let found = |_: &str| {
+        fs::remove_file(place.path()).unwrap();
+        Ok(Some(Home(&users, &dropped)))
+    };
+    let refused = users.register(b"alice", &password("wonderland"), None, HERE, found);
+    assert!(matches!(refused, Err(Refusal::Io(_))));
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn an_unknown_name_costs_exactly_what_a_wrong_password_costs() {
+    let place = Place::new();
+    let accounts = line("a", "aaaa") + &line("b", "bbbb") + &line("disabled", "secret");
+    fs::write(place.path(), accounts.replace("disabled:user", "disabled:disabled")).unwrap();
+    let users = place.users_with(Config { max_failures: 1000, ..Config::default() });
+    for (name, secret) in [("a", "wrong"), ("nobody", "wrong"), ("disabled", "secret"), ("", "")] {
+        let before = WORK.get();
+        assert_eq!(signs_in(&users, name, secret), None);
+        assert_eq!(WORK.get() - before, 2, "{name:?}: iterations");
+    }
+    // Without any account, what new hashes get.
+    let place = Place::new();
+    let users = place.users();
+    let before = WORK.get();
+    assert_eq!(signs_in(&users, "nobody", "wrong"), None);
+    assert_eq!(WORK.get() - before, 2);
+}
+
+#[test]
+fn failures_of_every_kind_spend_the_budget_of_their_source_and_nothing_else_does() {
+    let place = Place::new();
+    let registration = Registration::Code("sesame".to_string());
+    let users = place.users_with(Config { registration, max_failures: 1000, ..Config::default() });
+    let failures = || users.throttle.failures(HERE);
+    let register = |name: &str, code: &str| {
+        let (name, code) = (name.as_bytes(), Some(code.as_bytes()));
+        users.register(name, &password("wonderland"), code, HERE, |_| Ok(Some(()))).is_ok()
+    };
+    assert!(register("alice", "sesame") && !register("alice", "sesame"));
+    assert!(signs_in(&users, "alice", "wonderland").is_some());
+    assert_eq!((failures(), users.throttle.known()), (0, 0), "what goes well leaves nothing behind");
+    assert!(!register("bob", "guess"));
+    assert_eq!(failures(), 1);
+    assert!(signs_in(&users, "alice", "guess").is_none());
+    assert!(signs_in(&users, "nobody", "guess").is_none());
+    assert_eq!(failures(), 3);
+    let (guess, right) = (password("guess"), password("wonderland"));
+    assert!(users.change_password("alice", &guess, &password("guessed"), HERE).is_err());
+    assert!(users.unregister("alice", &guess, HERE, || ()).is_err());
+    assert_eq!(failures(), 5);
+    // A success of whichever kind gives nothing back.
+    assert!(signs_in(&users, "alice", "wonderland").is_some());
+    assert!(register("carol", "sesame"));
+    users.change_password("alice", &right, &right, HERE).unwrap();
+    users.unregister("alice", &right, HERE, || ()).unwrap();
+    assert_eq!(failures(), 5);
+}
+
+#[test]
+fn a_password_that_is_remembered_waits_for_the_budget_like_a_guess() {
+    let place = Place::new();
+    let users = place.users_with(Config { max_failures: 1, ..Config::default() });
+    register(&users, "alice", "wonderland").unwrap();
+    // One attempt is under way for a free failure.
+    let attempt = users.throttle.begin(HERE).unwrap();
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let users = &users;
+        scope.spawn(move || tell.send(signs_in(users, "alice", "wonderland")));
+        while users.throttle.waiting(HERE) == 0 {
+            thread::yield_now();
+        }
+        assert!(told.try_recv().is_err());
+        drop(attempt);
+        assert_eq!(told.recv().unwrap().as_deref(), Some("alice"));
+    });
+}
+
+#[test]
+fn a_class_that_registers_from_one_address_costs_one_hash_each_and_delays_no_login() {
+    let place = Place::new();
+    fs::write(place.path(), line("teacher", "blackboard")).unwrap();
+    let users = place.users();
+    let work = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let turns = users.gate.close();
+        for n in 0..30 {
+            let (users, work) = (&users, &work);
+            scope.spawn(move || {
+                register(users, &format!("pupil{n}"), "secret").unwrap();
+                work.fetch_add(WORK.get() as usize, Ordering::Relaxed);
+            });
+        }
+        users.gate.wait_for(0, 30);
+        let teacher = scope.spawn(|| signs_in(&users, "teacher", "blackboard"));
+        users.gate.wait_for(1, 30);
+        drop(turns);
+        assert!(teacher.join().unwrap().is_some());
+    });
+    assert_eq!(work.into_inner(), 30 * 2, "iterations");
+    assert_eq!(users.throttle.known(), 0);
 }

@@ -1,76 +1,66 @@
-//! How long somebody must wait who has failed to sign in.
+//! Delays further attempts of a source after failed ones.
 //!
-//! Failures are counted by the peer's address and by the name it tried, across connections, and
-//! for names that do not exist too. Tries stand in a queue for each address and each name, so that
-//! many at once are no quicker than one after another: as long as few have failed, so many may be
-//! under way as may still fail for nothing; then one at a time, each later after the last failure.
-//! Where the queue is long, a further try is refused unread.
+//! A source is an IPv4 address, or the 64 bits of an IPv6 network that a customer is given. Each has
+//! one budget, as with OpenSSH's PerSourcePenalties: some failures are free, because people mistype,
+//! and the same number of attempts may be under way at once. When they are spent, one attempt is made at a
+//! time, each later after the last failure than the one before. Few wait for that, and further ones
+//! are refused unread, so that many connections guess no quicker than one. A success neither spends
+//! the budget nor gives anything back, or a guesser could clear it by an account of its own.
 //!
-//! A name that was signed in to from an address before has a count of its own there: who guesses at
-//! it from elsewhere cannot keep its owner out. What is remembered is bounded, so that nobody can
-//! fill the memory.
+//! The memory for it is bounded. What an attempt leaves behind is only its failure, and of the
+//! sources that failed those with the fewest failures are forgotten first: new sources do not push
+//! out one that goes on guessing.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// A source begins again this long after its last failure.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
+/// The most sources that are remembered without an attempt under way.
 const REMEMBERED: usize = 8192;
-/// So many may wait for failures to be waited out. Each holds a client's place meanwhile.
+/// The most attempts of a source that wait when its free failures are spent. Each holds a client's
+/// place.
 const WAITING: u32 = 4;
 
-/// Who failed lately, and how often.
+/// The failed attempts of late, by source.
 #[derive(Debug)]
 pub struct Throttle {
-    /// So many failures cost nothing: people mistype.
-    free: u32,
-    /// Names are kept as keyed hashes: a password may have been typed in a name's place.
-    hasher: RandomState,
-    state: Mutex<State>,
+    sources: Mutex<Sources>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    queues: HashMap<Key, Queue>,
-    /// Addresses with the names that were signed in to from there, and when.
-    trusted: HashMap<u64, Instant>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Key {
-    Address(IpAddr),
-    Name(u64),
-    /// A trusted address with its name.
-    Pair(u64),
-}
-
-/// The tries of one address, or for one name.
 #[derive(Debug)]
-struct Queue {
+struct Sources {
+    /// The number of failures without a delay.
+    free: u32,
+    known: HashMap<IpAddr, Source>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Source {
     failures: u32,
-    /// When something last happened to it.
-    last: Instant,
-    /// Nobody's turn is before this.
-    next: Instant,
+    /// The time of the last one. Without failures it means nothing.
+    failed: Instant,
     under_way: u32,
     waiting: u32,
 }
 
-/// When a try may be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// When an attempt may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Now,
     In(Duration),
-    /// When another try has ended.
+    /// When another attempt has ended.
     Later,
+    /// Not at all: too many wait.
+    Never,
 }
 
-/// What counts as one address: of IPv6, where a customer is given a whole network, its 64 bits.
+/// What counts as one source: an IPv4 address, or the 64 bits of an IPv6 network.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -79,184 +69,160 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 }
 
 impl Throttle {
-    /// Knows of no failures, and lets `free` of them pass without a wait.
+    /// A throttle that knows of no failures, and lets `free` of each source pass without a delay.
     pub fn new(free: u32) -> Throttle {
-        Throttle { free, hasher: RandomState::new(), state: Mutex::default(), changed: Condvar::new() }
+        let sources = Sources { free, known: HashMap::new() };
+        Throttle { sources: Mutex::new(sources), changed: Condvar::new() }
     }
 
-    /// Waits for the turn of a try of this peer for this name. `None` where too many wait already:
-    /// the try must not be made.
-    pub fn begin(&self, from: IpAddr, name: &[u8]) -> Option<Try<'_>> {
-        let pair = self.pair(from, name);
-        let name = self.hasher.hash_one(name.to_ascii_lowercase());
-        let address = Key::Address(network_of(from));
-        let mut state = self.lock();
+    /// Waits for the turn of an attempt. `None` if too many of this source wait: the attempt must
+    /// not be made.
+    pub fn begin(&self, from: IpAddr) -> Option<Attempt<'_>> {
+        let source = network_of(from);
+        let mut sources = self.lock();
         loop {
-            let is_trusted = state.trusted.contains_key(&pair);
-            let keys = if is_trusted { vec![Key::Pair(pair)] } else { vec![address, Key::Name(name)] };
-            let now = Instant::now();
-            match keys.iter().map(|key| state.turn(key, now, self.free)).max() {
-                Some(Turn::Now) | None => {
-                    keys.iter().for_each(|key| state.queue(*key, now).under_way += 1);
-                    return Some(Try { throttle: self, keys, address, pair });
+            // Also those who wait are asked each time: many may have come before the first failure.
+            let wait = match sources.turn(source, Instant::now()) {
+                Turn::Now => {
+                    sources.of(source).under_way += 1;
+                    return Some(Attempt { throttle: self, source });
                 }
-                // Also of those who wait already: many may have come before the first one failed.
-                Some(_) if keys.iter().any(|key| state.is_full(key, self.free)) => return None,
-                Some(turn) => {
-                    keys.iter().for_each(|key| state.queue(*key, now).waiting += 1);
-                    let wait = if let Turn::In(wait) = turn { wait } else { FORGOTTEN_AFTER };
-                    let woken = self.changed.wait_timeout(state, wait);
-                    state = woken.unwrap_or_else(PoisonError::into_inner).0;
-                    keys.iter().for_each(|key| state.update(key, |queue| queue.waiting -= 1));
+                Turn::Never => {
+                    sources.tidy(source);
+                    return None;
                 }
-            }
+                Turn::In(wait) => wait,
+                Turn::Later => FORGOTTEN_AFTER,
+            };
+            sources.of(source).waiting += 1;
+            let woken = self.changed.wait_timeout(sources, wait);
+            sources = woken.unwrap_or_else(PoisonError::into_inner).0;
+            sources.of(source).waiting -= 1;
         }
     }
 
-    /// The owner of a name was at this address without a try, as when the account was created.
-    pub fn trust(&self, from: IpAddr, name: &[u8]) {
-        self.lock().trust(self.pair(from, name), Instant::now());
-    }
-
-    fn pair(&self, from: IpAddr, name: &[u8]) -> u64 {
-        self.hasher.hash_one((network_of(from), name.to_ascii_lowercase()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A try under way.
+/// An attempt under way. It spends nothing unless it failed.
 #[derive(Debug)]
-pub struct Try<'t> {
+pub struct Attempt<'t> {
     throttle: &'t Throttle,
-    keys: Vec<Key>,
-    address: Key,
-    pair: u64,
+    source: IpAddr,
 }
 
-impl Try<'_> {
-    /// It failed: the next ones wait.
+impl Attempt<'_> {
+    /// Notes that the attempt failed.
     pub fn failed(self) {
-        let (mut state, now) = (self.throttle.lock(), Instant::now());
-        // Of a trusted address, too, the failures count for whoever else is there.
-        let elsewhere = (!self.keys.contains(&self.address)).then_some(&self.address);
-        for key in self.keys.iter().chain(elsewhere) {
-            state.queue(*key, now).fail(now, self.throttle.free);
-        }
-    }
-
-    /// The name's owner is here: its failures were others'. Those of the address stay, or an
-    /// attacker could clear them by an account of its own.
-    pub fn succeeded(self) {
-        let (mut state, now) = (self.throttle.lock(), Instant::now());
-        for key in self.keys.iter().filter(|key| !matches!(key, Key::Address(_))) {
-            let queue = state.queue(*key, now);
-            queue.failures = 0;
-            queue.next = now;
-        }
-        state.trust(self.pair, now);
+        self.throttle.lock().fail(self.source, Instant::now());
     }
 }
 
-impl Drop for Try<'_> {
+impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let mut state = self.throttle.lock();
-        self.keys.iter().for_each(|key| state.update(key, |queue| queue.under_way -= 1));
-        drop(state);
+        self.throttle.lock().end(self.source);
         self.throttle.changed.notify_all();
     }
 }
 
-impl State {
-    /// When a try may be made, as far as this key is concerned.
-    fn turn(&self, key: &Key, now: Instant, free: u32) -> Turn {
-        let Some(queue) = self.queues.get(key).filter(|queue| !queue.is_forgotten(now)) else {
-            return Turn::Now;
+impl Sources {
+    fn turn(&self, source: IpAddr, now: Instant) -> Turn {
+        let Some(source) = self.known.get(&source) else { return Turn::Now };
+        let failures = source.failures_at(now);
+        let left = self.free.saturating_sub(failures);
+        let turn = if source.under_way >= left.max(1) {
+            Turn::Later
+        } else {
+            let since = now.saturating_duration_since(source.failed);
+            match delay_after(failures.checked_sub(self.free)).saturating_sub(since) {
+                Duration::ZERO => Turn::Now,
+                wait => Turn::In(wait),
+            }
         };
-        match queue.next.saturating_duration_since(now) {
-            _ if queue.under_way >= free.saturating_sub(queue.failures).max(1) => Turn::Later,
-            Duration::ZERO => Turn::Now,
-            wait => Turn::In(wait),
+        if turn != Turn::Now && left == 0 && source.waiting >= WAITING { Turn::Never } else { turn }
+    }
+
+    /// The entry of a source, made if there is none. [`Sources::tidy`] removes it if nothing of it
+    /// needs to be known.
+    fn of(&mut self, source: IpAddr) -> &mut Source {
+        let new = Source { failures: 0, failed: Instant::now(), under_way: 0, waiting: 0 };
+        self.known.entry(source).or_insert(new)
+    }
+
+    fn fail(&mut self, address: IpAddr, now: Instant) {
+        let source = self.of(address);
+        source.failures = source.failures_at(now).saturating_add(1);
+        source.failed = now;
+        self.make_room(address, now);
+    }
+
+    fn end(&mut self, source: IpAddr) {
+        let entry = self.of(source);
+        entry.under_way = entry.under_way.saturating_sub(1);
+        self.tidy(source);
+    }
+
+    fn tidy(&mut self, source: IpAddr) {
+        if self.known.get(&source).is_some_and(|source| source.failures == 0 && !source.is_in_use()) {
+            self.known.remove(&source);
         }
     }
 
-    /// Whether so many others wait for failures to be waited out that nobody else may.
-    fn is_full(&self, key: &Key, free: u32) -> bool {
-        self.queues.get(key).is_some_and(|queue| queue.failures >= free && queue.waiting >= WAITING)
-    }
-
-    /// The queue of a key, which is made where there is none.
-    fn queue(&mut self, key: Key, now: Instant) -> &mut Queue {
-        if !self.queues.contains_key(&key) {
-            make_room(&mut self.queues, |queue| (!queue.is_in_use()).then_some(queue.last), now);
+    /// Forgets a source if too many are remembered: one that has no attempt under way, of these one
+    /// with the fewest failures, of these the one whose last failure is longest ago. Not the one that
+    /// has just failed, or with the memory full its failures would never add up.
+    fn make_room(&mut self, failed: IpAddr, now: Instant) {
+        if self.known.len() <= REMEMBERED {
+            return;
         }
-        let new = Queue { failures: 0, last: now, next: now, under_way: 0, waiting: 0 };
-        let queue = self.queues.entry(key).or_insert(new);
-        if queue.is_forgotten(now) {
-            queue.failures = 0;
+        let others = self.known.iter().filter(|(address, _)| **address != failed);
+        let idle: Vec<_> = others.filter(|(_, source)| !source.is_in_use()).collect();
+        if idle.len() >= REMEMBERED {
+            let least = idle.iter().min_by_key(|(_, source)| (source.failures_at(now), source.failed));
+            if let Some(address) = least.map(|(address, _)| **address) {
+                self.known.remove(&address);
+            }
         }
-        queue.last = now;
-        queue
-    }
-
-    /// Changes a queue, and forgets it where nothing of it is left.
-    fn update(&mut self, key: &Key, change: impl FnOnce(&mut Queue)) {
-        let Some(queue) = self.queues.get_mut(key) else { return };
-        change(queue);
-        if queue.failures == 0 && !queue.is_in_use() {
-            self.queues.remove(key);
-        }
-    }
-
-    fn trust(&mut self, pair: u64, now: Instant) {
-        if !self.trusted.contains_key(&pair) {
-            make_room(&mut self.trusted, |since| Some(*since), now);
-        }
-        self.trusted.insert(pair, now);
     }
 }
 
-impl Queue {
-    fn fail(&mut self, now: Instant, free: u32) {
-        self.failures = self.failures.saturating_add(1);
-        self.next = now + delay_after(self.failures.checked_sub(free));
+impl Source {
+    fn failures_at(&self, now: Instant) -> u32 {
+        let is_forgotten = now.saturating_duration_since(self.failed) >= FORGOTTEN_AFTER;
+        if is_forgotten { 0 } else { self.failures }
     }
 
     fn is_in_use(&self) -> bool {
         self.under_way > 0 || self.waiting > 0
     }
-
-    fn is_forgotten(&self, now: Instant) -> bool {
-        !self.is_in_use() && now.saturating_duration_since(self.last) >= FORGOTTEN_AFTER
-    }
 }
 
-/// Makes room for one more among those remembered: what is long past goes, else the oldest. `since`
-/// says since when something may go, if it may.
-fn make_room<K: Copy + Eq + Hash, V>(
-    map: &mut HashMap<K, V>,
-    since: impl Fn(&V) -> Option<Instant>,
-    now: Instant,
-) {
-    if map.len() < REMEMBERED {
-        return;
-    }
-    let is_past = |since: Instant| now.saturating_duration_since(since) >= FORGOTTEN_AFTER;
-    map.retain(|_, value| !since(value).is_some_and(is_past));
-    let candidates = map.iter().filter_map(|(key, value)| Some((since(value)?, *key)));
-    if let Some((_, oldest)) = candidates.min_by_key(|(since, _)| *since).filter(|_| map.len() >= REMEMBERED)
-    {
-        map.remove(&oldest);
-    }
-}
-
-/// Nothing for the free ones, then twice as long each time, up to the longest.
+/// Nothing after a free failure, then twice as long each time, up to the longest.
 fn delay_after(beyond_free: Option<u32>) -> Duration {
     match beyond_free {
         None => Duration::ZERO,
         Some(more) => FIRST_DELAY.saturating_mul(1 << more.min(16)).min(LONGEST_DELAY),
+    }
+}
+
+#[cfg(test)]
+impl Throttle {
+    /// The number of sources that anything is known of.
+    pub fn known(&self) -> usize {
+        self.lock().known.len()
+    }
+
+    /// How many attempts of a source wait.
+    pub fn waiting(&self, from: IpAddr) -> u32 {
+        self.lock().known.get(&network_of(from)).map_or(0, |source| source.waiting)
+    }
+
+    /// How often a source failed of late.
+    pub fn failures(&self, from: IpAddr) -> u32 {
+        let sources = self.lock();
+        sources.known.get(&network_of(from)).map_or(0, |source| source.failures_at(Instant::now()))
     }
 }
 
@@ -268,20 +234,21 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// What a peer's next try for a name would be told, were it a stranger's.
-    fn turn(throttle: &Throttle, from: &str, name: &str, now: Instant) -> Turn {
-        let keys = [
-            Key::Address(network_of(address(from))),
-            Key::Name(throttle.hasher.hash_one(name.to_ascii_lowercase().into_bytes())),
-        ];
-        let state = throttle.lock();
-        keys.iter().map(|key| state.turn(key, now, throttle.free)).max().unwrap()
+    fn number(number: u32) -> IpAddr {
+        IpAddr::V4(number.into())
     }
 
-    fn fail(throttle: &Throttle, from: &str, name: &str, times: u32) {
-        for _ in 0..times {
-            throttle.begin(address(from), name.as_bytes()).unwrap().failed();
+    fn sources(free: u32) -> Sources {
+        Sources { free, known: HashMap::new() }
+    }
+
+    /// An attempt that begins and ends at one moment.
+    fn attempt(sources: &mut Sources, from: IpAddr, now: Instant, fails: bool) {
+        sources.of(from).under_way += 1;
+        if fails {
+            sources.fail(from, now);
         }
+        sources.end(from);
     }
 
     #[test]
@@ -293,114 +260,130 @@ mod tests {
     }
 
     #[test]
-    fn failures_count_by_address_and_by_name_across_connections() {
-        let throttle = Throttle::new(5);
-        fail(&throttle, "10.0.0.1", "alice", 6);
-        let now = Instant::now();
-        for (from, name) in [("10.0.0.1", "bob"), ("::ffff:10.0.0.1", "bob"), ("10.0.0.2", "ALICE")] {
-            let Turn::In(wait) = turn(&throttle, from, name, now) else { panic!("{from} {name}") };
-            assert!(wait <= delay_after(Some(1)) && wait > delay_after(Some(0)), "{wait:?}");
+    fn failures_add_up_by_source_are_not_cleared_by_a_success_and_are_forgotten() {
+        let (mut sources, now) = (sources(5), Instant::now());
+        let (guesser, other) = (number(1), number(2));
+        for _ in 0..4 {
+            attempt(&mut sources, guesser, now, true);
+            assert_eq!(sources.turn(guesser, now), Turn::Now);
         }
-        assert_eq!(turn(&throttle, "10.0.0.2", "bob", now), Turn::Now);
-        assert_eq!(turn(&throttle, "10.0.0.1", "bob", now + FORGOTTEN_AFTER), Turn::Now);
-        throttle.begin(address("10.0.0.2"), b"alice").unwrap().succeeded();
-        assert_eq!(turn(&throttle, "10.0.0.3", "alice", now), Turn::Now);
-        assert_ne!(turn(&throttle, "10.0.0.1", "alice", now), Turn::Now, "the address has not become better");
+        attempt(&mut sources, guesser, now, true);
+        assert_eq!(sources.turn(guesser, now), Turn::In(Duration::from_millis(200)));
+        attempt(&mut sources, guesser, now + Duration::from_millis(200), true);
+        let now = now + Duration::from_millis(300);
+        assert_eq!(sources.turn(guesser, now), Turn::In(Duration::from_millis(300)));
+        attempt(&mut sources, guesser, now, false);
+        assert_eq!(
+            sources.turn(guesser, now),
+            Turn::In(Duration::from_millis(300)),
+            "a success changes nothing"
+        );
+        assert_eq!(sources.turn(other, now), Turn::Now);
+        let last = now - Duration::from_millis(100);
+        assert_eq!(sources.turn(guesser, last + FORGOTTEN_AFTER), Turn::Now);
+        // Whole again: the first failure counts as the first.
+        attempt(&mut sources, guesser, last + FORGOTTEN_AFTER, true);
+        assert_eq!(sources.known[&guesser].failures, 1);
     }
 
     #[test]
-    fn tries_at_one_moment_are_no_quicker_than_one_after_another() {
-        let throttle = Throttle::new(2);
-        let begin = || throttle.begin(address("10.0.0.1"), b"alice").unwrap();
-        let (one, two) = (begin(), begin());
-        let now = Instant::now();
-        assert_eq!(turn(&throttle, "10.0.0.1", "alice", now), Turn::Later, "two may fail for nothing");
-        one.failed();
-        assert_eq!(turn(&throttle, "10.0.0.1", "alice", now), Turn::Later, "one may");
-        two.failed();
-        let Turn::In(_) = turn(&throttle, "10.0.0.1", "alice", now) else { panic!("too many have failed") };
-        let three = begin();
-        assert!(now.elapsed() >= FIRST_DELAY);
-        assert_eq!(turn(&throttle, "10.0.0.1", "alice", Instant::now()), Turn::Later);
-        three.failed();
-        let Turn::In(wait) = turn(&throttle, "10.0.0.1", "alice", Instant::now()) else { panic!() };
-        assert!(wait > FIRST_DELAY, "{wait:?}");
+    fn attempts_at_one_moment_are_no_quicker_than_one_after_another() {
+        let (mut sources, now, guesser) = (sources(2), Instant::now(), number(1));
+        sources.of(guesser).under_way = 1;
+        assert_eq!(sources.turn(guesser, now), Turn::Now, "two may fail for nothing");
+        sources.of(guesser).under_way = 2;
+        assert_eq!(sources.turn(guesser, now), Turn::Later);
+        sources.fail(guesser, now);
+        sources.end(guesser);
+        assert_eq!(sources.turn(guesser, now), Turn::Later, "one may");
+        sources.fail(guesser, now);
+        sources.end(guesser);
+        assert_eq!(sources.turn(guesser, now), Turn::In(FIRST_DELAY), "too many have failed");
+        let now = now + FIRST_DELAY;
+        assert_eq!(sources.turn(guesser, now), Turn::Now);
+        sources.of(guesser).under_way = 1;
+        assert_eq!(sources.turn(guesser, now), Turn::Later, "one at a time");
     }
 
     #[test]
-    fn a_try_goes_on_when_the_one_before_it_ends_well() {
+    fn few_wait_when_the_free_failures_are_spent_and_any_number_before() {
+        let (mut sources, now, from) = (sources(1), Instant::now(), number(1));
+        sources.of(from).under_way = 1;
+        sources.of(from).waiting = 100;
+        assert_eq!(sources.turn(from, now), Turn::Later);
+        sources.fail(from, now);
+        assert_eq!(sources.turn(from, now), Turn::Never);
+        sources.of(from).waiting = WAITING - 1;
+        assert_eq!(sources.turn(from, now), Turn::Later);
+        sources.end(from);
+        assert_eq!(sources.turn(from, now), Turn::In(FIRST_DELAY));
+        sources.of(from).waiting = WAITING;
+        assert_eq!(sources.turn(from, now), Turn::Never);
+        assert_eq!(sources.turn(from, now + FIRST_DELAY), Turn::Now, "its turn has come");
+    }
+
+    #[test]
+    fn an_attempt_goes_on_when_the_one_before_it_ends_and_leaves_nothing_behind() {
         let throttle = Throttle::new(1);
-        let first = throttle.begin(address("10.0.0.1"), b"alice").unwrap();
+        let first = throttle.begin(number(1)).unwrap();
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| throttle.begin(address("10.0.0.1"), b"alice").is_some());
-            first.succeeded();
+            let second = scope.spawn(|| throttle.begin(number(1)).is_some());
+            drop(first);
             assert!(second.join().unwrap());
         });
-        assert!(throttle.lock().queues.is_empty(), "nothing is left of what went well");
-    }
-
-    #[test]
-    fn few_wait_for_failures_to_be_waited_out_and_more_are_refused() {
-        let throttle = Throttle::new(1);
-        fail(&throttle, "10.0.0.1", "alice", 1);
-        let now = Instant::now();
-        let key = Key::Name(throttle.hasher.hash_one(b"alice".to_vec()));
-        throttle.lock().queue(key, now).waiting = WAITING;
-        throttle.lock().queue(key, now).next = now + LONGEST_DELAY;
-        assert!(throttle.begin(address("10.0.0.2"), b"alice").is_none());
-        assert!(throttle.begin(address("10.0.0.2"), b"bob").is_some());
+        assert_eq!(throttle.known(), 0);
     }
 
     #[test]
     fn of_many_that_came_at_once_few_wait_when_the_first_ones_have_failed() {
         let throttle = Throttle::new(2);
-        let begin = || throttle.begin(address("10.0.0.1"), b"alice");
+        let begin = || throttle.begin(number(1));
         let under_way = [begin().unwrap(), begin().unwrap()];
         std::thread::scope(|scope| {
             let crowd: Vec<_> = (0..20).map(|_| scope.spawn(|| begin().is_some())).collect();
-            let key = Key::Name(throttle.hasher.hash_one(b"alice".to_vec()));
-            while throttle.lock().queues[&key].waiting < 20 {
+            while throttle.lock().known[&number(1)].waiting < 20 {
                 std::thread::yield_now();
             }
-            under_way.into_iter().for_each(Try::failed);
+            under_way.into_iter().for_each(Attempt::failed);
             let made = crowd.into_iter().map(|one| u32::from(one.join().unwrap())).sum::<u32>();
             assert_eq!(made, WAITING);
         });
     }
 
     #[test]
-    fn who_was_right_from_an_address_is_not_kept_out_by_guesses_from_elsewhere() {
-        let throttle = Throttle::new(1);
-        throttle.begin(address("10.0.0.1"), b"Alice").unwrap().succeeded();
-        fail(&throttle, "10.0.0.2", "alice", 2);
-        let key = Key::Name(throttle.hasher.hash_one(b"alice".to_vec()));
-        throttle.lock().queue(key, Instant::now()).waiting = WAITING;
-        assert!(throttle.begin(address("10.0.0.2"), b"alice").is_none());
-        let owner = throttle.begin(address("10.0.0.1"), b"alice").unwrap();
-        // But guesses from that very address count.
-        owner.failed();
-        let pair = throttle.pair(address("10.0.0.1"), b"alice");
-        assert_ne!(throttle.lock().turn(&Key::Pair(pair), Instant::now(), 1), Turn::Now);
-        assert_ne!(turn(&throttle, "10.0.0.1", "bob", Instant::now()), Turn::Now);
-    }
-
-    #[test]
-    fn a_network_of_ipv6_counts_as_one_address() {
+    fn a_network_of_ipv6_counts_as_one_source() {
         assert_eq!(network_of(address("2001:db8:1:2:3:4:5:6")), address("2001:db8:1:2::"));
         assert_eq!(network_of(address("::ffff:10.0.0.1")), address("10.0.0.1"));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_the_oldest_goes_first() {
-        let throttle = Throttle::new(5);
-        for n in 0..9000_u32 {
-            let from = IpAddr::V4(n.into());
-            throttle.begin(from, &n.to_be_bytes()).unwrap().failed();
-            throttle.trust(from, &n.to_be_bytes());
+    fn a_flood_of_sources_is_bounded_in_memory_and_pushes_out_no_guesser() {
+        let (mut sources, now) = (sources(5), Instant::now());
+        let guesser = number(1);
+        for _ in 0..6 {
+            attempt(&mut sources, guesser, now, true);
         }
-        let state = throttle.lock();
-        assert_eq!((state.queues.len(), state.trusted.len()), (REMEMBERED, REMEMBERED));
-        assert!(state.queues.contains_key(&Key::Address(IpAddr::V4(8999.into()))));
-        assert!(!state.queues.contains_key(&Key::Address(IpAddr::V4(1.into()))));
+        let mut later = now;
+        for n in 0..20_000 {
+            later += Duration::from_millis(1);
+            attempt(&mut sources, number(1000 + n), later, true);
+            attempt(&mut sources, number(1_000_000 + n), later, false);
+        }
+        assert!(sources.known.len() <= REMEMBERED + 1, "{}", sources.known.len());
+        assert_eq!(sources.known[&guesser].failures, 6);
+        assert!(sources.known.contains_key(&number(20_999)), "of equal ones the newest stay");
+        assert!(!sources.known.contains_key(&number(1000)));
+        // In a memory full of worse ones a new guesser's failures still add up.
+        sources.known.values_mut().for_each(|source| source.failures = 100);
+        let new = number(2);
+        for failures in 1..=5 {
+            attempt(&mut sources, new, later, true);
+            assert_eq!(sources.known[&new].failures, failures);
+        }
+        // What is forgotten goes before what is not.
+        let past = later + FORGOTTEN_AFTER;
+        sources.known.get_mut(&new).unwrap().failed = past;
+        attempt(&mut sources, number(3), past, true);
+        assert!(sources.known.contains_key(&new));
     }
 }

@@ -1,0 +1,328 @@
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::super::hash::{Password, PasswordHash};
+use super::*;
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(text: impl AsRef<[u8]>) -> Place {
+        let place = Place { dir: tempfile::tempdir().unwrap() };
+        fs::write(place.path(), text).unwrap();
+        place
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("users")
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.path()).unwrap()
+    }
+
+    fn inode(&self) -> u64 {
+        fs::metadata(self.path()).unwrap().ino()
+    }
+
+    fn append(&self, bytes: impl AsRef<[u8]>) {
+        let mut file = OpenOptions::new().append(true).open(self.path()).unwrap();
+        file.write_all(bytes.as_ref()).unwrap();
+    }
+
+    fn users(&self) -> UsersFile {
+        UsersFile::open(&self.path(), Arc::new(self.log())).unwrap()
+    }
+
+    fn log(&self) -> Log {
+        Log::open(&self.dir.path().join("log.txt")).unwrap()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.dir.path().join("log.txt")).unwrap();
+        let text = |line: &str| Some(line.split_once("event=warning text=")?.1.trim_matches('"').to_string());
+        log.lines().filter_map(text).collect()
+    }
+}
+
+fn record(name: &str) -> Record {
+    let hash = PasswordHash::new(&Password(name.into()), 1).unwrap();
+    Record::parse(format!("{name}:user:-:{hash}").as_bytes()).unwrap()
+}
+
+fn line(name: &str) -> String {
+    format!("{}\n", record(name))
+}
+
+fn has(users: &UsersFile, name: &str) -> bool {
+    users.look(|index| index.find(name.as_bytes()).is_some()).unwrap()
+}
+
+fn append(users: &UsersFile, name: &str) -> io::Result<()> {
+    users.change()?.append(&record(name))
+}
+
+fn remove(users: &UsersFile, name: &str) {
+    users.change().unwrap().replace(name, |found| Ok(found.and(None))).unwrap();
+}
+
+/// How often the file was read, and parsed.
+fn counts(users: &UsersFile) -> (usize, usize) {
+    let cache = users.cache();
+    (cache.reads, cache.parses)
+}
+
+#[test]
+fn a_settled_file_is_not_read_again_and_its_change_is_noticed() {
+    let place = Place::new(line("carol"));
+    let users = place.users();
+    // As if it had changed long ago: only the stamp can tell.
+    users.cache().is_settled = true;
+    let reads = users.cache().reads;
+    assert!(has(&users, "carol") && !has(&users, "derek"));
+    assert_eq!(users.cache().reads, reads);
+    fs::write(place.path(), line("derek")).unwrap();
+    assert!(has(&users, "derek") && !has(&users, "carol"));
+}
+
+#[test]
+fn within_a_tick_of_the_clock_a_look_reads_the_file_and_parses_only_another_text() {
+    let place = Place::new(line("carol"));
+    let users = place.users();
+    let (reads, parses) = counts(&users);
+    assert!(has(&users, "carol") && has(&users, "carol"));
+    assert!(users.glance(|index| index.has(b"carol")).unwrap());
+    assert_eq!(counts(&users), (reads + 2, parses));
+    let stamp = users.cache().stamp.unwrap();
+    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(stamp.changed.0 as u64);
+    assert!(!stamp.is_settled(changed + CLOCK_TICK) && !stamp.is_settled(changed - CLOCK_TICK));
+    assert!(stamp.is_settled(changed + CLOCK_TICK + Duration::from_secs(1)));
+}
+
+#[test]
+fn new_accounts_are_appended_to_the_same_file_which_is_neither_read_nor_parsed_for_it() {
+    let place = Place::new(String::from_iter((0..1000).map(|n| line(&format!("user{n}")))));
+    let users = place.users();
+    let (before, inode) = (place.text(), place.inode());
+    let (reads, parses) = counts(&users);
+    for n in 0..10 {
+        let name = format!("new{n}");
+        assert!(!users.glance(|index| index.has(name.as_bytes())).unwrap());
+        append(&users, &name).unwrap();
+        assert!(users.glance(|index| index.find(name.as_bytes()).is_some()).unwrap());
+    }
+    assert_eq!(counts(&users), (reads, parses));
+    // What a login reads is what was known already.
+    assert!(has(&users, "new9") && has(&users, "user0"));
+    assert_eq!(counts(&users), (reads + 2, parses));
+    assert_eq!(place.inode(), inode);
+    assert_eq!(place.text().strip_prefix(&before).unwrap().lines().count(), 10);
+}
+
+#[test]
+fn another_programs_line_before_or_during_an_append_is_noticed() {
+    let place = Place::new("");
+    let users = place.users();
+    append(&users, "alice").unwrap();
+    place.append(line("carol"));
+    append(&users, "bob").unwrap();
+    assert!(has(&users, "alice") && has(&users, "carol") && has(&users, "bob"));
+    let before = fs::metadata(place.path()).unwrap();
+    let own = line("dave");
+    place.append(line("erin"));
+    place.append(&own);
+    users.cache().has_grown(&before, own.as_bytes(), &fs::metadata(place.path()).unwrap());
+    assert!(has(&users, "dave") && has(&users, "erin"));
+}
+
+#[test]
+fn a_line_without_an_end_is_not_glued_to_the_next() {
+    let place = Place::new(format!("{}guest:user:-:", line("carol")));
+    let users = place.users();
+    append(&users, "alice").unwrap();
+    append(&users, "bob").unwrap();
+    assert!(has(&users, "alice") && has(&users, "bob") && !has(&users, "guest"));
+    assert!(place.text().contains("\nguest:user:-:\nalice:user:-:"));
+    assert!(!place.text().contains("\n\n"));
+    assert!(has(&place.users(), "alice"));
+}
+
+#[test]
+fn what_was_appended_is_taken_back_only_while_nothing_follows() {
+    let place = Place::new("first\n");
+    let mut ours = OpenOptions::new().append(true).open(place.path()).unwrap();
+    ours.write_all(b"half a li").unwrap();
+    take_back(&mut ours, 9).unwrap();
+    assert_eq!(place.text(), "first\n");
+    ours.write_all(b"half a li").unwrap();
+    place.append("second\n");
+    take_back(&mut ours, 9).unwrap();
+    assert_eq!(place.text(), "first\nhalf a lisecond\n");
+    let mut full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    assert_eq!(append_whole(&mut full, b"x").unwrap_err().kind(), ErrorKind::StorageFull);
+}
+
+#[test]
+fn a_line_that_another_program_is_writing_is_read_again_before_it_is_warned_of() {
+    let place = Place::new("");
+    let (log, whole) = (place.log(), line("carol"));
+    let (first, second) = whole.split_at(20);
+    let mut cache = Cache::default();
+    place.append(first);
+    let mut pauses = 0;
+    let mut finish = || {
+        pauses += 1;
+        if pauses == 2 {
+            place.append(second);
+        }
+    };
+    cache.renew(&place.path(), &log, &mut finish).unwrap();
+    assert!(cache.index.as_ref().unwrap().find(b"carol").is_some());
+    assert_eq!((pauses, place.warnings().len(), cache.reads, cache.parses), (2, 0, 3, 1));
+    // One that stays so is warned of once, and not waited for again.
+    place.append("guest:user:-:");
+    let mut pauses = 0;
+    for _ in 0..2 {
+        cache.renew(&place.path(), &log, || pauses += 1).unwrap();
+    }
+    assert_eq!((pauses, place.warnings().len()), (READ_AGAIN, 1));
+    assert!(cache.index.as_ref().unwrap().find(b"guest").is_none());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_as_lines_tells_nothing_is_not_added_to_and_is_warned_of_once() {
+    let text = line("alice");
+    let place = Place::new(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());
+    let users = place.users();
+    let refused = |users: &UsersFile| {
+        let kind = Some(ErrorKind::InvalidData);
+        assert_eq!(users.look(|index| index.has(b"alice")).err().map(|error| error.kind()), kind);
+        assert_eq!(users.glance(|index| index.has(b"alice")).err().map(|error| error.kind()), kind);
+        let replaced = users.change().unwrap().replace("alice", |_| Ok(None));
+        assert!(matches!(replaced, Err(Refusal::Io(error)) if Some(error.kind()) == kind));
+    };
+    refused(&users);
+    assert_eq!(
+        place.warnings(),
+        ["users file: it is in UTF-16; save it as UTF-8; until then no account can log in"]
+    );
+    fs::write(place.path(), (line("carol") + &text).replace('\n', "\r")).unwrap();
+    refused(&users);
+    fs::write(place.path(), (line("dave") + &text).replace('\n', "\r")).unwrap();
+    refused(&users);
+    assert_eq!(place.warnings().len(), 3, "each version once: {:?}", place.warnings());
+    fs::write(place.path(), text).unwrap();
+    assert!(has(&users, "alice"));
+}
+
+#[test]
+fn a_byte_order_mark_hides_no_account() {
+    let place = Place::new(format!("\u{feff}{}", line("carol")));
+    let users = place.users();
+    assert!(has(&users, "carol"));
+    remove(&users, "carol");
+    assert_eq!(place.text(), "");
+}
+
+#[test]
+fn a_link_that_is_pointed_elsewhere_counts_at_once_for_looks_and_for_changes() {
+    let place = Place::new("");
+    let at = |name: &str| place.dir.path().join(name);
+    let point_to = |name: &str| {
+        let _ = fs::remove_file(place.path());
+        symlink(name, place.path()).unwrap();
+    };
+    fs::write(at("one"), line("alice")).unwrap();
+    fs::write(at("two"), line("bobby")).unwrap();
+    point_to("one");
+    let users = place.users();
+    users.cache().is_settled = true;
+    assert!(has(&users, "alice"));
+    point_to("two");
+    assert!(has(&users, "bobby") && !has(&users, "alice"));
+    append(&users, "carol").unwrap();
+    remove(&users, "bobby");
+    assert!(fs::symlink_metadata(place.path()).unwrap().is_symlink());
+    assert!(fs::read_to_string(at("two")).unwrap().starts_with("carol:"));
+    assert_eq!(fs::read_to_string(at("one")).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn what_is_appended_to_the_old_file_while_it_is_replaced_is_carried_over() {
+    let place = Place::new(line("alice") + &line("bob"));
+    let users = place.users();
+    let mut old = OpenOptions::new().append(true).open(place.path()).unwrap();
+    let mut change = users.change().unwrap();
+    change.replace("alice", |found| Ok(found.and(None))).unwrap();
+    assert_eq!(place.text().lines().count(), 1);
+    old.write_all(line("carol").as_bytes()).unwrap();
+    drop(change);
+    assert!(has(&users, "bob") && has(&users, "carol") && !has(&users, "alice"));
+}
+
+#[test]
+fn a_change_keeps_mode_and_owner_and_leaves_no_temporary_file() {
+    let place = Place::new(line("alice") + &line("bob"));
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    // Only the superuser may give a file away.
+    let is_given = std::os::unix::fs::chown(place.path(), Some(12345), Some(23456)).is_ok();
+    let users = place.users();
+    remove(&users, "alice");
+    let metadata = fs::metadata(place.path()).unwrap();
+    assert_eq!(metadata.mode() & 0o7777, 0o640);
+    assert!(!is_given || (metadata.uid(), metadata.gid()) == (12345, 23456));
+    assert!(!temporary_of(&place.path()).exists());
+}
+
+#[test]
+fn a_change_of_a_doubled_or_malformed_line_finds_no_record() {
+    let place = Place::new(line("alice") + &line("Alice") + "bob:user:-:x\n" + &line("carol"));
+    let users = place.users();
+    for name in ["alice", "ALICE", "bob", "nobody"] {
+        let mut change = users.change().unwrap();
+        let refused = change.replace(name, |found| {
+            assert_eq!(found, None);
+            Err(Refusal::WrongPassword)
+        });
+        assert!(matches!(refused, Err(Refusal::WrongPassword)));
+    }
+    users.change().unwrap().replace("CAROL", |found| Ok(found.filter(|_| false))).unwrap();
+    assert_eq!(place.text().lines().count(), 3);
+}
+
+#[test]
+fn a_lock_of_another_program_is_waited_for_and_given_up_and_no_look_waits() {
+    let place = Place::new(line("alice"));
+    let users = place.users();
+    let foreign = File::open(place.path()).unwrap();
+    foreign.lock().unwrap();
+    thread::scope(|scope| {
+        let changes: Vec<_> = (0..3)
+            .map(|n| {
+                let users = &users;
+                scope.spawn(move || append(users, &format!("new{n}")))
+            })
+            .collect();
+        while !*users.is_changing.lock().unwrap() {
+            thread::yield_now();
+        }
+        assert!(has(&users, "alice"));
+        for change in changes {
+            assert_eq!(change.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+        }
+    });
+    foreign.unlock().unwrap();
+    append(&users, "new").unwrap();
+    // One that lets go in time is waited for.
+    foreign.lock().unwrap();
+    thread::scope(|scope| {
+        let change = scope.spawn(|| append(&users, "newer"));
+        while !*users.is_changing.lock().unwrap() {
+            thread::yield_now();
+        }
+        foreign.unlock().unwrap();
+        change.join().unwrap().unwrap();
+    });
+    assert!(has(&users, "newer"));
+}

@@ -1,0 +1,203 @@
+//! Whose turn it is to hash.
+//!
+//! As many hashes run at once as there are processors: more would only be slower together, and
+//! would starve the transfers. A waiting login goes before a waiting registration, and each source
+//! has one registration at a time under way, so that a crowd that registers delays a login by no
+//! more than the hashes that have begun.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The places for hashes, and who waits for one.
+#[derive(Debug)]
+pub struct Gate {
+    state: Mutex<State>,
+    login_may_enter: Condvar,
+    registration_may_enter: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    free: usize,
+    waiting_logins: usize,
+    /// The sources that have a registration under way.
+    registering: HashSet<IpAddr>,
+    #[cfg(test)]
+    waiting_registrations: usize,
+}
+
+/// A place for one hash, free again when dropped.
+#[derive(Debug)]
+pub struct Turn<'g> {
+    gate: &'g Gate,
+    registering: Option<IpAddr>,
+}
+
+impl Gate {
+    /// A gate with this number of places.
+    pub fn new(places: usize) -> Gate {
+        Gate {
+            state: Mutex::new(State { free: places, ..State::default() }),
+            login_may_enter: Condvar::new(),
+            registration_may_enter: Condvar::new(),
+        }
+    }
+
+    /// Waits for the turn of a login, or of a change by an account's owner.
+    pub fn enter(&self) -> Turn<'_> {
+        let mut state = self.lock();
+        state.waiting_logins += 1;
+        let waited = self.login_may_enter.wait_while(state, |state| state.free == 0);
+        state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.waiting_logins -= 1;
+        state.free -= 1;
+        if state.free > 0 {
+            self.pass_on(&state);
+        }
+        Turn { gate: self, registering: None }
+    }
+
+    /// Waits for the turn of a registration from this source.
+    pub fn enter_to_register(&self, source: IpAddr) -> Turn<'_> {
+        let mut state = self.lock();
+        #[cfg(test)]
+        (state.waiting_registrations += 1);
+        let must_wait = |state: &mut State| {
+            state.free == 0 || state.waiting_logins > 0 || state.registering.contains(&source)
+        };
+        let waited = self.registration_may_enter.wait_while(state, must_wait);
+        state = waited.unwrap_or_else(PoisonError::into_inner);
+        #[cfg(test)]
+        (state.waiting_registrations -= 1);
+        state.registering.insert(source);
+        state.free -= 1;
+        Turn { gate: self, registering: Some(source) }
+    }
+
+    /// Wakes those who may take a free place.
+    fn pass_on(&self, state: &State) {
+        if state.waiting_logins > 0 {
+            self.login_may_enter.notify_one();
+        } else {
+            self.registration_may_enter.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        state.free += 1;
+        if let Some(source) = self.registering {
+            state.registering.remove(&source);
+        }
+        self.gate.pass_on(&state);
+    }
+}
+
+#[cfg(test)]
+impl Gate {
+    /// Takes all places: every other hash waits.
+    pub fn close(&self) -> Vec<Turn<'_>> {
+        let places = self.lock().free;
+        (0..places).map(|_| self.enter()).collect()
+    }
+
+    /// Waits until these numbers of logins and registrations wait.
+    pub fn wait_for(&self, logins: usize, registrations: usize) {
+        loop {
+            let state = self.lock();
+            if (state.waiting_logins, state.waiting_registrations) == (logins, registrations) {
+                return;
+            }
+            drop(state);
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    fn source(number: u32) -> IpAddr {
+        IpAddr::V4(number.into())
+    }
+
+    #[test]
+    fn no_more_enter_than_there_are_places_of_whichever_kind() {
+        let gate = Gate::new(2);
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for n in 0..8 {
+                let (gate, inside, most) = (&gate, &inside, &most);
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let _turn = if n % 2 == 0 { gate.enter() } else { gate.enter_to_register(source(n)) };
+                        most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(most.into_inner() <= 2);
+        let state = gate.state.into_inner().unwrap();
+        assert_eq!((state.free, state.waiting_logins, state.registering.len()), (2, 0, 0));
+    }
+
+    #[test]
+    fn a_waiting_login_enters_before_registrations_that_wait_longer() {
+        let gate = Gate::new(1);
+        let order = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            let turns = gate.close();
+            for n in 0..20 {
+                let (gate, order) = (&gate, &order);
+                scope.spawn(move || {
+                    let _turn = gate.enter_to_register(source(n));
+                    order.lock().unwrap().push("registration");
+                });
+            }
+            gate.wait_for(0, 20);
+            scope.spawn(|| {
+                let _turn = gate.enter();
+                order.lock().unwrap().push("login");
+            });
+            gate.wait_for(1, 20);
+            drop(turns);
+        });
+        let order = order.into_inner().unwrap();
+        assert_eq!((order.len(), order[0]), (21, "login"));
+    }
+
+    #[test]
+    fn a_source_has_one_registration_at_a_time_under_way_and_leaves_the_other_places_free() {
+        let gate = Gate::new(3);
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            let first = gate.enter_to_register(source(1));
+            for _ in 0..30 {
+                scope.spawn(|| {
+                    let _turn = gate.enter_to_register(source(1));
+                    most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            gate.wait_for(0, 30);
+            // Neither another source nor a login waits for them.
+            let others = (gate.enter_to_register(source(2)), gate.enter());
+            gate.wait_for(0, 30);
+            drop((first, others));
+        });
+        assert_eq!(most.into_inner(), 1);
+    }
+}

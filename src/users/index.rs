@@ -1,0 +1,196 @@
+//! What the text of the users file says: each line is a claim to a name.
+
+use std::collections::HashMap;
+
+use super::record::Record;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Names in lower case, each with its record, or `None` if its line is malformed or not the only one.
+#[derive(Debug, Default)]
+pub struct Index {
+    records: HashMap<String, Option<Record>>,
+    /// How many hashes have this number of iterations.
+    counts: HashMap<u32, u32>,
+    /// The iterations that most hashes have.
+    iterations: Option<u32>,
+}
+
+impl Index {
+    /// Reads the file's text; the second value is a warning for each line that locks an account.
+    pub fn parse(text: &[u8]) -> (Index, Vec<String>) {
+        let mut index = Index::default();
+        let mut warnings = Vec::new();
+        for (number, line) in without_mark(text).split(|byte| *byte == b'\n').enumerate() {
+            if let Err(why) = index.add(line) {
+                warnings.push(format!("users file, line {}: {why}", number + 1));
+            }
+        }
+        (index, warnings)
+    }
+
+    /// Adds a line without its line end; says why it locks an account, if it does.
+    pub fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        let Some(name) = Record::claimed_name(line) else { return Ok(()) };
+        let record = match Record::parse(line.strip_suffix(b"\r").unwrap_or(line)) {
+            _ if self.records.contains_key(&name) => {
+                Err("another line has the same name; neither can sign in")
+            }
+            parsed => parsed,
+        };
+        if let Ok(record) = &record {
+            self.count(record.hash.iterations());
+        }
+        let why = record.as_ref().err().copied();
+        self.records.insert(name, record.ok());
+        why.map_or(Ok(()), Err)
+    }
+
+    /// Keeps the most frequent number of iterations; of several, the largest.
+    fn count(&mut self, iterations: u32) {
+        let most = self.iterations.map(|most| (self.counts.get(&most).copied().unwrap_or(0), most));
+        let count = self.counts.entry(iterations).or_insert(0);
+        *count = count.saturating_add(1);
+        if most.is_none_or(|most| (*count, iterations) > most) {
+            self.iterations = Some(iterations);
+        }
+    }
+
+    /// The record of an account, if its line is in order.
+    pub fn find(&self, name: &[u8]) -> Option<&Record> {
+        self.records.get(&key(name))?.as_ref()
+    }
+
+    /// Whether a line claims this name.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.records.contains_key(&key(name))
+    }
+
+    /// The iterations that most hashes have: what an unknown name must cost.
+    pub fn iterations(&self) -> Option<u32> {
+        self.iterations
+    }
+}
+
+/// Names are compared without case.
+fn key(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_ascii_lowercase()
+}
+
+/// Some editors begin a file with a byte order mark.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Why the whole text cannot be read, if it cannot: its lines are not where they seem to be, so that
+/// names would be free which lines of the file mean to claim.
+pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
+    let is_utf_16 = |bytes: &[u8]| match bytes {
+        [a, 0, b, 0] | [0, a, 0, b] => *a != 0 && *b != 0,
+        _ => false,
+    };
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.windows(4).any(is_utf_16) {
+        return Some("it is in UTF-16; save it as UTF-8");
+    }
+    let is_end = |bytes: &[u8]| matches!(bytes, [b'\r', next] if *next != b'\r' && *next != b'\n');
+    if text.windows(2).any(is_end) {
+        return Some("a line ends with CR alone; end each with LF");
+    }
+    None
+}
+
+/// Whether the last line has its end, or needs none to be what it is. If not, another program may be
+/// about to write the rest.
+pub fn is_ended(text: &[u8]) -> bool {
+    let last = without_mark(text).rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    Record::claimed_name(last).is_none() || Record::parse(last).is_ok()
+}
+
+/// The record of `name`, if exactly one line claims it and is in order.
+pub fn record_of(text: &[u8], name: &str) -> Option<Record> {
+    let name = key(name.as_bytes());
+    let lines = without_mark(text).split(|byte| *byte == b'\n');
+    let mut claims = lines.filter(|line| Record::claimed_name(line).as_ref() == Some(&name));
+    let line = claims.next()?;
+    if claims.next().is_some() {
+        return None;
+    }
+    Record::parse(line.strip_suffix(b"\r").unwrap_or(line)).ok()
+}
+
+/// The text with `record`, or nothing, in place of the line of `name`.
+pub fn with_line_replaced(text: &[u8], name: &str, record: Option<&Record>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for line in without_mark(text).split_inclusive(|byte| *byte == b'\n') {
+        if Record::claimed_name(line) != Some(key(name.as_bytes())) {
+            out.extend_from_slice(line);
+        } else if let Some(record) = record {
+            out.extend_from_slice(format!("{record}\n").as_bytes());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &str, iterations: u32) -> String {
+        format!("{name}:user:-:pbkdf2-sha256${iterations}$0011223344556677${}\n", "ab".repeat(32))
+    }
+
+    #[test]
+    fn the_iterations_are_those_of_most_hashes_also_as_lines_are_added() {
+        let text = line("a", 2) + &line("b", 2) + &line("c", 7);
+        let (mut index, warnings) = Index::parse(text.as_bytes());
+        assert_eq!((index.iterations(), warnings.len()), (Some(2), 0));
+        index.add(line("d", 7).trim_end().as_bytes()).unwrap();
+        assert_eq!(index.iterations(), Some(7), "of several, the largest");
+        index.add(line("e", 2).trim_end().as_bytes()).unwrap();
+        assert_eq!(index.iterations(), Some(2));
+        assert_eq!(Index::default().iterations(), None);
+    }
+
+    #[test]
+    fn a_text_whose_lines_are_not_where_they_seem_to_be_is_unreadable() {
+        let text = "# accounts\n".to_string() + &line("alice", 1) + &line("bob", 1);
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for (unreadable, why) in [
+            (little.clone(), "UTF-16"),
+            (big.clone(), "UTF-16"),
+            ([b"\xff\xfe", &little[..]].concat(), "UTF-16"),
+            ([b"\xfe\xff", &big[..]].concat(), "UTF-16"),
+            ([text.as_bytes(), &little].concat(), "UTF-16"),
+            ("a:\n".encode_utf16().flat_map(u16::to_le_bytes).collect(), "UTF-16"),
+            (text.replace('\n', "\r").into_bytes(), "CR"),
+            (text.replace("\nbob", "\rbob").into_bytes(), "CR"),
+        ] {
+            let said = why_unreadable(&unreadable);
+            assert!(said.is_some_and(|said| said.contains(why)), "{}", unreadable.escape_ascii());
+        }
+        for readable in [
+            String::new(),
+            text.clone(),
+            text.replace('\n', "\r\n"),
+            text.replace('\n', "\r\r\n"),
+            format!("\u{feff}{text}"),
+            // Of a damaged line, its account alone is locked.
+            text.replace("user", "us\0er"),
+            text + "\0\0\0\0",
+        ] {
+            assert_eq!(why_unreadable(readable.as_bytes()), None, "{readable:?}");
+        }
+    }
+
+    #[test]
+    fn a_last_line_without_an_end_is_ended_if_more_could_only_spoil_it() {
+        let whole = line("alice", 1);
+        for ended in ["", "\n", "# comment", &whole, whole.trim_end()] {
+            assert!(is_ended(ended.as_bytes()), "{ended:?}");
+        }
+        for part in ["a", "guest:user:-:", &whole[..whole.len() - 2]] {
+            assert!(!is_ended(part.as_bytes()), "{part:?}");
+        }
+    }
+}
