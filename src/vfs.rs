@@ -18,6 +18,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 mod folder;
+mod moving;
 mod names;
 mod path;
 mod removal;
@@ -159,6 +160,16 @@ fn dir_entries(folder: &Folder, wanted: impl Fn(&[u8]) -> bool + 'static) -> io:
 /// Whether a temporary would be entered, which does not exist for any command.
 fn is_hidden(path: &VirtualPath) -> bool {
     path.names().any(is_reserved)
+}
+
+/// Whether something may take a name that `before` has now: a file that of a file, if it may replace it.
+fn check_free(before: Option<&fs::Metadata>, existing: Existing, new: &fs::Metadata) -> io::Result<()> {
+    match before {
+        Some(before) if existing == Existing::Keep || !before.is_file() || new.is_dir() => {
+            Err(ErrorKind::AlreadyExists.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The last component, of what can be changed.
@@ -502,8 +513,14 @@ impl Vfs {
     }
 
     /// Gives a file or folder another name. It stays within its account, because open sessions and
-    /// what is counted go with an account's folder.
-    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> io::Result<()> {
+    /// what is counted go with an account's folder. To another disk it is copied, which `stop` can stop.
+    pub fn move_to(
+        &self,
+        from: &VirtualPath,
+        to: &VirtualPath,
+        existing: Existing,
+        stop: &mut dyn FnMut(u64) -> bool,
+    ) -> io::Result<()> {
         let (source, target) = (self.target(from)?, self.new_target(to)?);
         let metadata = source.folder.stat(source.name)?;
         if from == to {
@@ -523,12 +540,15 @@ impl Vfs {
             return Err(refused(ErrorKind::InvalidInput, why));
         }
         let before = target.folder.find(target.name)?;
-        if let Some(before) = &before
-            && !(existing == Existing::Replace && before.is_file() && !metadata.is_dir())
-        {
-            return Err(ErrorKind::AlreadyExists.into());
+        check_free(before.as_ref(), existing, &metadata)?;
+        match source.folder.rename(source.name, &target.folder, target.name) {
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                drop(state);
+                moving::between_disks(&self.store, &source, &target, existing, stop)?;
+                return self.settle(&target.folder).and_then(|()| self.settle(&source.folder));
+            }
+            renamed => renamed.map_err(removal::of_mounted)?,
         }
-        source.folder.rename(source.name, &target.folder, target.name).map_err(removal::of_mounted)?;
         match before {
             // Of two names of one file rename(2) takes none away.
             Some(before) if id_of(&before) != id_of(&metadata) => state.removed(Gone::Leaf(&before)),

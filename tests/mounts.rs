@@ -5,10 +5,12 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
-use support::{Client, Mount, Server, Way, bytes_used, has_program, noise};
+use support::{Client, Mount, Server, Way, bytes_used, has_program, noise, sha256};
 
 /// An account with a disk at `disk`, another folder of the host at `bound`, and the account `bob`
 /// that is on a disk of its own as a whole. `None` if nothing can be mounted here.
@@ -225,4 +227,181 @@ fn curl_and_lftp_upload_list_move_and_remove_where_a_disk_is_mounted() {
         assert_eq!(tree(&house.server.real("alice").join(folder)), [""; 0]);
     }
     house.client.expect("NOOP", 200);
+}
+
+type Facts = (String, u32, i64, i64);
+
+/// What a move must keep: content, permissions, and the time to the nanosecond.
+fn facts(path: &Path) -> Facts {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    let content = match metadata.is_symlink() {
+        true => fs::read_link(path).unwrap().into_os_string().into_encoded_bytes(),
+        false if metadata.is_dir() => Vec::new(),
+        false => fs::read(path).unwrap(),
+    };
+    (sha256(&content), metadata.mode() & 0o7777, metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn facts_of_tree(top: &Path) -> Vec<(String, Facts)> {
+    let inside = tree(top).into_iter().map(|name| (name.clone(), facts(&top.join(name))));
+    inside.chain([(String::new(), facts(top))]).collect()
+}
+
+fn age(path: &Path) {
+    let file = fs::File::open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789)).unwrap();
+}
+
+#[test]
+fn mv_and_rnto_move_between_disks_and_keep_times_permissions_and_the_account_of_space() {
+    const QUOTA: u64 = 1024 * 1024;
+    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "1M"]) else {
+        return;
+    };
+    let real = |name: &str| server.real("alice").join(name);
+    // More than half of the quota: it is not stored twice.
+    client.put("f", &noise(700_000, 1));
+    fs::set_permissions(real("f"), fs::Permissions::from_mode(0o750)).unwrap();
+    age(&real("f"));
+    let before = facts(&real("f"));
+    let moves: [fn(&mut Client, &str, &str); 2] = [
+        |client, from, to| drop(client.expect(&format!("mv {from} {to}"), 250)),
+        |client, from, to| {
+            client.expect(&format!("RNFR {from}"), 350);
+            client.expect(&format!("RNTO {to}"), 250);
+        },
+    ];
+    let mut at = "f";
+    for (to, step) in [("disk/f", 0), ("bound/g", 1), ("f", 0), ("disk/h", 1), ("f", 0)] {
+        moves[step](&mut client, at, to);
+        assert!(!real(at).exists() && facts(&real(to)) == before, "{to}");
+        counts_exactly(&server, &mut client, QUOTA);
+        at = to;
+    }
+    // Into a folder, as in a shell; and over another file only when told to.
+    client.put("disk/taken", b"old");
+    assert_eq!(client.ask("mv f disk/taken"), "550 /disk/taken: exists already");
+    client.expect("mv f disk", 250);
+    client.expect("mv disk/f f", 250);
+    client.expect("mv -f f disk/taken", 250);
+    assert_eq!(facts(&real("disk/taken")), before);
+    counts_exactly(&server, &mut client, QUOTA);
+    client.expect("rm disk/taken", 250);
+
+    // A folder with all in it, a link among it.
+    fs::create_dir_all(real("d/e/empty")).unwrap();
+    for (name, bits) in [("d/a", 0o600), ("d/e/b", 0o444)] {
+        fs::write(real(name), noise(5_000, 2)).unwrap();
+        fs::set_permissions(real(name), fs::Permissions::from_mode(bits)).unwrap();
+        age(&real(name));
+    }
+    std::os::unix::fs::symlink("../a", real("d/e/link")).unwrap();
+    for (name, bits) in [("d/e/empty", 0o700), ("d/e", 0o755), ("d", 0o750)] {
+        fs::set_permissions(real(name), fs::Permissions::from_mode(bits)).unwrap();
+        age(&real(name));
+    }
+    fs::write(real("d/.plainftpd-0-0-0"), "stale").unwrap();
+    age(&real("d"));
+    client.expect("free", 211);
+    fs::rename(real("d/.plainftpd-0-0-0"), real("stale")).unwrap();
+    age(&real("d"));
+    // A link's own time cannot be set, and the disk gives it the present one.
+    let timeless = |mut tree: Vec<(String, Facts)>| {
+        for (name, facts) in &mut tree {
+            if name == "e/link" {
+                (facts.2, facts.3) = (0, 0);
+            }
+        }
+        tree
+    };
+    let before = timeless(facts_of_tree(&real("d")));
+    fs::rename(real("stale"), real("d/.plainftpd-0-0-0")).unwrap();
+    age(&real("d"));
+    client.expect("mv d disk/moved", 250);
+    assert!(!real("d").exists());
+    assert_eq!(timeless(facts_of_tree(&real("disk/moved"))), before);
+    counts_exactly(&server, &mut client, QUOTA);
+    client.expect("mv disk/moved bound", 250);
+    client.expect("mv bound/moved/e/link l", 250);
+    assert_eq!(fs::read_link(real("l")).unwrap(), Path::new("../a"));
+    counts_exactly(&server, &mut client, QUOTA);
+    assert!(server.temporaries().is_empty());
+}
+
+#[test]
+fn a_move_between_disks_that_fails_leaves_its_source_whole() {
+    const QUOTA: u64 = 64 * 1024 * 1024;
+    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "64M"]) else {
+        return;
+    };
+    client.expect("mkdir d", 257);
+    client.put("d/large", &noise(20_000_000, 1));
+    client.put("small", b"small");
+    // A folder's own time tells that a temporary came and went.
+    let files = || {
+        let mut facts = facts_of_tree(&server.real("alice"));
+        facts.retain(|(name, _)| ["d/large", "small"].contains(&name.as_str()));
+        (tree(&server.real("alice")), facts)
+    };
+    let before = files();
+    let check = |client: &mut Client, what: &str| {
+        assert_eq!(files(), before, "{what}");
+        counts_exactly(&server, client, QUOTA);
+        assert!(server.temporaries().is_empty(), "{what}");
+    };
+    // The disk has 16 MiB.
+    for line in ["mv d disk/d", "mv d/large disk", "mv -f d/large disk/large"] {
+        assert!(client.expect(line, 452).ends_with(": the disk is full"));
+        check(&mut client, line);
+    }
+    // What is written to stays until that has ended, and what is on its way into it is not lost.
+    let mut other = server.connect();
+    other.expect("login alice password", 230);
+    let data = other.begin(Way::Epsv, "APPE small");
+    let busy = "it is being changed while it moves to another disk; try again";
+    assert_eq!(client.ask("mv small disk"), format!("450 /disk/small: {busy}"));
+    drop(data);
+    assert!(other.reply().starts_with("226 "));
+    check(&mut client, "an append");
+    // A folder that holds what no disk but its own can hold.
+    let fifo = server.real("alice/d/fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let refusal = client.expect("mv d bound/d", 550);
+    assert!(refusal.contains("\"fifo\" in it cannot be copied: not a regular file"), "{refusal}");
+    fs::remove_file(fifo).unwrap();
+    check(&mut client, "a FIFO");
+    // A disk does not move, nor goes what is on one that is read-only.
+    assert_eq!(client.ask("mv disk bound/disk"), "550 /disk: a disk is mounted there, which stays");
+    client.put("bound/f", b"x");
+    let remount = |how: &str| {
+        let bound = server.real("alice/bound");
+        let status = Command::new("mount").args(["-o", &format!("remount,bind,{how}")]).arg(bound).status();
+        assert!(status.unwrap().success());
+    };
+    remount("ro");
+    assert_eq!(client.ask("mv bound/f f"), "550 /f: the disk is read-only");
+    assert!(!server.real("alice/f").exists());
+    assert_eq!(client.ask("mv small bound/small"), "550 /bound/small: the disk is read-only");
+    remount("rw");
+    client.expect("mv bound/f f", 250);
+    assert!(server.temporaries().is_empty());
+}
+
+#[test]
+fn abor_stops_a_move_between_disks() {
+    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&[]) else { return };
+    // Sparse, and so many bytes that nobody waits for their end.
+    let large = fs::File::create(server.real("alice/large")).unwrap();
+    large.set_len(1 << 40).unwrap();
+    let big = tempfile::tempdir().unwrap();
+    let _mount = Mount::tmpfs(big.path(), "size=1g").unwrap();
+    client.expect("mkdir big", 257);
+    let _bound = Mount::bind(big.path(), &server.real("alice/big")).unwrap();
+    client.send_line("mv large big");
+    while server.temporaries().is_empty() {}
+    client.send("ABOR\r\n");
+    assert_eq!(client.reply(), "426 The transfer was stopped.");
+    assert_eq!(client.reply(), "226 Stopped.");
+    assert_eq!(fs::metadata(server.real("alice/large")).unwrap().len(), 1 << 40);
+    assert!(server.temporaries().is_empty() && tree(&server.real("alice/big")).is_empty());
 }

@@ -170,12 +170,12 @@ pub fn rename(session: &mut Session, from: &[u8], to: &[u8], existing: Existing)
 }
 
 fn move_to(
-    session: &Session,
+    session: &mut Session,
     from: &VirtualPath,
     to: &VirtualPath,
     existing: Existing,
 ) -> Result<Reply, Failure> {
-    let moved = session.files()?.rename(from, to, existing);
+    let moved = session.at_length(|files, stop| files.move_to(from, to, existing, stop))?;
     moved.map_err(|error| failure_between(from, to, &error))?;
     Ok(Reply::about(250, "", &[from.bytes(), to.bytes()].join(&b" is now "[..]), "."))
 }

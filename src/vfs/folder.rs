@@ -74,6 +74,16 @@ impl Folder {
         }
     }
 
+    /// Where a link points to; it is not followed.
+    pub fn read_link(&self, name: &[u8]) -> io::Result<PathBuf> {
+        fs::read_link(self.real(name))
+    }
+
+    /// Makes a link that points there.
+    pub fn make_link(&self, name: &[u8], to: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(to, self.real(name))
+    }
+
     /// Makes a folder with these permission bits, less the umask.
     pub fn make_folder(&self, name: &[u8], mode: u32) -> io::Result<()> {
         DirBuilder::new().mode(mode).create(self.real(name))

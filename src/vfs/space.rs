@@ -47,6 +47,8 @@ pub struct State {
     changing: u32,
     /// The files that are written in place, one writer each, with what `stored` holds of them.
     written: HashMap<Id, u64>,
+    /// Whether something moves to another disk, and is there twice for a while.
+    is_moving: bool,
     /// Names, each in its folder, that were promised to files which are still on their way.
     promised: HashSet<(Id, Vec<u8>)>,
 }
@@ -274,6 +276,16 @@ impl State {
         Ok(())
     }
 
+    /// What tells later whether anything has changed since.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { changes: self.changes, written: self.written.keys().copied().collect() }
+    }
+
+    /// Whether nothing has changed since, but for what is written to files in place.
+    pub fn is_as_in(&self, before: &Snapshot) -> bool {
+        self.changes == before.changes
+    }
+
     /// Gives that right back.
     pub fn written(&mut self, file: Id) {
         if self.written.remove(&file).is_some() {
@@ -282,17 +294,38 @@ impl State {
     }
 }
 
+/// A moment in the life of a tree.
+#[derive(Debug)]
+pub struct Snapshot {
+    changes: u64,
+    /// The files that are written in place.
+    pub written: Vec<Id>,
+}
+
 /// Space that is held for bytes on their way, and given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     space: Arc<Space>,
     bytes: u64,
+    is_move: bool,
 }
 
 impl Reservation {
     /// Holds nothing yet.
     pub fn new(space: Arc<Space>) -> Reservation {
-        Reservation { space, bytes: 0 }
+        Reservation { space, bytes: 0, is_move: false }
+    }
+
+    /// Holds what is stored already and moves to another disk, whatever the limit is: it will not be
+    /// stored twice. There is one such move at a time, so that all moves together never hold more than
+    /// is stored.
+    pub fn for_move(space: &Arc<Space>) -> io::Result<Reservation> {
+        let mut state = space.lock();
+        if state.is_moving {
+            return Err(refused(ErrorKind::ResourceBusy, "another move between disks goes on; try again"));
+        }
+        state.is_moving = true;
+        Ok(Reservation { space: Arc::clone(space), bytes: 0, is_move: true })
     }
 
     /// Holds `bytes` more, or fails with [`ErrorKind::QuotaExceeded`] and holds what it held.
@@ -301,7 +334,9 @@ impl Reservation {
             return Ok(());
         }
         let mut state = self.space.lock();
-        state.check(bytes)?;
+        if !self.is_move {
+            state.check(bytes)?;
+        }
         state.reserved = state.reserved.saturating_add(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
         Ok(())
@@ -334,6 +369,9 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.shrink_by(self.bytes);
+        if self.is_move {
+            self.space.lock().is_moving = false;
+        }
     }
 }
 

@@ -81,6 +81,12 @@ fn path(text: &str) -> VirtualPath {
     VirtualPath::root().join(text.as_bytes()).unwrap()
 }
 
+impl Vfs {
+    fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> io::Result<()> {
+        self.move_to(from, to, existing, &mut |_| false)
+    }
+}
+
 #[track_caller]
 fn fails<T>(result: io::Result<T>, kind: ErrorKind) {
     assert_eq!(result.err().map(|error| error.kind()), Some(kind));

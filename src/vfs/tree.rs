@@ -5,15 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{DirEntry, Metadata, OpenOptions};
+use std::fs::{DirEntry, File, FileTimes, Metadata, OpenOptions, Permissions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::folder::{Folder, Id, changed_meanwhile, check_regular};
+use super::folder::{Folder, Id, changed_meanwhile, check_regular, id_of};
 use super::removal;
 use super::space::{Reservation, Sizes, Space, blocks};
 use super::staging::{Standing, Temporary, Use, is_reserved};
@@ -321,16 +322,9 @@ impl TreeCopy {
         folder.make_folder(temporary.name(), writable(&source.metadata()?))?;
         let there = folder.child(temporary.name())?;
         let mut copy = TreeCopy { store: Arc::clone(store), folder, temporary: Some(temporary), reservation };
-        let mut copier = Copier {
-            sync: store.keeping().sync,
-            there,
-            above: Vec::new(),
-            reservation: &mut copy.reservation,
-            copied: 0,
-            stop,
-        };
-        walk(source, &mut copier)?;
-        copier.leave()?; // the top, too, is synced where that is wanted
+        let reservation = &mut copy.reservation;
+        let mut copying = Copying { sync: store.keeping().sync, moved: None, reservation, copied: 0, stop };
+        copying.tree(source, there, &source.metadata()?)?;
         Ok(copy)
     }
 
@@ -360,49 +354,118 @@ impl Drop for TreeCopy {
     }
 }
 
-struct Copier<'r> {
-    sync: bool,
-    there: Folder,
-    above: Vec<Id>,
-    reservation: &'r mut Reservation,
-    copied: u64,
-    stop: &'r mut dyn FnMut(u64) -> bool,
+/// The work of copying.
+pub struct Copying<'c> {
+    /// Whether all is synced to the disk.
+    pub sync: bool,
+    /// For a move: what was copied, of which times, permissions and links are kept, too.
+    pub moved: Option<&'c mut Fingerprint>,
+    /// The space for it.
+    pub reservation: &'c mut Reservation,
+    /// How many bytes have been copied.
+    pub copied: u64,
+    /// Asks whether to give up.
+    pub stop: &'c mut dyn FnMut(u64) -> bool,
 }
 
-impl Visitor for Copier<'_> {
-    fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        check_regular(metadata).map_err(|error| cannot_copy(name, &error))?;
+impl Copying<'_> {
+    /// Copies all in `source` into the folder `there`, which is new. `metadata` are those of the source.
+    pub fn tree(&mut self, source: &Folder, there: Folder, metadata: &Metadata) -> io::Result<()> {
+        let mut copier = Copier { work: self, there, here: metadata.clone(), above: Vec::new() };
+        walk(source, &mut copier)?;
+        copier.leave() // the top, too, gets its times and is synced
+    }
+
+    /// Copies what is no folder to a new name.
+    pub fn leaf(
+        &mut self,
+        from: &Folder,
+        name: &[u8],
+        metadata: &Metadata,
+        to: &Folder,
+        new: &[u8],
+    ) -> io::Result<()> {
+        let is_move = self.moved.is_some();
+        if let Some(seen) = &mut self.moved {
+            seen.add(name, metadata);
+        }
+        if is_move && metadata.is_symlink() {
+            self.reservation.grow(blocks(metadata.len()))?;
+            return to.make_link(new, &from.read_link(name)?);
+        }
+        check_regular(metadata)?;
         self.reservation.grow(blocks(metadata.len()))?;
-        let (mut from, _) = folder.open_file(name.as_bytes(), OpenOptions::new().read(true))?;
-        let mut to = self.there.create_file(name.as_bytes(), writable(metadata))?;
+        let (mut source, _) = from.open_file(name, OpenOptions::new().read(true))?;
+        let mut file = to.create_file(new, if is_move { 0o600 } else { writable(metadata) })?;
         let before = self.copied;
         let stop = &mut |copied| (self.stop)(before.saturating_add(copied));
-        self.copied = before.saturating_add(copy_content(&mut from, &mut to, metadata.len(), stop)?);
-        if self.sync { to.sync_all() } else { Ok(()) }
+        self.copied = before.saturating_add(copy_content(&mut source, &mut file, metadata.len(), stop)?);
+        if is_move {
+            take_over(&file, metadata)?;
+        }
+        if self.sync { file.sync_all() } else { Ok(()) }
+    }
+}
+
+/// Gives what was moved the times and permissions of what it was. A file system that keeps no
+/// permissions (a USB stick's) refuses them, and is where its user wants the file.
+fn take_over(file: &File, metadata: &Metadata) -> io::Result<()> {
+    let given = file.metadata()?.permissions().mode() & 0o7000; // by a set-group-ID folder
+    let bits = if metadata.is_dir() { writable(metadata) } else { metadata.permissions().mode() & 0o777 };
+    let _ = file.set_permissions(Permissions::from_mode(given | bits));
+    let times = FileTimes::new().set_modified(metadata.modified()?).set_accessed(metadata.accessed()?);
+    file.set_times(times)
+}
+
+struct Copier<'c, 'w> {
+    work: &'w mut Copying<'c>,
+    there: Folder,
+    /// The facts about what `there` is a copy of.
+    here: Metadata,
+    above: Vec<(Id, Metadata)>,
+}
+
+impl Visitor for Copier<'_, '_> {
+    fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        let bytes = name.as_bytes();
+        if self.work.moved.is_none() || !metadata.is_symlink() {
+            check_regular(metadata).map_err(|error| cannot_copy(name, &error))?;
+        }
+        self.work.leaf(folder, bytes, metadata, &self.there, bytes)
     }
 
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        if (self.stop)(self.copied) {
+        if (self.work.stop)(self.work.copied) {
             return Err(ErrorKind::Interrupted.into()); // of many folders without a file
         }
-        self.reservation.grow(blocks(0))?;
+        if let Some(seen) = &mut self.work.moved {
+            seen.add(name.as_bytes(), metadata);
+        }
+        self.work.reservation.grow(blocks(0))?;
         self.there.make_folder(name.as_bytes(), writable(metadata))?;
-        self.above.push(self.there.id()?);
+        let former = std::mem::replace(&mut self.here, metadata.clone());
+        self.above.push((self.there.id()?, former));
         self.there = self.there.child(name.as_bytes())?;
         Ok(())
     }
 
     fn leave(&mut self) -> io::Result<()> {
-        if self.sync {
-            self.there.open_itself()?.sync_all()?;
+        if self.work.sync || self.work.moved.is_some() {
+            let folder = self.there.open_itself()?;
+            if self.work.moved.is_some() {
+                take_over(&folder, &self.here)?;
+            }
+            if self.work.sync {
+                folder.sync_all()?;
+            }
         }
-        if let Some(above) = self.above.pop() {
+        if let Some((above, here)) = self.above.pop() {
             self.there = self.there.parent(above)?;
+            self.here = here;
         }
         Ok(())
     }
 
-    /// A copy is whole or not there.
     fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
         Err(match name {
             Some(name) => cannot_copy(name, &error),
@@ -416,6 +479,63 @@ fn cannot_copy(name: &OsStr, error: &io::Error) -> io::Error {
     // Only texts of our own are shown.
     let why = if error.raw_os_error().is_none() { format!(": {error}") } else { String::new() };
     io::Error::new(error.kind(), format!("\"{name}\" in it cannot be copied{why}"))
+}
+
+/// A sum over names, times and sizes, so that a change of what was copied is noticed.
+#[derive(Debug, Default, Clone)]
+pub struct Fingerprint {
+    keys: RandomState,
+    sum: u64,
+    /// Files that are being written to. One of them is a change.
+    written: Vec<Id>,
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Fingerprint) -> bool {
+        self.sum == other.sum
+    }
+}
+
+impl Fingerprint {
+    /// An empty one to be held against this one, while `written` are written to.
+    pub fn again(&self, written: &[Id]) -> Fingerprint {
+        Fingerprint { keys: self.keys.clone(), sum: 0, written: written.to_vec() }
+    }
+
+    /// Adds a file or a folder.
+    pub fn add(&mut self, name: &[u8], metadata: &Metadata) {
+        let id = id_of(metadata);
+        let content = (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        let content = if metadata.is_dir() { None } else { Some(content) };
+        let is_written = self.written.contains(&id);
+        let hash = self.keys.hash_one((name, id, content, metadata.mode(), is_written));
+        self.sum = self.sum.wrapping_add(hash);
+    }
+
+    /// Adds all in a folder.
+    pub fn add_tree(&mut self, top: &Folder) -> io::Result<()> {
+        walk(top, self)
+    }
+}
+
+impl Visitor for Fingerprint {
+    fn leaf(&mut self, _: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        self.add(name.as_bytes(), metadata);
+        Ok(())
+    }
+
+    fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        self.add(name.as_bytes(), metadata);
+        Ok(())
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unreadable(&mut self, _: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+        Err(error)
+    }
 }
 
 /// The nine permission bits, the owner's own access always among them: a copy of a read-only
