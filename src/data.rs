@@ -4,11 +4,13 @@
 //! is connected to or accepted (RFC 2577). A connection from elsewhere is dropped and the wait goes
 //! on, so that nobody can use a transfer up.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::TICK;
@@ -20,7 +22,7 @@ pub enum DataSetup {
     #[default]
     Unset,
     /// The client will connect here.
-    Passive(TcpListener),
+    Passive(TcpListener, HeldPort),
     /// The client waits for us there.
     Active(SocketAddr),
 }
@@ -52,22 +54,80 @@ pub enum Flow {
 /// Ports for whoever needs one for a while (RFC 6335 §6).
 const DYNAMIC_PORTS: RangeInclusive<u16> = 49_152..=65_535;
 
-impl DataSetup {
-    /// Listens for the client at the address it reached us by, on a random port.
-    pub fn listen(local: IpAddr, ports: Option<&RangeInclusive<u16>>) -> io::Result<(DataSetup, u16)> {
-        let listener = match ports {
-            Some(ports) => listen_in(local, ports)?,
-            // A free one of the system's choice would do, but from those it leaves out all that a former
-            // connection keeps in TIME_WAIT: some thousands of small files, and it searches for long.
-            None => match listen_in(local, &DYNAMIC_PORTS) {
-                Err(_) => TcpListener::bind((local, 0))?,
-                listener => listener?,
-            },
-        };
-        let port = listener.local_addr()?.port();
-        Ok((DataSetup::Passive(listener), port))
+/// The ports for passive data connections. One account may hold half of them, so that it cannot keep
+/// all others from their files.
+#[derive(Debug)]
+pub struct PassivePorts {
+    range: Option<RangeInclusive<u16>>,
+    held: Mutex<HashMap<String, usize>>,
+}
+
+/// Why no port was opened.
+#[derive(Debug)]
+pub enum NoPort {
+    /// The account holds half of all ports.
+    HalfHeld,
+    /// The system's reason.
+    Failed(io::Error),
+}
+
+impl PassivePorts {
+    /// The ports of `range`; without one, random ports from 49152 up.
+    pub fn new(range: Option<RangeInclusive<u16>>) -> Arc<PassivePorts> {
+        Arc::new(PassivePorts { range, held: Mutex::default() })
     }
 
+    /// Listens for a client of `account` at the address that it reached us by, on a random port.
+    pub fn listen(
+        self: &Arc<PassivePorts>,
+        local: SocketAddr,
+        account: &str,
+    ) -> Result<(DataSetup, u16), NoPort> {
+        let held = self.hold(account).ok_or(NoPort::HalfHeld)?;
+        let listener = match &self.range {
+            Some(ports) => listen_in(local, ports),
+            // A free one of the system's choice would do, but from those it leaves out all that a former
+            // connection keeps in TIME_WAIT: some thousands of small files, and it searches for long.
+            None => listen_in(local, &DYNAMIC_PORTS).or_else(|_| TcpListener::bind(at_port(local, 0))),
+        };
+        let listener = listener.map_err(NoPort::Failed)?;
+        let port = listener.local_addr().map_err(NoPort::Failed)?.port();
+        Ok((DataSetup::Passive(listener, held), port))
+    }
+
+    fn hold(self: &Arc<PassivePorts>, account: &str) -> Option<HeldPort> {
+        let ports = self.range.as_ref().unwrap_or(&DYNAMIC_PORTS);
+        let most = (ports.len() / 2).max(1);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(account.to_string()).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(HeldPort { ports: Arc::clone(self), account: account.to_string() })
+    }
+}
+
+/// A passive port that counts as the account's while this lives.
+#[derive(Debug)]
+pub struct HeldPort {
+    ports: Arc<PassivePorts>,
+    account: String,
+}
+
+impl Drop for HeldPort {
+    fn drop(&mut self) {
+        let mut held = self.ports.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.account) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                held.remove(&self.account);
+            }
+        }
+    }
+}
+
+impl DataSetup {
     /// Opens the connection to `peer`, the other end of the control connection. Asks `stop` now
     /// and then while it waits. What is done on the stream in the way of `flow` ticks.
     pub fn open(
@@ -79,7 +139,7 @@ impl DataSetup {
     ) -> Result<TcpStream, NoData> {
         let stream = match self {
             DataSetup::Unset => return Err(NoData::Unset),
-            DataSetup::Passive(listener) => accept(listener, peer.ip(), patience, stop)?,
+            DataSetup::Passive(listener, _held) => accept(listener, peer, patience, stop)?,
             DataSetup::Active(address) => TcpStream::connect_timeout(&address, patience)
                 .map_err(|error| NoData::Unreachable(address.port(), error))?,
         };
@@ -100,7 +160,31 @@ fn with_timeout(listener: TcpListener) -> io::Result<TcpListener> {
     Ok(TcpListener::from(OwnedFd::from(socket)))
 }
 
-fn listen_in(local: IpAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
+/// The same address, with the scope of an IPv6 link-local one, at another port.
+fn at_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    address.set_port(port);
+    address
+}
+
+/// An IPv4 address that is written as an IPv6 one becomes plain; any other one stays as it is.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// Whether both are the same host. A link-local IPv6 address names a host only together with the
+/// interface behind which it is (RFC 4007 §6).
+fn is_same_host(one: SocketAddr, other: SocketAddr) -> bool {
+    let host = |address| match canonical(address) {
+        SocketAddr::V4(address) => (IpAddr::V4(*address.ip()), 0),
+        SocketAddr::V6(address) => (IpAddr::V6(*address.ip()), address.scope_id()),
+    };
+    host(one) == host(other)
+}
+
+fn listen_in(local: SocketAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
     let count = u64::from(ports.end().saturating_sub(*ports.start())) + 1;
     let start = RandomState::new().hash_one(0) % count;
     let candidates = (0..count).filter_map(|n| {
@@ -108,7 +192,7 @@ fn listen_in(local: IpAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListen
         ports.start().checked_add(offset)
     });
     for port in candidates {
-        match TcpListener::bind((local, port)) {
+        match TcpListener::bind(at_port(local, port)) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             bound => return bound,
         }
@@ -118,7 +202,7 @@ fn listen_in(local: IpAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListen
 
 fn accept(
     listener: TcpListener,
-    peer: IpAddr,
+    peer: SocketAddr,
     patience: Duration,
     stop: &mut dyn FnMut() -> bool,
 ) -> Result<TcpStream, NoData> {
@@ -126,7 +210,7 @@ fn accept(
     let since = Instant::now();
     loop {
         match listener.accept() {
-            Ok((stream, from)) if from.ip().to_canonical() == peer.to_canonical() => return Ok(stream),
+            Ok((stream, from)) if is_same_host(from, peer) => return Ok(stream),
             Ok(_) => {} // somebody else's; dropped
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -170,7 +254,8 @@ pub fn parse_eprt(argument: &[u8]) -> Option<HostPort> {
     let port = decimal::<u16>(port)?;
     let address = match *family {
         b"1" => IpAddr::V4(address.parse::<Ipv4Addr>().ok()?),
-        b"2" => IpAddr::V6(address.parse::<Ipv6Addr>().ok()?),
+        // A scope says which interface of the client it is, which means nothing here.
+        b"2" => IpAddr::V6(address.split('%').next()?.parse::<Ipv6Addr>().ok()?),
         family => return decimal::<u32>(family).map(|_| HostPort::UnknownFamily),
     };
     Some(HostPort::At(SocketAddr::new(address, port)))
@@ -250,6 +335,7 @@ mod tests {
     fn eprt_takes_both_families_and_any_delimiter() {
         assert_eq!(parse_eprt(b"|1|132.235.1.2|6275|"), Some(at("132.235.1.2:6275")));
         assert_eq!(parse_eprt(b"|2|1080::8:800:200C:417A|5282|"), Some(at("[1080::8:800:200c:417a]:5282")));
+        assert_eq!(parse_eprt(b"|2|fe80::1%eth0|2000|"), Some(at("[fe80::1]:2000")));
         assert_eq!(parse_eprt(b"!1!127.0.0.1!2000!"), Some(at("127.0.0.1:2000")));
         assert_eq!(parse_eprt(b"|3|x|1|"), Some(HostPort::UnknownFamily));
         for bad in [
@@ -260,6 +346,8 @@ mod tests {
             "|1|127.0.0.1|-1|",
             "|1|127.0.0.1|2000||",
             "|1|::1|2000|",
+            "|1|127.0.0.1%1|2000|",
+            "|2|%eth0|2000|",
             "|2|127.0.0.1|2000|",
             "|x|127.0.0.1|2000|",
             "1|127.0.0.1|2000|",
@@ -276,6 +364,44 @@ mod tests {
         assert_eq!(own("[::ffff:10.0.0.1]:2000"), Some("[::ffff:10.0.0.1]:2000".parse().unwrap()));
         for other in ["10.0.0.2:2000", "10.0.0.1:1023", "127.0.0.1:2000", "0.0.0.0:2000", "[::1]:2000"] {
             assert_eq!(own(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_link_local_host_is_the_same_only_behind_the_same_interface() {
+        let same = |one: &str, other: &str| is_same_host(one.parse().unwrap(), other.parse().unwrap());
+        assert!(same("[fe80::1%2]:5", "[fe80::1%2]:6") && !same("[fe80::1%2]:5", "[fe80::1%3]:5"));
+        assert!(same("[::1]:5", "[::1]:6") && same("10.0.0.1:5", "[::ffff:10.0.0.1]:5"));
+        assert!(!same("[fe80::1%2]:5", "[fe80::2%2]:5") && !same("10.0.0.1:5", "10.0.0.2:5"));
+        let peer = "[fe80::1%2]:5".parse().unwrap();
+        let own = own_address(peer, "[fe80::1]:2000".parse().unwrap());
+        assert_eq!(own, Some("[fe80::1%2]:2000".parse().unwrap()));
+        // Where it listens the scope stays too.
+        assert_eq!(at_port(peer, 7), "[fe80::1%2]:7".parse().unwrap());
+        assert_eq!(canonical(peer), peer);
+        assert_eq!(canonical("[::ffff:10.0.0.1]:5".parse().unwrap()), "10.0.0.1:5".parse().unwrap());
+    }
+
+    /// A port of an account on this host, with those of other tests.
+    fn listen(local: &str) -> (DataSetup, u16) {
+        PassivePorts::new(None).listen(SocketAddr::new(local.parse().unwrap(), 0), "alice").unwrap()
+    }
+
+    #[test]
+    fn one_account_holds_at_most_half_of_the_ports_and_gives_back_what_it_held() {
+        let local = "127.0.0.1:0".parse().unwrap();
+        for (first, last, most) in [(61_000_u16, 61_000, 1), (61_010, 61_011, 1), (61_020, 61_024, 2)] {
+            let ports = PassivePorts::new(Some(first..=last));
+            let mut setups: Vec<_> = (0..most).map(|_| ports.listen(local, "alice").unwrap()).collect();
+            assert!(matches!(ports.listen(local, "alice"), Err(NoPort::HalfHeld)), "{first}");
+            if first != last {
+                assert!(ports.listen(local, "bob").is_ok());
+            }
+            setups.pop();
+            setups.push(ports.listen(local, "alice").unwrap());
+            assert!(matches!(ports.listen(local, "alice"), Err(NoPort::HalfHeld)), "{first}");
+            setups.clear();
+            assert!(ports.held.lock().unwrap().is_empty());
         }
     }
 
@@ -297,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_wrong_peer_is_dropped_and_does_not_use_the_transfer_up() {
-        let (setup, port) = DataSetup::listen("0.0.0.0".parse().unwrap(), None).unwrap();
+        let (setup, port) = listen("0.0.0.0");
         let wrong = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let mut asked = 0;
         // Nobody from 127.0.0.2 is there when the wrong one has been dropped.
@@ -311,14 +437,14 @@ mod tests {
 
     #[test]
     fn what_is_accepted_ticks() {
-        let (setup, port) = DataSetup::listen("127.0.0.1".parse().unwrap(), None).unwrap();
+        let (setup, port) = listen("127.0.0.1");
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let peer = client.local_addr().unwrap();
         let stream = setup.open(peer, Flow::Out, PATIENCE, &mut || false).unwrap();
         // The system may round it up to its own ticks.
         let is_tick = |timeout: Option<Duration>| timeout.is_some_and(|t| t >= TICK && t < TICK * 2);
         assert!(is_tick(stream.write_timeout().unwrap()));
-        let (setup, port) = DataSetup::listen("127.0.0.1".parse().unwrap(), None).unwrap();
+        let (setup, port) = listen("127.0.0.1");
         let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let stream = setup.open(peer, Flow::In, PATIENCE, &mut || false).unwrap();
         assert!(is_tick(stream.read_timeout().unwrap()));
@@ -326,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_port_that_nobody_comes_to_is_named() {
-        let (setup, port) = DataSetup::listen("127.0.0.1".parse().unwrap(), None).unwrap();
+        let (setup, port) = listen("127.0.0.1");
         let nobody = setup.open("127.0.0.1:9".parse().unwrap(), Flow::In, Duration::ZERO, &mut || false);
         assert!(matches!(nobody, Err(NoData::NobodyCame(named)) if named == port), "{nobody:?}");
     }
@@ -334,12 +460,13 @@ mod tests {
     #[test]
     fn passive_ports_stay_in_their_range_and_run_out_with_an_error() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let only = free..=free;
-        let local = "127.0.0.1".parse().unwrap();
-        let (setup, port) = DataSetup::listen(local, Some(&only)).unwrap();
+        let ports = PassivePorts::new(Some(free..=free));
+        let local = "127.0.0.1:0".parse().unwrap();
+        let (setup, port) = ports.listen(local, "alice").unwrap();
         assert_eq!(port, free);
-        assert_eq!(DataSetup::listen(local, Some(&only)).unwrap_err().kind(), ErrorKind::AddrInUse);
+        let taken = ports.listen(local, "bob");
+        assert!(matches!(taken, Err(NoPort::Failed(error)) if error.kind() == ErrorKind::AddrInUse));
         drop(setup);
-        assert!(DataSetup::listen(local, Some(&only)).is_ok());
+        assert!(ports.listen(local, "bob").is_ok());
     }
 }

@@ -249,7 +249,7 @@ enum Written {
 }
 
 fn quote(value: &[u8], out: &mut Vec<u8>) -> Written {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-/:+@,[]".contains(byte);
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-/:+@,[]%".contains(byte);
     if !value.is_empty() && value.len() <= VALUE_LIMIT && value.iter().all(plain) {
         out.extend_from_slice(value);
         return Written::Whole;

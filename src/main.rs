@@ -28,7 +28,7 @@ mod commands;
 mod threads;
 
 use std::io::{self, BufRead, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -145,18 +145,23 @@ struct Client {
 }
 
 fn accept(server: &Arc<Server>, clients: &Arc<Threads<Client>>, listener: &TcpListener) {
-    let (mut failures, mut refusals) = (Seldom::default(), Seldom::default());
+    let (mut failures, mut refusals, mut shortages) = <(Seldom, Seldom, Seldom)>::default();
     loop {
         match listener.accept() {
             Ok((stream, peer)) => {
                 // The log and the replies name an IPv4 client at an IPv6 socket by its plain address.
-                let peer = canonical(peer);
+                let peer = data::canonical(peer);
                 let stream = Arc::new(stream);
                 match server.admit(&stream, peer.ip()) {
                     Ok(place) => {
-                        if let Err(error) = clients.give(Client { stream, peer, place }) {
-                            // The client sees the connection end; its place is free again.
-                            server.log.warn(&format!("cannot start a thread: {error}"));
+                        if let Err((error, client)) = clients.give(Client { stream, peer, place }) {
+                            if let Some(more) = shortages.is_due() {
+                                let more =
+                                    if more > 0 { format!(" ({more} more clients)") } else { String::new() };
+                                server.log.warn(&format!("cannot start a thread: {error}{more}"));
+                            }
+                            let why = "The server has no thread for you; try again later.";
+                            turn_away(server, &client.stream, peer, why, &mut refusals);
                         }
                     }
                     Err(why) => turn_away(server, &stream, peer, why, &mut refusals),
@@ -169,14 +174,6 @@ fn accept(server: &Arc<Server>, clients: &Arc<Threads<Client>>, listener: &TcpLi
                 thread::sleep(BREATH);
             }
         }
-    }
-}
-
-/// An IPv4 address that is written as an IPv6 one becomes plain; any other one stays as it is.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    match peer.ip().to_canonical() {
-        IpAddr::V4(address) => SocketAddr::from((address, peer.port())),
-        IpAddr::V6(_) => peer,
     }
 }
 

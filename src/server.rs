@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Registration};
+use crate::data::PassivePorts;
 use crate::log::Log;
 use crate::users::{Quota, Users, network_of};
-use crate::vfs::{Keeping, Store};
+use crate::vfs::{self, Keeping, Store};
 
 /// The state that lives as long as the server does.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Server {
     pub users: Users,
     /// The users' folders.
     pub store: Arc<Store>,
+    /// The ports for passive data connections.
+    pub passive_ports: Arc<PassivePorts>,
     /// Where all of it is, for the owner's eyes.
     pub dir: PathBuf,
     clients: Mutex<Clients>,
@@ -43,6 +46,8 @@ struct Clients {
     last_session: u64,
     count: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// Sessions that are logged in, by account.
+    by_account: HashMap<String, usize>,
     /// Those who have not signed in, oldest first.
     strangers: BTreeMap<u64, Stranger>,
     /// Sessions whose place was given to another while they end.
@@ -57,6 +62,12 @@ struct Stranger {
     stream: Arc<TcpStream>,
     /// It has given a password, and waits for what becomes of it.
     is_signing_in: bool,
+}
+
+impl Stranger {
+    fn new(address: IpAddr, stream: Arc<TcpStream>) -> Stranger {
+        Stranger { since: Instant::now(), address, stream, is_signing_in: false }
+    }
 }
 
 /// Why the server cannot start, in one line for its owner.
@@ -90,11 +101,18 @@ impl Server {
             }
         };
         let log = Arc::new(Log::open(&at("log.txt")).map_err(failed("log.txt"))?);
+        vfs::look_for_handles().map_err(|error| {
+            CannotStart::new(
+                "/proc must be mounted here, because files are opened through /proc/self/fd",
+                &error,
+            )
+        })?;
         let keeping = Keeping { sync: config.sync, partial: config.keep_partial };
         let store = Store::open(&at("workdir"), keeping, Arc::clone(&log)).map_err(failed("workdir"))?;
         let users = Users::open(&at("users"), &config, Arc::clone(&log)).map_err(failed("users"))?;
         let store = Arc::new(store);
-        Ok(Server { config, log, users, store, dir, clients: Mutex::default() })
+        let passive_ports = PassivePorts::new(config.passive_ports.clone());
+        Ok(Server { config, log, users, store, passive_ports, dir, clients: Mutex::default() })
     }
 
     /// What the owner should know about these settings, a line each.
@@ -171,9 +189,14 @@ impl Server {
         clients.last_session += 1;
         *clients.by_address.entry(address).or_default() += 1;
         let session = clients.last_session;
-        let (since, stream) = (Instant::now(), Arc::clone(stream));
-        clients.strangers.insert(session, Stranger { since, address, stream, is_signing_in: false });
-        Ok(Place { server: Arc::clone(self), session, address })
+        let stream = Arc::clone(stream);
+        clients.strangers.insert(session, Stranger::new(address, Arc::clone(&stream)));
+        Ok(Place { server: Arc::clone(self), session, address, stream, account: None })
+    }
+
+    /// One account has at most half of the places, so that it cannot keep all others out.
+    fn most_per_account(&self) -> usize {
+        (self.config.max_clients / 2).max(1)
     }
 
     fn most_per_address(&self, peer: IpAddr) -> usize {
@@ -225,6 +248,16 @@ impl Clients {
         true
     }
 
+    /// One session of this account has ended, or logged out.
+    fn leave_account(&mut self, account: &str) {
+        if let Some(count) = self.by_account.get_mut(account) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_account.remove(account);
+            }
+        }
+    }
+
     /// One client of this address has no place any more.
     fn free_place(&mut self, address: IpAddr) {
         self.count = self.count.saturating_sub(1);
@@ -245,6 +278,9 @@ pub struct Place {
     /// The number that the log knows this session by.
     pub session: u64,
     address: IpAddr,
+    stream: Arc<TcpStream>,
+    /// The account that the session counts for.
+    account: Option<String>,
 }
 
 impl Place {
@@ -261,9 +297,32 @@ impl Place {
         done
     }
 
-    /// The client has signed in: it gives way to nobody any more.
-    pub fn has_signed_in(&self) {
-        self.server.clients().strangers.remove(&self.session);
+    /// The client logs in: its session is not ended for the sake of others any more. False if the
+    /// account has half of all places already.
+    pub fn log_in(&mut self, account: &str) -> bool {
+        self.log_out();
+        let mut clients = self.server.clients();
+        let count = clients.by_account.entry(account.to_string()).or_default();
+        if *count >= self.server.most_per_account() {
+            return false;
+        }
+        *count += 1;
+        clients.strangers.remove(&self.session);
+        drop(clients);
+        self.account = Some(account.to_string());
+        true
+    }
+
+    /// The client has no account any more, and is ended for the sake of others as any such client.
+    pub fn log_out(&mut self) {
+        let Some(account) = self.account.take() else { return };
+        let mut clients = self.server.clients();
+        clients.leave_account(&account);
+        // A place that was given to another one already is not to be given again.
+        if !clients.given_way.contains(&self.session) {
+            let stranger = Stranger::new(self.address, Arc::clone(&self.stream));
+            clients.strangers.insert(self.session, stranger);
+        }
     }
 }
 
@@ -271,6 +330,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut clients = self.server.clients();
         clients.strangers.remove(&self.session);
+        if let Some(account) = &self.account {
+            clients.leave_account(account);
+        }
         if !clients.given_way.remove(&self.session) {
             clients.free_place(self.address);
         }
@@ -364,11 +426,56 @@ mod tests {
         // It is given back once, however it ends.
         drop(places.remove(0));
         assert_eq!(house.server.clients().by_address[&"10.0.0.1".parse::<IpAddr>().unwrap()], 8);
-        places.iter().for_each(Place::has_signed_in);
+        for (n, place) in places.iter_mut().enumerate() {
+            assert!(place.log_in(&format!("user{n}")));
+        }
         assert!(house.admit("10.0.0.1").is_none(), "nobody of them is a stranger");
         let house = House::new(16, LONG);
         let _places: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
         assert!(house.admit("10.0.0.1").is_none(), "all are young");
+    }
+
+    #[test]
+    fn one_account_has_at_most_half_of_the_places() {
+        for (max_clients, most) in [(1, 1), (2, 1), (5, 2), (8, 4)] {
+            let house = House::new(max_clients, LONG);
+            let mut places = Vec::new();
+            for _ in 0..most {
+                let mut place = house.admit("10.0.0.1").unwrap();
+                assert!(place.log_in("alice"), "{max_clients}");
+                places.push(place);
+            }
+            let Some(mut further) = house.admit("10.0.0.2") else {
+                assert_eq!(max_clients, 1);
+                continue;
+            };
+            assert!(!further.log_in("alice") && house.is_stranger(&further));
+            assert!(further.log_in("bob"));
+            // What is logged out or gone leaves room.
+            let mut first = places.remove(0);
+            first.log_out();
+            assert!(house.is_stranger(&first) && further.log_in("alice") && !first.log_in("alice"));
+            drop((first, further, places));
+            let clients = house.server.clients();
+            assert!(clients.by_account.is_empty() && clients.strangers.is_empty() && clients.count == 0);
+        }
+    }
+
+    #[test]
+    fn who_has_logged_out_gives_way_like_any_other_stranger() {
+        let house = House::new(2, Duration::ZERO);
+        let (mut first, mut second) = (house.admit("10.0.0.1").unwrap(), house.admit("10.0.0.2").unwrap());
+        assert!(first.log_in("alice") && second.log_in("bob"));
+        assert!(house.admit("10.0.0.3").is_none());
+        first.log_out();
+        let third = house.admit("10.0.0.3").unwrap();
+        assert!(!house.is_stranger(&first) && house.is_stranger(&third));
+        // Its thread has not ended, and it may still do as if.
+        assert!(first.log_in("alice"));
+        first.log_out();
+        assert!(!house.is_stranger(&first));
+        drop((first, second, third));
+        assert_eq!(house.server.clients().count, 0);
     }
 
     #[test]

@@ -82,6 +82,15 @@ pub struct Account {
     pub files: Vfs,
 }
 
+/// Why a client with the right password is not logged in.
+#[derive(Debug)]
+pub enum NotEntered {
+    /// The account's folder cannot be used.
+    Folder(io::Error),
+    /// The account has half of all places already.
+    TooManySessions,
+}
+
 /// What the log will say of the present command.
 #[derive(Debug, Default)]
 pub struct Notes {
@@ -286,13 +295,15 @@ impl Session {
         self.place.undisturbed(work)
     }
 
-    /// Signs an account in, whose folder was opened: goes to its top.
-    pub fn enter(&mut self, record: &Record, files: Vfs) -> io::Result<()> {
+    /// Logs an account in, whose folder was opened: goes to its top.
+    pub fn enter(&mut self, record: &Record, files: Vfs) -> Result<(), NotEntered> {
         let limit = self.place.server.limit(record.quota);
         // The first count of a large tree takes long, and whoever was let in gives way to nobody.
-        self.place.undisturbed(|| files.set_quota(limit))?;
+        self.place.undisturbed(|| files.set_quota(limit)).map_err(NotEntered::Folder)?;
+        if !self.place.log_in(&record.name) {
+            return Err(NotEntered::TooManySessions);
+        }
         self.control.set_deadline(None);
-        self.place.has_signed_in();
         self.log_budget.had_account = true;
         self.place.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
         self.failures = 0;
@@ -305,6 +316,7 @@ impl Session {
     /// Signs out; the connection stays (RFC 959 §4.1.1, REIN).
     pub fn sign_out(&mut self) {
         if self.account.take().is_some() {
+            self.place.log_out();
             self.control.set_deadline(Some(Instant::now() + self.place.server.config.login_timeout));
         }
         self.claimed_name = None;

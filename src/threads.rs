@@ -37,8 +37,8 @@ impl<C: Send + 'static> Threads<C> {
         Arc::new(Threads { serve, state: Mutex::new(state), arrived: Condvar::new() })
     }
 
-    /// Gives a client a thread of its own. Fails where the system has no more; the client is dropped.
-    pub fn give(self: &Arc<Threads<C>>, client: C) -> io::Result<()> {
+    /// Gives a client a thread of its own. Fails if the system has no more, and gives the client back.
+    pub fn give(self: &Arc<Threads<C>>, client: C) -> Result<(), (io::Error, C)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.len() < state.idle {
             state.waiting.push_back(client);
@@ -47,13 +47,22 @@ impl<C: Send + 'static> Threads<C> {
             return Ok(());
         }
         drop(state);
-        let threads = Arc::clone(self);
+        // A thread that cannot be started drops what it was to take along, so the client waits outside.
+        let client = Arc::new(Mutex::new(Some(client)));
+        let (threads, first) = (Arc::clone(self), Arc::clone(&client));
         let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
-        builder.spawn(move || threads.work(client)).map(drop)
+        let started = builder.spawn(move || {
+            let taken = take(&first);
+            drop(first);
+            threads.work(taken);
+        });
+        match started {
+            Ok(_) => Ok(()),
+            Err(error) => take(&client).map_or(Ok(()), |client| Err((error, client))),
+        }
     }
 
-    fn work(&self, first: C) {
-        let mut next = Some(first);
+    fn work(&self, mut next: Option<C>) {
         while let Some(client) = next {
             (self.serve)(client);
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,6 +73,10 @@ impl<C: Send + 'static> Threads<C> {
             next = state.waiting.pop_front();
         }
     }
+}
+
+fn take<C>(client: &Mutex<Option<C>>) -> Option<C> {
+    client.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 #[cfg(test)]

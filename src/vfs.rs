@@ -28,8 +28,8 @@ mod store;
 mod tree;
 mod upload;
 
-pub use folder::go_near_handles;
 use folder::{Folder, check_regular, id_of};
+pub use folder::{go_near_handles, look_for_handles};
 use names::Names;
 pub use path::VirtualPath;
 use removal::Hidden;

@@ -387,6 +387,25 @@ fn a_thief_at_the_passive_port_gets_nothing_and_uses_nothing_up() {
     assert_eq!(client.get("g").unwrap(), b"mine");
 }
 
+/// Against a thief at the client's own address there is only a port that it cannot foresee.
+#[test]
+fn passive_ports_follow_no_order() {
+    let server = Server::with(&[]);
+    let narrow = Server::with(&["--passive-ports", "49152-65535"]);
+    for server in [server, narrow] {
+        let mut client = server.registered("alice");
+        let ports: Vec<_> = (0..40).map(|_| client.epsv_port()).collect();
+        let distinct: std::collections::BTreeSet<_> = ports.iter().collect();
+        assert!(distinct.len() > 30 && ports.iter().all(|port| *port >= 49_152), "{ports:?}");
+        // By chance, one of 10^12 has fewer steps in one direction than this, or equal ones.
+        let up = ports.windows(2).filter(|pair| pair[0] < pair[1]).count();
+        assert!((5..=34).contains(&up), "{ports:?}");
+        let steps: std::collections::BTreeSet<_> =
+            ports.windows(2).map(|pair| pair[0].abs_diff(pair[1])).collect();
+        assert!(steps.len() > 25, "{ports:?}");
+    }
+}
+
 /// A file that no socket's buffers hold.
 const LARGE: usize = 64 * 1024 * 1024;
 

@@ -54,8 +54,12 @@ impl Client {
 
     /// A client that has signed in and transfers bytes as they are.
     pub fn signed_in(address: SocketAddr) -> Result<Client> {
+        Client::signed_in_as(address, NAME)
+    }
+
+    pub fn signed_in_as(address: SocketAddr, name: &str) -> Result<Client> {
         let mut client = Client::greeted(address)?;
-        client.sign_in(NAME)?;
+        client.sign_in(name)?;
         client.ask("TYPE I", 200)?;
         Ok(client)
     }

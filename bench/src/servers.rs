@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::client::{self, Client};
+use crate::client::{self, Client, NAME};
 use crate::places::Places;
 use crate::process::Process;
 use crate::stub::Kind;
@@ -58,6 +58,10 @@ pub trait Program: Sync {
     fn command(&self, dir: &Path, port: u16) -> Command;
     /// The file whose size is told, where there is one.
     fn binary(&self) -> Option<&Path>;
+    /// The accounts that many clients share.
+    fn names(&self) -> &'static [&'static str] {
+        &[NAME]
+    }
     /// How many idle clients it is asked to hold, and why not more.
     fn idle_limit(&self) -> Option<(usize, &'static str)> {
         None

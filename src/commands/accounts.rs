@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Registration;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::session::{FailedLogin, Failure, Session};
+use crate::session::{FailedLogin, Failure, NotEntered, Session};
 use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::{QuotaOf, Vfs};
@@ -82,7 +82,9 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
             return Err(not_signed_in(session, refused, was_somebody).into());
         }
     };
-    home.and_then(|files| session.enter(&record, files)).map_err(|error| no_home(session, &error))?;
+    home.map_err(NotEntered::Folder)
+        .and_then(|files| session.enter(&record, files))
+        .map_err(|why| not_entered(session, &record.name, why))?;
     let text = format!("Welcome, {}; you are in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }
@@ -121,10 +123,21 @@ fn no_accounts(session: &mut Session, error: &io::Error) -> Reply {
     }
 }
 
-/// The account's folder cannot be used, which is not the client's fault.
-fn no_home(session: &mut Session, error: &io::Error) -> Failure {
-    session.notes.why = Some(format!("the account's folder: {error}"));
-    Reply::new(451, "Your folder cannot be opened; tell the owner of this server.").into()
+/// The answer to a client that had the right password and yet is not logged in.
+fn not_entered(session: &mut Session, account: &str, why: NotEntered) -> Failure {
+    session.notes.account = Some(account.to_string());
+    match why {
+        // Which is not the client's fault.
+        NotEntered::Folder(error) => {
+            session.notes.why = Some(format!("the account's folder: {error}"));
+            Reply::new(451, "Your folder cannot be opened; tell the owner of this server.").into()
+        }
+        NotEntered::TooManySessions => {
+            session.leave();
+            let text = "Your account has half of all places already; end another session of it first.";
+            Reply::new(421, text).into()
+        }
+    }
 }
 
 /// `register`. Whoever is signed in stays so where it is refused.
@@ -155,7 +168,7 @@ pub fn register(
     })?;
     home.keep();
     session.sign_out();
-    session.enter(&record, files).map_err(|error| no_home(session, &error))?;
+    session.enter(&record, files).map_err(|why| not_entered(session, &record.name, why))?;
     let text = format!("Account {} created; you are signed in, in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }

@@ -1,8 +1,8 @@
 //! How content will travel: TYPE, MODE, STRU, and the data connection (RFC 959 §4.1.2, RFC 2428).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::data::{self, DataSetup, HostPort};
+use crate::data::{self, DataSetup, HostPort, NoPort};
 use crate::reply::Reply;
 use crate::session::{Failure, Session};
 
@@ -79,22 +79,24 @@ fn not_after_epsv_all(session: &Session) -> Result<(), Failure> {
     }
 }
 
-/// The address by which the client reached us.
-fn local(session: &mut Session) -> Result<IpAddr, Failure> {
+/// The address by which the client reached us, with the scope of an IPv6 link-local one.
+fn local(session: &mut Session) -> Result<SocketAddr, Failure> {
     let local = session.control().local().map_err(Failure::Lost)?;
-    Ok(local.ip().to_canonical())
+    Ok(data::canonical(local))
 }
 
 /// Opens a port in place of the one before, and says which.
-fn listen(session: &mut Session, local: IpAddr) -> Result<u16, Failure> {
+fn listen(session: &mut Session, local: SocketAddr) -> Result<u16, Failure> {
     session.settings.data = DataSetup::Unset; // its port is free before another is taken
     let server = session.server();
-    match DataSetup::listen(local, server.config.passive_ports.as_ref()) {
+    let account = session.account().map_or("", |account| &account.name);
+    match server.passive_ports.listen(local, account) {
         Ok((setup, port)) => {
             session.settings.data = setup;
             Ok(port)
         }
-        Err(error) => {
+        Err(NoPort::HalfHeld) => Err(Reply::new(425, HALF_HELD).into()),
+        Err(NoPort::Failed(error)) => {
             let why = format!("no passive port could be opened: {error}");
             session.notes.why = Some(why);
             Err(Reply::new(425, "No port could be opened; try again, or use PORT.").into())
@@ -102,13 +104,16 @@ fn listen(session: &mut Session, local: IpAddr) -> Result<u16, Failure> {
     }
 }
 
+const HALF_HELD: &str =
+    "Your account holds half of the passive ports already; let a transfer of another session end first.";
+
 /// PASV.
 pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
     not_after_epsv_all(session)?;
     let local = local(session)?;
     let server = session.server();
     let public = server.config.public_address.as_deref();
-    let Some(address) = data::announced(local, session.peer().ip(), public) else {
+    let Some(address) = data::announced(local.ip(), session.peer().ip(), public) else {
         if local.is_ipv4() {
             session.notes.why = Some("the public address could not be resolved".to_string());
         }
@@ -122,7 +127,7 @@ pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
 /// EPSV.
 pub fn extended_passive(session: &mut Session, family: Family) -> Result<Reply, Failure> {
     let local = local(session)?;
-    match (family, local) {
+    match (family, local.ip()) {
         (Family::All, _) => {
             session.settings.only_epsv = true;
             return Ok(Reply::new(200, "Only EPSV from now on."));

@@ -19,11 +19,17 @@ use super::refused;
 #[cfg(not(target_os = "linux"))]
 pub use checked::Folder;
 #[cfg(target_os = "linux")]
-pub use handle::{Folder, go_near_handles};
+pub use handle::{Folder, go_near_handles, look_for_handles};
 
 /// There are no handles to be near to.
 #[cfg(not(target_os = "linux"))]
 pub fn go_near_handles() {}
+
+/// There are no handles to look for.
+#[cfg(not(target_os = "linux"))]
+pub fn look_for_handles() -> io::Result<()> {
+    Ok(())
+}
 
 /// What makes a folder the same one under another name: device and inode.
 pub type Id = (u64, u64);
@@ -224,6 +230,11 @@ mod handle {
     const HANDLES: &str = "/proc/self/fd/";
     /// That is the current folder, so that the numbers alone are paths.
     static ARE_HANDLES_NEAR: AtomicBool = AtomicBool::new(false);
+
+    /// Whether the handles have names: in a chroot or a container `/proc` may be missing.
+    pub fn look_for_handles() -> io::Result<()> {
+        fs::metadata(HANDLES).map(drop)
+    }
 
     /// Makes the handles' folder the process's current one, for good. That spares the kernel four names
     /// in each path, and small uploads a tenth of their time (docs/benchmarks.md).

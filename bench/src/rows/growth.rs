@@ -31,8 +31,8 @@ pub fn accounts(setting: &Setting, program: &dyn Program, recorder: &mut Recorde
         let dir = setting.places.new_folder(program.name())?;
         install(program, &dir, setting.places)?;
         let users = dir.join("users");
-        let account = fs::read_to_string(&users)?;
-        let mut text = account.clone();
+        let mut text = fs::read_to_string(&users)?;
+        let account = format!("{}\n", text.lines().next().context("no account")?);
         for number in 1..*count {
             write!(text, "{}", account.replacen(NAME, &format!("user-{number}"), 1))?;
         }

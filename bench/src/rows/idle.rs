@@ -70,9 +70,9 @@ fn more(server: &Server, count: usize) -> Result<Vec<Client>> {
     let deadline = Instant::now() + STAGE_LIMIT;
     let some = |count| {
         let mut clients = Vec::new();
-        for _ in 0..count {
+        for name in server.program.names().iter().cycle().take(count) {
             ensure!(Instant::now() < deadline, "{} takes too long to sign in", server.name());
-            clients.push(Client::signed_in(server.address)?);
+            clients.push(Client::signed_in_as(server.address, name)?);
         }
         Ok(clients)
     };
