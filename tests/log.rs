@@ -185,7 +185,7 @@ fn a_failed_login_is_an_event_of_its_own_on_every_path() {
             "user=bob word=PASS why=\"Wrong name or password; too many failures, closing.\" code=421"
                 .to_string(),
             "user=alice word=passwd why=\"Wrong password.\" code=530".to_string(),
-            "user=alice word=unregister account=alice why=\"Wrong password.\" code=530".to_string(),
+            "user=alice word=unregister why=\"Wrong password.\" code=530".to_string(),
             format!("word=register {code}"),
         ]
     );
@@ -251,4 +251,28 @@ fn an_ipv4_client_of_an_ipv6_socket_has_its_plain_address_in_the_log_and_in_repl
     let of_it: Vec<_> = log.lines().filter(|line| line.contains(" session=1 ")).collect();
     assert!(of_it.len() == 6 && of_it.iter().all(|line| line.contains(&format!(" peer={own}"))), "{log}");
     assert!(!log.contains("ffff"), "{log}");
+}
+
+#[test]
+fn no_command_makes_a_long_line_however_deep_and_odd_its_paths_are() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    // Each byte of these names takes four in the log.
+    let name = |byte: u8| vec![byte; 250];
+    for byte in 0xc0..=0xef {
+        client.send([b"MKD ", &name(byte)[..], b"\r\nCWD ", &name(byte), b"\r\n"].concat());
+        assert!(client.reply_bytes().starts_with(b"257 ") && client.reply_bytes().starts_with(b"250 "));
+    }
+    client.send(
+        "MKD x\r\nRNFR x\r\nRNTO y\r\nRMD y\r\nDELE z\r\nwrite f x\r\ncp f g\r\nget f\r\nrm f\r\nQUIT\r\n",
+    );
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut client.stream(), &mut rest).unwrap();
+    let log = server.log();
+    assert!(log.lines().all(|line| line.len() < 2500), "{}", log.lines().map(str::len).max().unwrap());
+    // Both ends of a path are there, and its length.
+    let length = 48 * 251 + 2;
+    let line = log.lines().find(|line| line.contains("word=RMD")).unwrap();
+    assert!(line.contains(" path=\"/\\xc0\\xc0") && line.contains("\\xef\\xef/y\" "), "{line}");
+    assert!(line.contains(&format!(" path_length={length} ")), "{line}");
 }

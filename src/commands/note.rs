@@ -40,7 +40,7 @@ pub fn note(session: &mut Session, typed: &[u8], outcome: &Outcome<'_>) {
         line = line.with("user", account);
     }
     line = line.with("word", word_of(typed).map_or("unknown", |word| word.name));
-    if let Some(account) = session.notes.account.as_ref().filter(|_| !is_user) {
+    if let Some(account) = session.notes.account.as_ref().filter(|_| !is_failed_login) {
         line = line.with("account", account);
     }
     for (key, path) in [("path", &session.notes.path), ("to", &session.notes.to)] {
