@@ -430,7 +430,10 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
         if session.is_overdue() {
             return overdue(session);
         }
-        let (reply, bad) = answer(session, parsed, &line)?;
+        let answered = answer(session, parsed, &line);
+        session.notes = Notes::default();
+        drop(line);
+        let (reply, bad) = answered?;
         bad_lines = if bad { bad_lines + 1 } else { 0 };
         if bad_lines == BAD_LINES {
             session.say(&Reply::new(421, "Too many lines that were no commands; closing."))?;
@@ -489,7 +492,6 @@ fn too_long(start: &[u8]) -> Result<Command, Reply> {
 /// Runs what was parsed and notes it; also says whether it was a bad line.
 fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) -> io::Result<(Reply, bool)> {
     let since = Instant::now();
-    session.notes = Notes::default();
     let had_account = session.account().is_some();
     let command = match parsed {
         Ok(command) => command,

@@ -18,6 +18,9 @@ const INBOX: usize = 256;
 /// Room, in the end, for what fills it again and again: pipelined lines, or lines and content.
 const LARGE_INBOX: usize = 16 * 1024;
 const OUTBOX: usize = 16 * 1024;
+/// This much room for replies stays between commands. A long reply's is given back, because a session
+/// may idle for long.
+const KEPT: usize = 1024;
 /// So many lines may wait for a transfer to end; further ones are left unread.
 const HELD: usize = 64;
 /// So often a look at what comes during a transfer reads; who sends without an end must not hold it up.
@@ -442,6 +445,9 @@ impl Write for Control {
         let sent = self.send_all();
         // After an error nobody knows how much of it went, so nothing is ever sent twice.
         self.outbox.clear();
+        if self.outbox.capacity() > KEPT {
+            self.outbox = Vec::new(); // cut short, it would leave a hole in the heap
+        }
         sent
     }
 }

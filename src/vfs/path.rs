@@ -27,7 +27,10 @@ impl VirtualPath {
     /// `//`, `./` and a trailing `/` mean nothing; `..` leads up, and at the root nowhere
     /// (RFC 959 leaves this to the server; POSIX says the same of `/..`).
     pub fn join(&self, argument: &[u8]) -> io::Result<VirtualPath> {
-        let mut path = if argument.starts_with(b"/") { Vec::new() } else { self.0.to_vec() };
+        let base = if argument.starts_with(b"/") { &[] } else { &*self.0 };
+        // Room for all of it at once: what grows in steps leaves holes in the heap.
+        let mut path = Vec::with_capacity(base.len() + 1 + argument.len());
+        path.extend_from_slice(base);
         for name in argument.split(|byte| *byte == b'/') {
             match name {
                 b"" | b"." => {}
