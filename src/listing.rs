@@ -75,7 +75,7 @@ impl Allowed {
     }
 }
 
-/// The facts that MLSD and MLST know (RFC 3659 §7.5), in the order in which they are told.
+/// The facts that MLSD and MLST know (RFC 3659 §7.5), in the order in which a line has them.
 pub const FACTS: [&str; 6] = ["type", "size", "modify", "perm", "unique", "UNIX.mode"];
 
 /// Which of [`FACTS`] a client wants; all, unless OPTS MLST said otherwise.

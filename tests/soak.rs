@@ -1045,8 +1045,7 @@ fn fresh_client(server: &Server, name: &str) {
 
 /// Descriptors and threads.
 fn holds(server: &Server) -> (usize, usize) {
-    let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", server.pid())).unwrap().count();
-    (count("fd"), count("task"))
+    (server.descriptors(), server.threads())
 }
 
 /// A thread that accepts and one that waits for it; no client.

@@ -13,7 +13,7 @@ use crate::time;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 
-/// What a failure on a path is answered with. Whoever typed a pattern learns where there are patterns.
+/// What a failure on a path is answered with. The answer to a pattern says which word takes patterns.
 pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
     move |error| {
         let reply = Reply::failure(path.bytes(), &error);
@@ -116,7 +116,7 @@ pub fn touch(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     Ok(Reply::about(250, "", path.bytes(), done))
 }
 
-/// Where something goes that goes to `to` by hand: into it, where that is a folder, as in a shell.
+/// The target of `cp` and `mv`: a name in `to` if that is a folder, as in a shell.
 fn into(session: &Session, from: &VirtualPath, to: VirtualPath) -> Result<VirtualPath, Failure> {
     match from.name() {
         Some(name) if *from != to && session.files()?.is_folder(&to) => {
@@ -269,7 +269,7 @@ pub fn modification_time(session: &mut Session, argument: &[u8]) -> Result<Reply
     Ok(Reply::new(213, time::time_val(entry.modified).to_vec()))
 }
 
-/// MDTM with a time before the path sets it, unless a file bears just that name.
+/// MDTM with a time before the path sets it, unless a file has just that name.
 pub fn time_or_set_time(
     session: &mut Session,
     time: SystemTime,

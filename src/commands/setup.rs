@@ -12,7 +12,7 @@ use super::rest::Rest;
 /// What EPSV asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Family {
-    /// That of the control connection.
+    /// The family of the control connection.
     Same,
     /// IPv4.
     V4,

@@ -10,7 +10,7 @@ pub struct Word {
     /// Other spellings.
     pub aliases: &'static [&'static str],
     group: Group,
-    /// It with its arguments.
+    /// The word with its arguments.
     usage: &'static str,
     /// What it does, in a phrase.
     purpose: &'static str,
@@ -179,7 +179,7 @@ pub fn find_site(name: &[u8]) -> Option<Typed> {
     find(&[b"SITE ", name].concat())
 }
 
-/// The answer to a word that nobody knows, with a hint where a known one is near.
+/// The answer to an unknown word, with a hint if a known one is near.
 pub fn unknown(name: &[u8]) -> Reply {
     const SHOWN: usize = 32;
     let shown = String::from_utf8_lossy(name.get(..SHOWN).unwrap_or(name)).into_owned();

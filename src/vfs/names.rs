@@ -1,10 +1,10 @@
 //! Names that are held to be sorted: how many, and how many bytes of them.
 
-/// A listing sorts so many entries; those of a larger folder follow as the disk has them, so that no folder
-/// is too large for a session's memory.
+/// The most entries that a listing sorts. Those of a larger folder follow as the disk has them, so that no
+/// folder is too large for a session's memory.
 pub const SORTED: usize = 10_000;
-/// Nor does it hold more bytes of names than this, with the last name above it: a client that does not read
-/// makes the server hold them.
+/// The most bytes of names that a listing holds, with the last name above it, because a client that does not
+/// read makes the server hold them.
 pub const SORTED_BYTES: usize = 256 * 1024;
 
 /// The names, in one buffer.
