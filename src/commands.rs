@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Instant, SystemTime};
 
 use crate::config::{BAD_LINES, LINE_LIMIT};
-use crate::control::{Body, Input};
+use crate::control::{Body, Input, Language, LineKind};
 use crate::data::{self, HostPort};
 use crate::reply::Reply;
 use crate::session::{Failure, LogShare, Notes, Pending, Session, Via};
@@ -117,6 +117,8 @@ enum Command {
     Status(Option<Vec<u8>>),
     /// What is so already, or changes nothing.
     Confirm(&'static str),
+    /// MODE or STRU with what is so already.
+    ConfirmTransferForm(&'static str),
     System,
     Noop,
     Quit,
@@ -129,9 +131,46 @@ fn verb_and_rest(line: &[u8]) -> (&[u8], &[u8]) {
     (line.get(..end).unwrap_or_default(), line.get(end + 1..).unwrap_or_default())
 }
 
+/// What the control connection must know of the language.
+pub const LANGUAGE: Language = Language { is_ftp_verb: words::is_ftp_verb, classify };
+
+/// What a line is to a transfer that goes on.
+fn classify(input: &Input) -> LineKind {
+    let parsed = match input {
+        Input::Line(line) => parse(line),
+        Input::TooLong(start) => too_long(start),
+        Input::Cancel | Input::End => return LineKind::Other,
+    };
+    match parsed {
+        Ok(Command::Abort) => LineKind::Abort,
+        Ok(Command::Status(None)) => LineKind::Status,
+        Ok(Command::Quit) => LineKind::Quit,
+        Ok(command) => match command.into_content() {
+            Some(Body::Line(_)) | None => LineKind::Other,
+            Some(_) => LineKind::WithContent,
+        },
+        Err(_) => LineKind::Other,
+    }
+}
+
 /// Reads a line. Pure: a wrong shape is 500 or 501 before anything runs.
 #[inline(never)] // or its frame would be part of every handler's stack
 fn parse(line: &[u8]) -> Result<Command, Reply> {
+    let parsed = parse_words(line);
+    if !line.contains(&b'\r') {
+        return parsed;
+    }
+    // Some servers take such a CR for the line's end. To run a part of the line, or to store a name
+    // that they cannot fetch, would both be wrong.
+    let reply =
+        Reply::new(501, "There is a CR inside the line; lines end with CRLF or LF. Nothing was done.");
+    match parsed.ok().and_then(Command::into_content) {
+        None | Some(Body::Line(_)) => Err(reply),
+        Some(body) => Ok(Command::Discard(reply, body)),
+    }
+}
+
+fn parse_words(line: &[u8]) -> Result<Command, Reply> {
     use Command::*;
     let (verb, rest) = verb_and_rest(line);
     let Some(typed) = words::find(verb) else { return Err(words::unknown(verb)) };
@@ -273,15 +312,34 @@ fn existing(force: bool) -> Existing {
     if force { Existing::Replace } else { Existing::Keep }
 }
 
+fn sign_in_first() -> Reply {
+    Reply::new(530, "Sign in first: login NAME PASSWORD")
+}
+
+/// Like [`parse`]. Before a login, what needs one is 530 with wrong arguments, too.
+fn parse_for(session: &Session, line: &[u8]) -> Result<Command, Reply> {
+    parse(line).map_err(|reply| match session.account() {
+        None if needs_account(line) => sign_in_first(),
+        _ => reply,
+    })
+}
+
+/// Whether a line whose arguments are wrong begins with a word that needs an account. What the word's
+/// example needs, each form of it does.
+fn needs_account(line: &[u8]) -> bool {
+    let example = note::word_of(line).map(|word| parse(word.example.as_bytes()));
+    example.is_some_and(|parsed| parsed.is_ok_and(|command| !rights::may(None, command.needs())))
+}
+
 /// Runs a command. `Ok` is the reply that follows whatever the command has said already.
 fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Reply, Failure> {
     use Command::*;
     if !rights::may(session.role(), command.needs()) {
-        if let Store(_, Via::Inline(body)) | Append(_, Via::Inline(body)) | Discard(_, body) = command {
+        if let Some(body) = command.into_content() {
             session.will_discard(body);
         }
         return Err(match session.role() {
-            None => Reply::new(530, "Sign in first: login NAME PASSWORD"),
+            None => sign_in_first(),
             Some(_) => Reply::new(550, "This account may not do that."),
         }
         .into());
@@ -341,7 +399,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         OptionsFacts(facts) => features::options_facts(session, &facts),
         Status(None) => features::status(session),
         Status(Some(path)) => lists::list(session, &path, lists::Form::Status),
-        Confirm(text) => Ok(Reply::new(200, text)),
+        Confirm(text) | ConfirmTransferForm(text) => Ok(Reply::new(200, text)),
         SiteHelp => Ok(words::site_help()),
         Help(None) => Ok(words::help()),
         Help(Some(word)) => Ok(words::help_about(&word)),
@@ -372,7 +430,16 @@ impl Command {
             Hash(_) | HashOnly(_) | Allocate(_) | Restart(_) | Abort => false,
             Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => false,
             Help(_) | SiteHelp | Features | OptionsFacts(_) | Status(_) => false,
-            Confirm(_) | System | Noop | Quit => false,
+            Confirm(_) | ConfirmTransferForm(_) | System | Noop | Quit => false,
+        }
+    }
+
+    /// The content over the control connection that belongs to it.
+    fn into_content(self) -> Option<Body> {
+        use Command::*;
+        match self {
+            Store(_, Via::Inline(body)) | Append(_, Via::Inline(body)) | Discard(_, body) => Some(body),
+            _ => None,
         }
     }
 
@@ -408,21 +475,21 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
     loop {
         let input = session.discard_unread().and_then(|()| session.control().read_line());
         let (parsed, line) = match input {
-            Ok(Input::Line(line)) if text::trim(&line).is_empty() => continue,
-            Ok(Input::Line(line) | Input::TooLong(line)) if is_http(&line) => {
+            Ok(Input::Line(line)) if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) => continue,
+            Ok(Input::Line(line) | Input::TooLong(line)) if session.account().is_none() && is_http(&line) => {
                 let refused = session.line("refused").with("why", "http").number("code", 421);
                 session.log(refused, LogShare::StrangerOnce);
                 session.say(&Reply::new(421, "This is no web server."))?;
                 return Ok("http");
             }
-            Ok(Input::Line(line)) => (parse(&line), line),
+            Ok(Input::Line(line)) => (parse_for(session, &line), line),
             Ok(Input::TooLong(start)) => (too_long(&start), start),
-            Ok(Input::End) => return Ok(END_OF_INPUT),
+            Ok(Input::End | Input::Cancel) => return Ok(END_OF_INPUT),
             Err(error) if error.kind() == ErrorKind::TimedOut && session.is_overdue() => {
                 return overdue(session);
             }
             Err(error) if error.kind() == ErrorKind::TimedOut => {
-                session.say(&Reply::new(421, "Silent for too long; closing."))?;
+                say_time_is_up(session, "Silent for too long; closing.")?;
                 return Ok("idle");
             }
             Err(error) => return Err(error),
@@ -434,7 +501,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
         session.notes = Notes::default();
         drop(line);
         let (reply, bad) = answered?;
-        bad_lines = if bad { bad_lines + 1 } else { 0 };
+        bad_lines = if bad && session.account().is_none() { bad_lines + 1 } else { 0 };
         if bad_lines == BAD_LINES {
             session.say(&Reply::new(421, "Too many lines that were no commands; closing."))?;
             return Ok("bad lines");
@@ -452,25 +519,38 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
 
 /// Strangers have a time-out of their own, whatever they say in it.
 fn overdue(session: &mut Session) -> io::Result<&'static str> {
-    session.say(&Reply::new(421, "Not signed in in time; closing."))?;
+    say_time_is_up(session, "Not signed in in time; closing.")?;
     Ok("not signed in")
+}
+
+/// Says that a timeout has passed. A client that sends its lines without their ends waits for an
+/// answer, and must hear why there is none.
+fn say_time_is_up(session: &mut Session, text: &'static str) -> io::Result<()> {
+    let reply = Reply::new(421, text);
+    let reply = match session.control().is_inside_line() {
+        true => reply.and(" Your last line has no end; send a newline after each command."),
+        false => reply,
+    };
+    session.say(&reply)
 }
 
 const GREETING: &str = "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.";
 
 /// A browser that was tricked into posting to this port must not get far (CVE-2021-3618 and its
-/// kin).
+/// kin). Only before a login: a browser has none, and a person may write such a line into a file.
 fn is_http(line: &[u8]) -> bool {
-    const METHODS: [&str; 9] =
-        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
-    let line = text::trim(line);
+    const METHODS: [&str; 10] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"];
+    let (method, target) = verb_and_rest(line);
+    if !METHODS.iter().any(|known| known.as_bytes() == method) {
+        return false;
+    }
     if line.len() == LINE_LIMIT {
         // Its end was thrown away; its beginning says enough.
-        let (method, target) = verb_and_rest(line);
-        return target.starts_with(b"/") && METHODS.iter().any(|known| known.as_bytes() == method);
+        return target.starts_with(b"/");
     }
-    let Some((rest, [major, b'.', minor])) = line.split_last_chunk::<3>() else { return false };
-    major.is_ascii_digit() && minor.is_ascii_digit() && rest.to_ascii_uppercase().ends_with(b"HTTP/")
+    let Some((rest, [major, b'.', minor])) = text::trim(target).split_last_chunk::<3>() else { return false };
+    major.is_ascii_digit() && minor.is_ascii_digit() && rest.ends_with(b"HTTP/")
 }
 
 /// The answer to a line over the limit. Where it was one of the words that content follows, that
@@ -498,7 +578,7 @@ fn answer(session: &mut Session, parsed: Result<Command, Reply>, line: &[u8]) ->
         Err(reply) => {
             session.pending = Pending::Nothing;
             note(session, line, &Outcome { code: reply.code, why: reply.why(), since, had_account });
-            let bad = matches!(reply.code, 500 | 501);
+            let bad = matches!(reply.code, 500 | 501 | 530);
             return Ok((reply, bad));
         }
     };

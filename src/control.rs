@@ -1,17 +1,20 @@
 //! The control connection: lines in, replies out.
 //!
-//! Hides how a line is told from the next (LF, CRLF, CR), Telnet commands (RFC 854, as RFC 959
-//! §2.3 and RFC 1123 §4.1.2.12 have them in FTP), erased characters, the line limit, and when
-//! replies really travel: they gather until input runs out, so pipelined commands are answered in
-//! few segments.
+//! Hides how bytes become lines (`decoder.rs`) and content (`content.rs`), which lines wait while a
+//! transfer goes on, and when replies really travel: they gather until input runs out, so pipelined
+//! commands are answered in few segments.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::LINE_LIMIT;
+mod content;
+mod decoder;
+
+pub use content::{Body, is_cancelled};
+pub use decoder::Input;
+use decoder::{Decoder, LineUse};
 
 /// Room for what most clients send at once. An idle session holds no more.
 const INBOX: usize = 256;
@@ -21,50 +24,37 @@ const OUTBOX: usize = 16 * 1024;
 /// This much room for replies stays between commands. A long reply's is given back, because a session
 /// may idle for long.
 const KEPT: usize = 1024;
-/// So many lines may wait for a transfer to end; further ones are left unread.
-const HELD: usize = 64;
+/// So many bytes of lines may wait for a transfer to end; further ones are left unread. An ABOR is seen
+/// behind that much, which is more than 10,000 NOOPs.
+const HELD: usize = 64 * 1024;
 /// So often a look at what comes during a transfer reads; who sends without an end must not hold it up.
 const FILLS_A_LOOK: usize = 64;
 /// How long a connection that we close may take to end, while its client still sends: closing a
 /// socket with unread input would reset it, and the last reply could be lost on the way.
 const LINGER: Duration = Duration::from_secs(2);
 
-const IAC: u8 = 0xff;
-const SB: u8 = 0xfa;
-const SE: u8 = 0xf0;
-
-/// What came next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A line, without its end.
-    Line(Vec<u8>),
-    /// The first bytes of a line over the limit, whose rest was thrown away.
-    TooLong(Vec<u8>),
-    /// The client has sent all that it will send. A last line without an end is not a command: it
-    /// may be the half of one.
-    End,
-}
-
-/// How inline content is delimited.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Body {
-    /// It stood on the command line: this text and a line end.
-    Line(Vec<u8>),
-    /// So many raw bytes follow.
-    Counted(u64),
-    /// Lines follow, up to one that holds only `.`.
-    Lines,
-    /// Something follows, and nobody can say where it ends.
-    Unknown,
-}
-
+/// What a line is to a transfer that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Telnet {
-    Data,
-    Command,
-    Option,
-    Subnegotiation,
-    SubnegotiationCommand,
+pub enum LineKind {
+    /// ABOR.
+    Abort,
+    /// STAT, which asks how far the transfer is.
+    Status,
+    /// QUIT.
+    Quit,
+    /// Content may follow it, which must not be looked at as lines.
+    WithContent,
+    /// Another line.
+    Other,
+}
+
+/// What the control connection must know of the language.
+#[derive(Debug, Clone, Copy)]
+pub struct Language {
+    /// Whether this is an FTP verb, whose argument is bytes to the end of the line.
+    pub is_ftp_verb: fn(&[u8]) -> bool,
+    /// What this line is to a transfer; of a line over the limit there is only the beginning.
+    pub classify: fn(&Input) -> LineKind,
 }
 
 /// One client's control connection.
@@ -83,34 +73,24 @@ pub struct Control {
     unused: std::ops::Range<usize>,
     /// The last read filled the inbox, and it could be larger.
     was_full: bool,
-    line: Vec<u8>,
-    too_long: bool,
-    telnet: Telnet,
-    /// A CR ended the last line, so that a LF straight after it belongs to the same end.
-    after_cr: bool,
+    decoder: Decoder,
+    classify: fn(&Input) -> LineKind,
     outbox: Vec<u8>,
-    /// Lines that came during a transfer and wait for their turn.
-    held: VecDeque<Input>,
+    held: HeldLines,
     /// No line may be looked at before the held ones have had their turn.
     blocked: bool,
     ended: bool,
 }
 
-/// What becomes of a line that comes during a transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It was for the transfer.
-    Taken,
-    /// It waits for its turn.
-    Wait,
-    /// It waits, and what follows it may be content, which must not be looked at as lines.
-    WaitWithContent,
-}
-
 impl Control {
     /// Takes a connection over; `idle` is the longest that the client may be silent, `stall` the
     /// longest that it may leave replies unread.
-    pub fn new(stream: Arc<TcpStream>, idle: Duration, stall: Duration) -> io::Result<Control> {
+    pub fn new(
+        stream: Arc<TcpStream>,
+        language: Language,
+        idle: Duration,
+        stall: Duration,
+    ) -> io::Result<Control> {
         // Without this a reply may wait 40 ms for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
         Ok(Control {
@@ -123,12 +103,10 @@ impl Control {
             inbox: vec![0; INBOX],
             unused: 0..0,
             was_full: false,
-            line: Vec::new(),
-            too_long: false,
-            telnet: Telnet::Data,
-            after_cr: false,
+            decoder: Decoder::new(language.is_ftp_verb),
+            classify: language.classify,
             outbox: Vec::new(),
-            held: VecDeque::new(),
+            held: HeldLines::default(),
             blocked: false,
             ended: false,
         })
@@ -173,17 +151,22 @@ impl Control {
         Ok(())
     }
 
-    /// The next line. [`ErrorKind::TimedOut`] where it was not complete in time, however slowly
-    /// its bytes drip in.
+    /// The next command line. [`ErrorKind::TimedOut`] where it was not complete in time, however
+    /// slowly its bytes drip in.
     pub fn read_line(&mut self) -> io::Result<Input> {
-        if let Some(held) = self.held.pop_front() {
+        if let Some(held) = self.held.pop() {
             return Ok(held);
         }
         self.blocked = false;
+        self.read_input(LineUse::Command)
+    }
+
+    /// The next line of this use, behind those that are held.
+    fn read_input(&mut self, line_use: LineUse) -> io::Result<Input> {
         let mut since = None;
         loop {
-            if let Some(line) = self.line_at_hand() {
-                return Ok(line);
+            if let Some(input) = self.input_at_hand(line_use) {
+                return Ok(input);
             }
             let since = *since.get_or_insert_with(Instant::now);
             if !self.fill()? {
@@ -196,34 +179,27 @@ impl Control {
     }
 
     /// A line that needs no more reading.
-    fn line_at_hand(&mut self) -> Option<Input> {
-        while let Some(byte) = self.next_byte() {
-            if self.ends_line(byte) {
-                let line = std::mem::take(&mut self.line);
-                let too_long = std::mem::take(&mut self.too_long);
-                return Some(if too_long { Input::TooLong(line) } else { Input::Line(line) });
-            }
-        }
-        None
+    fn input_at_hand(&mut self, line_use: LineUse) -> Option<Input> {
+        let mut bytes = self.inbox.get(self.unused.clone()).unwrap_or_default();
+        let input = self.decoder.decode(&mut bytes, line_use);
+        self.unused.start = self.unused.end - bytes.len();
+        self.outbox.extend(self.decoder.take_answers());
+        input
     }
 
-    /// Looks, without waiting, at the lines that have come since; `judge` says what becomes of
-    /// each. For use during a transfer.
-    pub fn look(&mut self, judge: &mut dyn FnMut(&[u8]) -> Verdict) -> io::Result<()> {
+    /// Looks, without waiting, at the lines that have come since. `takes` says of each whether it was
+    /// for the transfer; the others wait for their turn. Its second argument says whether none waits
+    /// yet. For use during a transfer.
+    pub fn look(&mut self, takes: &mut dyn FnMut(LineKind, bool) -> bool) -> io::Result<()> {
         let mut fills = 0;
         while !self.blocked && fills <= FILLS_A_LOOK {
-            match self.line_at_hand() {
-                Some(Input::Line(line)) => match judge(&line) {
-                    Verdict::Taken => {}
-                    verdict => {
-                        self.held.push_back(Input::Line(line));
-                        let full = self.held.len() >= HELD;
-                        self.blocked = full || verdict == Verdict::WaitWithContent;
-                    }
-                },
+            match self.input_at_hand(LineUse::Command) {
                 Some(input) => {
-                    self.held.push_back(input);
-                    self.blocked = true;
+                    let kind = (self.classify)(&input);
+                    if !takes(kind, self.held.is_empty()) {
+                        self.held.push(&input, kind);
+                        self.blocked = self.held.len() >= HELD || kind == LineKind::WithContent;
+                    }
                 }
                 None if !self.fill_without_waiting()? => break,
                 None => fills += 1,
@@ -232,9 +208,40 @@ impl Control {
         Ok(())
     }
 
+    /// Waits for input, `patience` at most. False if there was none in that time, or if lines that wait
+    /// keep it from being looked at.
+    pub fn wait_for_input(&mut self, patience: Duration) -> bool {
+        if self.blocked || self.ended || !self.unused.is_empty() {
+            return false;
+        }
+        let [reading, _] = &mut self.timeouts;
+        *reading = Some(patience);
+        let read = self.stream.set_read_timeout(Some(patience));
+        match read.and_then(|()| read_patiently(&self.stream, &mut self.inbox)) {
+            Ok(read) => {
+                self.unused = 0..read;
+                self.ended = read == 0;
+                true
+            }
+            // Any other trouble is met again at the next look.
+            Err(error) => error.kind() != ErrorKind::TimedOut,
+        }
+    }
+
     /// Whether the client has sent all that it will send, as far as is known.
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether the client has ended its input, and no QUIT is among the lines that wait: RFC 959
+    /// §4.1.1 has that as an ABOR.
+    pub fn has_ended_without_quit(&self) -> bool {
+        self.ended && !self.held.holds_quit
+    }
+
+    /// Whether a line has begun that has no end yet.
+    pub fn is_inside_line(&self) -> bool {
+        self.decoder.is_inside_line()
     }
 
     /// Reads what is there. False where nothing is.
@@ -264,15 +271,9 @@ impl Control {
         }
     }
 
-    fn next_byte(&mut self) -> Option<u8> {
-        let index = self.unused.next()?;
-        self.inbox.get(index).copied()
-    }
-
     /// Reads more input, after the replies so far are on their way. False at its end.
     fn fill(&mut self) -> io::Result<bool> {
-        self.flush()?;
-        self.arm_reading()?;
+        self.flush_before_read()?;
         if self.was_full {
             self.inbox = vec![0; (4 * self.inbox.len()).min(LARGE_INBOX)];
         }
@@ -282,102 +283,16 @@ impl Control {
         Ok(read > 0)
     }
 
-    /// Takes one byte; true where it ends a line.
-    fn ends_line(&mut self, byte: u8) -> bool {
-        match self.telnet {
-            Telnet::Data => return self.data(byte),
-            Telnet::Command => {
-                self.telnet = match byte {
-                    SB => Telnet::Subnegotiation,
-                    0xfb..=0xfe => Telnet::Option,
-                    _ => Telnet::Data,
-                };
-                match byte {
-                    IAC => self.push(IAC),
-                    // No command: the IAC before it stood alone, because the urgent DATA MARK that
-                    // should follow travels out of band.
-                    0x00..SE => return self.data(byte),
-                    _ => {}
-                }
-            }
-            Telnet::Option => self.telnet = Telnet::Data,
-            Telnet::Subnegotiation if byte == IAC => self.telnet = Telnet::SubnegotiationCommand,
-            Telnet::Subnegotiation => {}
-            Telnet::SubnegotiationCommand if byte == SE => self.telnet = Telnet::Data,
-            Telnet::SubnegotiationCommand => self.telnet = Telnet::Subnegotiation,
-        }
-        false
-    }
-
-    fn data(&mut self, byte: u8) -> bool {
-        if byte == IAC {
-            self.telnet = Telnet::Command;
-            return false;
-        }
-        // Telnet's bare CR is CR NUL (RFC 854).
-        let completes_end = std::mem::take(&mut self.after_cr) && matches!(byte, b'\n' | 0);
-        match byte {
-            _ if completes_end => {}
-            b'\n' => return true,
-            b'\r' => {
-                self.after_cr = true;
-                return true;
-            }
-            0x08 | 0x7f => self.erase(),
-            _ => self.push(byte),
-        }
-        false
-    }
-
-    /// Takes the LF of a CRLF, whose CR has ended the last line. False where it may be still to come.
-    fn complete_line_end(&mut self) -> bool {
-        if std::mem::take(&mut self.after_cr) {
-            match self.inbox.get(self.unused.clone()).and_then(<[u8]>::first) {
-                Some(b'\n') => self.unused.start += 1,
-                Some(_) => {}
-                None => return false,
-            }
-        }
-        true
-    }
-
-    fn push(&mut self, byte: u8) {
-        if self.line.len() < LINE_LIMIT {
-            self.line.push(byte);
-        } else {
-            self.too_long = true;
-        }
-    }
-
-    /// Takes the last character back, a whole one in UTF-8.
-    fn erase(&mut self) {
-        while self.line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
-    }
-
-    /// The `length` raw bytes that follow, in which nothing is interpreted.
-    pub fn content(&mut self, length: u64) -> Content<'_> {
-        Content { control: self, left: length }
-    }
-
-    /// The lines that follow, up to one that holds only `.`.
-    pub fn text(&mut self) -> Text<'_> {
-        Text { control: self, line: Vec::new(), used: 0, ended: false }
-    }
-
-    /// Throws away the content that follows.
-    pub fn discard(&mut self, body: &Body) -> io::Result<()> {
-        match body {
-            Body::Counted(length) => self.content(*length).discard(),
-            Body::Lines => self.text().discard(),
-            Body::Line(_) | Body::Unknown => Ok(()),
-        }
+    /// Sends the replies so far, and sets the time-out for the wait that follows.
+    fn flush_before_read(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.arm_reading()
     }
 
     /// Ends the connection of a client that will send no more, as QUIT and the end of input promise.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;
-        let awaits_lf = !self.complete_line_end();
-        if !awaits_lf && self.unused.is_empty() && !self.fill_without_waiting()? {
+        if self.unused.is_empty() && !self.fill_without_waiting()? {
             return Ok(());
         }
         self.close_patiently()
@@ -396,14 +311,6 @@ impl Control {
         }
         Ok(())
     }
-}
-
-/// Reads up to the end. `io::copy` would do, but its 8 KiB of stack, where every session passes by,
-/// would be most of what an idle one holds.
-fn exhaust(source: &mut dyn Read) -> io::Result<()> {
-    let mut scrap = vec![0; 4096];
-    while source.read(&mut scrap)? > 0 {}
-    Ok(())
 }
 
 /// Whether a time-out must be set anew: to the second it need not be right.
@@ -472,108 +379,50 @@ impl Control {
     }
 }
 
-/// Counted content; [`Read`] ends early only where the connection does.
-#[derive(Debug)]
-pub struct Content<'c> {
-    control: &'c mut Control,
-    left: u64,
-}
-
-impl Content<'_> {
-    /// How many bytes are still to come.
-    pub fn left(&self) -> u64 {
-        self.left
-    }
-
-    /// Reads the rest and forgets it.
-    pub fn discard(&mut self) -> io::Result<()> {
-        exhaust(self)
-    }
-}
-
-impl Read for Content<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let Some(buffer) = buffer.get_mut(..most).filter(|buffer| !buffer.is_empty()) else {
-            return Ok(0);
-        };
-        let control = &mut *self.control;
-        if control.after_cr {
-            if control.unused.is_empty() && !control.fill()? {
-                return Ok(0);
-            }
-            control.complete_line_end();
-        }
-        let read = if control.unused.is_empty() {
-            control.flush()?;
-            control.arm_reading()?;
-            read_patiently(&control.stream, buffer)?
-        } else {
-            let mut unused = control.inbox.get(control.unused.clone()).unwrap_or_default();
-            let read = unused.read(buffer)?;
-            control.unused.start += read;
-            read
-        };
-        self.left -= read as u64;
-        Ok(read)
-    }
-}
-
-/// Content in lines, with LF ends and the doubled dots undone (RFC 5321 §4.5.2). [`Read`] fails
-/// with [`ErrorKind::UnexpectedEof`] where the connection ends before the text does, and with
-/// [`ErrorKind::InvalidData`] for a line over the limit, after which one may read on.
-#[derive(Debug)]
-pub struct Text<'c> {
-    control: &'c mut Control,
-    line: Vec<u8>,
+/// Lines that wait for a transfer to end, in one piece of memory: a [`Vec`] for each would cost many
+/// times what a NOOP has bytes.
+#[derive(Debug, Default)]
+struct HeldLines {
+    /// Each line behind a mark and before a LF.
+    bytes: Vec<u8>,
     used: usize,
-    ended: bool,
+    holds_quit: bool,
 }
 
-impl Text<'_> {
-    /// Reads up to the end of the text and forgets it.
-    pub fn discard(&mut self) -> io::Result<()> {
-        loop {
-            match exhaust(self) {
-                Err(error) if error.kind() == ErrorKind::InvalidData => {}
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-                ended => return ended,
-            }
-        }
+const COMPLETE: u8 = b'=';
+const TOO_LONG: u8 = b'>';
+
+impl HeldLines {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.used
     }
-}
 
-impl Read for Text<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.line.len() {
-            if self.ended {
-                return Ok(0);
-            }
-            match self.control.read_line()? {
-                Input::Line(line) if line == b"." => {
-                    self.ended = true;
-                    return Ok(0);
-                }
-                Input::Line(line) => {
-                    self.used = usize::from(line.starts_with(b"."));
-                    self.line = line;
-                    self.line.push(b'\n');
-                }
-                Input::TooLong(_) => {
-                    return Err(io::Error::new(
-                        ErrorKind::InvalidData,
-                        "a line is longer than 8 KiB; put with a size takes any content",
-                    ));
-                }
-                Input::End => {
-                    self.ended = true;
-                    return Err(ErrorKind::UnexpectedEof.into());
-                }
-            }
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn push(&mut self, input: &Input, kind: LineKind) {
+        let (mark, line) = match input {
+            Input::Line(line) => (COMPLETE, line),
+            Input::TooLong(start) => (TOO_LONG, start),
+            Input::Cancel | Input::End => return,
+        };
+        self.holds_quit |= kind == LineKind::Quit;
+        self.bytes.drain(..std::mem::take(&mut self.used));
+        self.bytes.push(mark);
+        self.bytes.extend_from_slice(line);
+        self.bytes.push(b'\n');
+    }
+
+    fn pop(&mut self) -> Option<Input> {
+        let mut rest = self.bytes.get(self.used..)?.splitn(2, |byte| *byte == b'\n');
+        let (mark, line) = rest.next()?.split_first()?;
+        let (mark, line) = (*mark, line.to_vec());
+        self.used += line.len() + 2;
+        if self.is_empty() {
+            *self = HeldLines::default();
         }
-        let read = self.line.get(self.used..).unwrap_or_default().read(buffer)?;
-        self.used += read;
-        Ok(read)
+        Some(if mark == TOO_LONG { Input::TooLong(line) } else { Input::Line(line) })
     }
 }
 

@@ -140,8 +140,7 @@ impl DataSetup {
         let stream = match self {
             DataSetup::Unset => return Err(NoData::Unset),
             DataSetup::Passive(listener, _held) => accept(listener, peer, patience, stop)?,
-            DataSetup::Active(address) => TcpStream::connect_timeout(&address, patience)
-                .map_err(|error| NoData::Unreachable(address.port(), error))?,
+            DataSetup::Active(address) => connect(address, patience, stop)?,
         };
         // A tick is a chance to look at the clock and at ABOR, no more.
         let timed = match flow {
@@ -150,6 +149,34 @@ impl DataSetup {
         };
         timed.map_err(NoData::Failed)?;
         Ok(stream)
+    }
+}
+
+/// How long one try to connect may take. `std` cannot look at anything else while it connects, so `stop`
+/// is asked between the tries. The first try is short, because an ABOR should not wait; the others leave
+/// three seconds for the answer from a satellite.
+const FIRST_TRY: Duration = Duration::from_secs(1);
+const LATER_TRY: Duration = Duration::from_secs(3);
+
+/// A thread that connects would see a `stop` sooner, but a client could leave thousands of such threads
+/// behind by PORT, RETR and ABOR again and again.
+fn connect(
+    address: SocketAddr,
+    patience: Duration,
+    stop: &mut dyn FnMut() -> bool,
+) -> Result<TcpStream, NoData> {
+    let since = Instant::now();
+    let mut limit = FIRST_TRY;
+    loop {
+        let left = patience.saturating_sub(since.elapsed()).max(Duration::from_millis(1));
+        match TcpStream::connect_timeout(&address, limit.min(left)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() != ErrorKind::TimedOut || since.elapsed() >= patience => {
+                return Err(NoData::Unreachable(address.port(), error));
+            }
+            Err(_) if stop() => return Err(NoData::Stopped),
+            Err(_) => limit = LATER_TRY,
+        }
     }
 }
 

@@ -196,7 +196,7 @@ fn turn_away(
 }
 
 fn serve(Client { stream, peer, place }: Client) {
-    guarded(place, |place| commands::serve(Session::new(stream, peer, place)?));
+    guarded(place, |place| commands::serve(Session::new(stream, peer, place, commands::LANGUAGE)?));
 }
 
 /// Serves one client; a panic ends this session only.

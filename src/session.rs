@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{DISCARD_LIMIT, LINES_OF_A_STRANGER, LINES_OF_REFUSALS};
-use crate::control::{Body, Control};
+use crate::control::{Body, Control, Language};
 use crate::data::DataSetup;
 use crate::listing::FactChoice;
 use crate::log::Line;
@@ -178,9 +178,14 @@ impl Session {
     /// Begins the session of a client that was given a place. It lives on the heap, and is made in a
     /// frame of its own: of its thread's stack whole pages stay in use.
     #[inline(never)]
-    pub fn new(stream: Arc<TcpStream>, peer: SocketAddr, place: Place) -> io::Result<Box<Session>> {
+    pub fn new(
+        stream: Arc<TcpStream>,
+        peer: SocketAddr,
+        place: Place,
+        language: Language,
+    ) -> io::Result<Box<Session>> {
         let config = &place.server.config;
-        let mut control = Control::new(stream, config.idle_timeout, config.stall_timeout)?;
+        let mut control = Control::new(stream, language, config.idle_timeout, config.stall_timeout)?;
         control.set_deadline(Some(Instant::now() + config.login_timeout));
         Ok(Box::new(Session {
             control,

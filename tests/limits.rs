@@ -40,7 +40,10 @@ fn a_silent_client_and_one_that_drips_bytes_are_told_421() {
         }
     });
     assert_eq!(silent.rest(), "421 Silent for too long; closing.\r\n");
-    assert_eq!(dripping.reply(), "421 Silent for too long; closing.");
+    assert_eq!(
+        dripping.reply(),
+        "421 Silent for too long; closing. Your last line has no end; send a newline after each command."
+    );
     drip.join().unwrap();
     assert!(server.log().contains("event=end"));
 }
@@ -62,7 +65,7 @@ fn a_line_over_8_kib_is_answered_once_and_never_executed() {
 }
 
 #[test]
-fn ten_bad_lines_in_a_row_end_the_session_and_a_good_one_starts_anew() {
+fn before_a_login_ten_bad_lines_in_a_row_end_the_session_and_a_good_one_starts_the_count_again() {
     let server = Server::start();
     let mut client = server.connect();
     for round in 0..2 {
@@ -75,6 +78,108 @@ fn ten_bad_lines_in_a_row_end_the_session_and_a_good_one_starts_anew() {
     }
     client.send_line("ls");
     assert_eq!(client.rest(), "421 Too many lines that were no commands; closing.\r\n");
+}
+
+#[test]
+fn mistakes_end_no_session_of_somebody_who_is_logged_in() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    for _ in 0..30 {
+        client.expect("xyzzy", 500);
+        client.expect("mkdir", 501);
+        client.expect("cp a", 501);
+        client.expect("append log GET / HTTP/1.1", 150);
+        assert!(client.reply().starts_with("226 "));
+        client.expect("POST /x HTTP/1.1", 500);
+    }
+    // What was counted before counts no more.
+    client.expect("logout", 220);
+    for _ in 0..9 {
+        client.expect("xyzzy", 500);
+    }
+    client.expect("login alice password", 230);
+    client.expect("xyzzy", 500);
+    client.expect("pwd", 257);
+}
+
+#[test]
+fn before_a_login_a_command_that_needs_one_is_530_whatever_its_arguments_are() {
+    let server = Server::start();
+    for line in [
+        "RETR",
+        "RETR x",
+        "STAT -x",
+        "PASV x",
+        "TYPE Q",
+        "MODE S",
+        "MODE B",
+        "STRU x",
+        "EPSV 9 9",
+        "PORT 1,2",
+        "mkdir",
+        "mkdir a b",
+        "rm -x",
+        "mv a",
+        "get",
+        "write",
+        "write 'f",
+        "put",
+        "put a b 0",
+        "SITE CHMOD 9 f",
+        "SITE COPY a",
+        "MFMT x",
+        "ABOR x",
+        "cd a b",
+        "ls a b",
+        "DELE x\rDELE y",
+    ] {
+        let mut client = server.connect();
+        assert_eq!(client.ask(line), "530 Sign in first: login NAME PASSWORD", "{line}");
+        client.send(".\r\n");
+    }
+    for (line, code) in [
+        ("FEAT", 211),
+        ("FEAT x", 501),
+        ("HELP", 214),
+        ("help a b", 504),
+        ("SYST", 215),
+        ("SYST x", 501),
+        ("OPTS UTF8 ON", 200),
+        ("OPTS", 501),
+        ("NOOP", 200),
+        ("CLNT x", 200),
+        ("AUTH TLS", 502),
+        ("HOST x", 502),
+        ("USER", 501),
+        ("login a", 501),
+        ("xyzzy", 500),
+        ("SITE XYZZY", 500),
+        ("SITE HELP", 214),
+        ("quit x", 501),
+    ] {
+        server.connect().expect(line, code);
+    }
+}
+
+#[test]
+fn a_client_that_forgets_the_newline_hears_so_in_the_end() {
+    let server = Server::with(&["--login-timeout", "1", "--idle-timeout", "2"]);
+    let said = "Your last line has no end; send a newline after each command.\r\n";
+    for line in [&b"register bob password"[..], b"ls\r", b"ls\xff"] {
+        let mut client = server.connect();
+        client.send(line);
+        assert_eq!(client.rest(), format!("421 Not signed in in time; closing. {said}"), "{line:?}");
+    }
+    let mut client = server.registered("alice");
+    client.send("ls");
+    assert_eq!(client.rest(), format!("421 Silent for too long; closing. {said}"));
+    // What is no line is none without an end.
+    let mut client = server.connect();
+    client.send(b"\xff\xfc\x06ABOR\r");
+    assert_eq!(
+        client.rest(),
+        "530 Sign in first: login NAME PASSWORD\r\n421 Not signed in in time; closing.\r\n"
+    );
 }
 
 #[test]

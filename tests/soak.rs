@@ -824,11 +824,11 @@ impl Worker<'_> {
     fn garbage_line(&mut self) -> Told<()> {
         let length = 1 + self.dice.below(300);
         let bytes = noise(length, self.dice.next()).into_iter();
-        let mut line: Vec<u8> = bytes
-            .map(|byte| if matches!(byte, b'\r' | b'\n' | 8 | 0x7f | 0xff) { b'#' } else { byte })
-            .collect();
+        let mut line: Vec<u8> =
+            bytes.map(|byte| if matches!(byte, b'\r' | b'\n') { b'#' } else { byte }).collect();
         line.insert(0, 1);
-        line.extend_from_slice(b"\r\n");
+        // BS and DEL may have erased all before it.
+        line.extend_from_slice(b"#\r\n");
         self.peer.send(&line)?;
         self.peer.hear(500, "garbage").map(drop)
     }

@@ -77,7 +77,7 @@ fn share_of(session: &Session, outcome: &Outcome<'_>) -> LogShare {
 }
 
 /// The word of the table that a line begins with.
-fn word_of(line: &[u8]) -> Option<&'static words::Word> {
+pub fn word_of(line: &[u8]) -> Option<&'static words::Word> {
     let (verb, rest) = verb_and_rest(line);
     let typed = words::find(verb)?;
     let site = if typed.word.name == "SITE" { words::find_site(verb_and_rest(rest).0) } else { None };

@@ -45,7 +45,8 @@ impl<'l> Rest<'l> {
     pub fn whole(&self) -> Result<Vec<u8>, Reply> {
         match self.bytes {
             b"" => Err(self.usage()),
-            bytes if text::has_control(bytes) => Err(control_character()),
+            // Backups hold names with tabs and worse. A line holds no LF, and none with a CR comes here.
+            bytes if bytes.contains(&0) => Err(nul()),
             bytes => Ok(bytes.to_vec()),
         }
     }
@@ -55,12 +56,12 @@ impl<'l> Rest<'l> {
         if text::trim(self.bytes).is_empty() { Ok(()) } else { Err(self.usage()) }
     }
 
-    /// The words, split as a shell splits them.
+    /// The words, split as a shell splits them. A control character must be quoted: one that is not
+    /// comes from an arrow key on a terminal without line editing.
     pub fn words(&self) -> Result<Vec<Vec<u8>>, Reply> {
-        let words: Vec<_> = split(self.bytes).into_iter().map(|word| word.bytes).collect();
-        if words.iter().any(|word| text::has_control(word)) {
-            return Err(control_character());
-        }
+        let words = split(self.bytes);
+        words.iter().try_for_each(Split::check)?;
+        let words: Vec<_> = words.into_iter().map(|word| word.bytes).collect();
         if is_balanced(self.bytes) { Ok(words) } else { Err(self.unbalanced()) }
     }
 
@@ -235,9 +236,7 @@ impl<'l> Rest<'l> {
     pub fn path_and_text(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Reply> {
         let mut words = split(self.bytes).into_iter();
         let path = words.next().filter(|path| !path.bytes.is_empty()).ok_or_else(|| self.usage())?;
-        if text::has_control(&path.bytes) {
-            return Err(control_character());
-        }
+        path.check()?;
         let behind = self.bytes.get(path.end..).unwrap_or_default();
         if !is_balanced(self.bytes.get(..path.end).unwrap_or_default()) {
             return Err(self.unbalanced());
@@ -254,31 +253,52 @@ impl<'l> Rest<'l> {
 }
 
 fn control_character() -> Reply {
-    Reply::new(501, "A control character cannot be part of that. Nothing was done.")
+    Reply::new(501, "There is a control character that is not in quotes. Nothing was done.")
+}
+
+fn nul() -> Reply {
+    Reply::new(501, "NUL cannot be part of that. Nothing was done.")
 }
 
 /// A word and where it ends in what it was split from.
+#[derive(Default)]
 struct Split {
     bytes: Vec<u8>,
+    /// Those of them that are neither quoted nor behind a backslash.
+    unquoted: Vec<u8>,
     end: usize,
+}
+
+impl Split {
+    fn check(&self) -> Result<(), Reply> {
+        if self.bytes.contains(&0) {
+            return Err(nul());
+        }
+        if text::has_control(&self.unquoted) { Err(control_character()) } else { Ok(()) }
+    }
 }
 
 /// Splits at spaces and tabs; quotes and backslashes keep them, as in a POSIX shell (XCU §2.2).
 fn split(bytes: &[u8]) -> Vec<Split> {
     let mut words = Vec::new();
-    let mut word: Option<Vec<u8>> = None;
+    let mut word: Option<Split> = None;
     let mut state = Quote::None;
     for (index, byte) in bytes.iter().copied().enumerate() {
+        let is_quoted = state != Quote::None;
         let (next, kept, begins) = state.step(byte);
         state = next;
         if begins {
-            word.get_or_insert_default().extend(kept);
-        } else if let Some(bytes) = word.take() {
-            words.push(Split { bytes, end: index });
+            let word = word.get_or_insert_default();
+            word.bytes.extend(kept);
+            if !is_quoted {
+                word.unquoted.push(byte);
+            }
+        } else if let Some(word) = word.take() {
+            words.push(Split { end: index, ..word });
         }
     }
     if let Some(word) = word {
-        words.push(Split { bytes: word, end: bytes.len() });
+        words.push(Split { end: bytes.len(), ..word });
     }
     words
 }
@@ -368,7 +388,31 @@ mod tests {
         let reply = |line| rest("mkdir", line).one().unwrap_err().encode();
         assert_eq!(reply("\"a b"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
         assert_eq!(reply("a\\"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
-        assert_eq!(reply("a\x01b"), b"501 A control character cannot be part of that. Nothing was done.\r\n");
+        let unquoted = b"501 There is a control character that is not in quotes. Nothing was done.\r\n";
+        for line in ["a\x01b", "\x1b[A", "'a\tb'\x01", "\"a b\"\u{85}", "\x7f"] {
+            assert_eq!(reply(line), unquoted, "{line:?}");
+        }
+        for line in ["a\0b", "'a\0b'", "a\\\0"] {
+            assert_eq!(reply(line), b"501 NUL cannot be part of that. Nothing was done.\r\n", "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_quoted_name_holds_any_byte_but_nul() {
+        for (line, name) in
+            [("'a\tb\x1b'", "a\tb\x1b"), ("\"\x01\\\"\u{9b}\"", "\x01\"\u{9b}"), ("a\\\tb", "a\tb")]
+        {
+            assert_eq!(rest("mkdir", line).one().unwrap(), name.as_bytes(), "{line:?}");
+            assert_eq!(rest("write", line).path_and_text().unwrap().0, name.as_bytes(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_ftp_verbs_argument_holds_any_byte_but_nul() {
+        for name in ["a\tb ", "\x01\x08\x7f\x1b", " ", "\u{85}"] {
+            assert_eq!(rest("STOR", name).whole().unwrap(), name.as_bytes(), "{name:?}");
+        }
+        assert!(rest("STOR", "a\0b").whole().is_err());
     }
 
     #[test]

@@ -53,7 +53,8 @@ impl Command {
 
             PrintFolder | ChangeFolder(_) | ChangeToParent | Free | Status(None) => Right::SignedIn,
             Allocate(_) | Restart(_) | Abort => Right::SignedIn,
-            Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => Right::SignedIn,
+            Representation { .. } | ConfirmTransferForm(_) => Right::SignedIn,
+            Passive | ExtendedPassive(_) | Active(_) => Right::SignedIn,
 
             List(..) | Status(Some(_)) | Info(_) | Size(_) | ModificationTime(_) => Right::Read,
             Hash(_) | HashOnly(_) | Retrieve(..) => Right::Read,
@@ -82,7 +83,7 @@ mod tests {
         USER:nothing PASS:nothing REIN:nothing FEAT:nothing OPTS:nothing CLNT:nothing LANG:nothing SYST:nothing \
         NOOP:nothing SITE:nothing SITE_HELP:nothing SITE_REGISTER:nothing \
         free:signed pwd:signed cd:signed CWD:signed CDUP:signed TYPE:signed PASV:signed EPSV:signed PORT:signed \
-        EPRT:signed REST:signed ALLO:signed ABOR:signed MODE:nothing STRU:nothing \
+        EPRT:signed REST:signed ALLO:signed ABOR:signed MODE:signed STRU:signed \
         ls:read info:read hash:read get:read SIZE:read MDTM:read XSHA256:read LIST:read NLST:read MLSD:read \
         MLST:read STAT:read RETR:read \
         mkdir:add put:add write:add MKD:add STOR:add STOU:add \

@@ -39,7 +39,7 @@ pub fn parse_type(rest: Rest<'_>) -> Result<bool, Reply> {
 pub fn parse_only(rest: Rest<'_>, letter: &[u8], text: &'static str) -> Result<Command, Reply> {
     match rest.raw().trim_ascii() {
         b"" => Err(rest.usage()),
-        given if given.eq_ignore_ascii_case(letter) => Ok(Command::Confirm(text)),
+        given if given.eq_ignore_ascii_case(letter) => Ok(Command::ConfirmTransferForm(text)),
         _ => Err(Reply::new(504, format!("Only this is possible: {text}")).because(text)),
     }
 }

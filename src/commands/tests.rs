@@ -78,8 +78,8 @@ fn too_many_or_too_few_words_are_answered_with_the_usage() {
         ("cd.. x", "501 Usage: cd..\r\n"),
         ("xmkd", "501 Usage: XMKD DIR\r\n"),
         ("site copy a", "501 Usage: SITE COPY [-f] FROM TO\r\n"),
-        ("DELE a\x01b", "501 A control character cannot be part of that. Nothing was done.\r\n"),
-        ("DELE a\0b", "501 A control character cannot be part of that. Nothing was done.\r\n"),
+        ("rm a\x01b", "501 There is a control character that is not in quotes. Nothing was done.\r\n"),
+        ("DELE a\0b", "501 NUL cannot be part of that. Nothing was done.\r\n"),
     ] {
         assert_eq!(refused(line), reply, "{line}");
     }
@@ -123,11 +123,94 @@ fn a_long_line_of_a_content_word_does_not_let_its_content_be_run() {
 }
 
 #[test]
+fn a_line_with_a_cr_inside_is_refused_whole_and_its_content_thrown_away() {
+    let reply = "501 There is a CR inside the line; lines end with CRLF or LF. Nothing was done.\r\n";
+    for line in [
+        "STOR x\rDELE y",
+        "LIST\rDELE y",
+        "\rls",
+        "ls\r",
+        "NOOP \r",
+        "mkdir 'a\rb'",
+        "write f a\rb",
+        "xyzzy\r",
+        "\r",
+    ] {
+        assert_eq!(refused(line), reply, "{line:?}");
+    }
+    for (line, body) in [
+        ("put a\rb 5", Body::Counted(5)),
+        ("put 'a\rb' 5", Body::Counted(5)),
+        ("put f 5\r", Body::Counted(5)),
+        ("put a\rb", Body::Unknown),
+        ("put 'a\rb'", Body::Lines),
+        ("write 'a\rb'", Body::Lines),
+        ("append \"a\r", Body::Lines),
+    ] {
+        let Command::Discard(found, content) = parsed(line) else { panic!("{line:?}") };
+        assert_eq!((String::from_utf8(found.encode()).unwrap().as_str(), content), (reply, body), "{line:?}");
+    }
+}
+
+#[test]
+fn what_a_line_is_to_a_transfer() {
+    let long = |start: &str| Input::TooLong(format!("{start}{}", "x".repeat(LINE_LIMIT)).into_bytes());
+    let line = |line: &str| Input::Line(bytes(line));
+    for (input, kind) in [
+        (line("ABOR"), LineKind::Abort),
+        (line(" abor x"), LineKind::Abort),
+        (line("ABORT"), LineKind::Other),
+        (line("STAT"), LineKind::Status),
+        (line("stat "), LineKind::Status),
+        (line("STAT f"), LineKind::Other),
+        (line("QUIT"), LineKind::Quit),
+        (line("bye"), LineKind::Quit),
+        (line("quit now"), LineKind::Other),
+        (line("put f 5"), LineKind::WithContent),
+        (line("put f 5x"), LineKind::WithContent),
+        (line("put f\rABOR 5"), LineKind::WithContent),
+        (line("write f"), LineKind::WithContent),
+        (line("append 'f"), LineKind::WithContent),
+        (line("write f text"), LineKind::Other),
+        (line("STOR f"), LineKind::Other),
+        (line(""), LineKind::Other),
+        (long("put "), LineKind::WithContent),
+        (long("write "), LineKind::WithContent),
+        (long("write f "), LineKind::Other),
+        (long("ABOR "), LineKind::Other),
+    ] {
+        assert_eq!(classify(&input), kind, "{input:?}");
+    }
+}
+
+#[test]
+fn a_word_that_needs_an_account_needs_it_with_wrong_arguments_too() {
+    for line in ["RETR", "STAT -", "mkdir a b", "MODE B", "EPSV x", "SITE CHMOD x", "CDUP x", "put a -1"] {
+        assert!(needs_account(line.as_bytes()), "{line}");
+    }
+    for line in
+        ["USER", "login a", "HELP a b", "FEAT x", "OPTS", "SYST x", "AUTH", "HOST", "quit x", "xyzzy", ""]
+    {
+        assert!(!needs_account(line.as_bytes()), "{line}");
+    }
+}
+
+#[test]
 fn web_requests_are_told_from_commands() {
-    for line in ["GET / HTTP/1.1", "post /x http/2.0 ", "put x HTTP/0.9"] {
+    for line in ["GET / HTTP/1.1", "POST /x HTTP/2.0 ", "PUT x HTTP/0.9"] {
         assert!(is_http(line.as_bytes()), "{line}");
     }
-    for line in ["", "get HTTP", "get HTTP/1", "HTTP/1.1 x", "get HTTP/x.y"] {
+    let long = |start: &str| is_http(&[start.as_bytes(), &[b'x'; LINE_LIMIT]].concat()[..LINE_LIMIT]);
+    assert!(long("GET /") && !long("get /") && !long("GET x"));
+    for line in [
+        "",
+        "get HTTP",
+        "get HTTP/1",
+        "HTTP/1.1 x",
+        "GET HTTP/x.y",
+        "get x HTTP/1.1",
+        "append f GET / HTTP/1.1",
+    ] {
         assert!(!is_http(line.as_bytes()), "{line}");
     }
 }

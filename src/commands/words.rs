@@ -174,6 +174,12 @@ pub fn find(name: &[u8]) -> Option<Typed> {
     WORDS.iter().find_map(|word| word.spellings().find(is).map(|spelling| Typed { word, spelling }))
 }
 
+/// Whether it is an FTP verb, which takes the rest of the line as one argument, byte for byte.
+pub fn is_ftp_verb(name: &[u8]) -> bool {
+    // HASH is both, and programs send it with whatever names there are.
+    find(name).is_some_and(|typed| matches!(typed.word.group, Ftp | Refused) || typed.word.name == "hash")
+}
+
 /// The word of SITE that is spelled like this, in any case.
 pub fn find_site(name: &[u8]) -> Option<Typed> {
     find(&[b"SITE ", name].concat())

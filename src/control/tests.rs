@@ -1,12 +1,31 @@
 use super::*;
 use std::net::TcpListener;
 
+use crate::config::LINE_LIMIT;
+
+/// A language of a few words.
+const LANGUAGE: Language = Language {
+    is_ftp_verb: |verb| verb == b"STOR",
+    classify: |input| match input {
+        Input::Line(line) => match line.as_slice() {
+            b"ABOR" => LineKind::Abort,
+            b"QUIT" => LineKind::Quit,
+            b"STAT" => LineKind::Status,
+            b"put x 5" => LineKind::WithContent,
+            _ => LineKind::Other,
+        },
+        Input::TooLong(start) if start.starts_with(b"put") => LineKind::WithContent,
+        _ => LineKind::Other,
+    },
+};
+
 /// A control connection and its client's end.
 fn pair() -> (Control, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
-    (Control::new(Arc::new(server), Duration::from_secs(10), Duration::from_secs(10)).unwrap(), client)
+    let patience = Duration::from_secs(10);
+    (Control::new(Arc::new(server), LANGUAGE, patience, patience).unwrap(), client)
 }
 
 /// A control connection that was sent `input` and nothing more.
@@ -26,6 +45,7 @@ fn lines(input: &[u8]) -> Vec<Vec<u8>> {
             Input::Line(line) => lines.push(line),
             Input::TooLong(_) => lines.push(b"<too long>".to_vec()),
             Input::End => return lines,
+            Input::Cancel => panic!("nothing is there to cancel"),
         }
     }
 }
@@ -42,34 +62,43 @@ fn replies_wait_for_no_acknowledgement() {
 }
 
 #[test]
-fn lf_crlf_cr_and_cr_nul_each_end_one_line() {
-    reads(b"a\nb\r\nc\rd\r\0e\n\n", &[b"a", b"b", b"c", b"d", b"e", b""]);
-    reads(b"a\r\rb\r\n\r\n", &[b"a", b"", b"b", b""]);
-}
-
-#[test]
 fn a_last_line_without_an_end_is_no_command() {
     reads(b"ls\nrm -r do", &[b"ls"]);
 }
 
 #[test]
-fn telnet_commands_vanish_wherever_they_stand() {
-    reads(b"\xff\xfd\x01l\xff\xf1s\xff\xfa\x18\x00xterm\n\xff\xff\xf0y\xff\xf0\r\n", &[b"ls"]);
-    // A doubled IAC is one byte; one before anything else is dropped alone (the urgent DM is lost).
-    reads(b"a\xff\xffb\n\xff\xf4\xffABOR\r\n", &[b"a\xffb", b"ABOR"]);
-    reads(b"a\xff\nb\n", &[b"a", b"b"]);
-    for at in 0..4 {
-        for command in [&b"\xff\xfb\x03"[..], b"\xff\xf6", b"\xff\xfa\x01\xff\xf0"] {
-            let mut input = b"ls\r\n".to_vec();
-            input.splice(at..at, command.iter().copied());
-            reads(&input, &[b"ls"]);
-        }
-    }
+fn erasing_is_for_words_by_hand_and_for_no_content() {
+    reads(b"lz\x08s\nSTOR a\x7fb\r\0DELE c\n", &[b"ls", b"STOR a\x7fb\rDELE c"]);
+    let mut control = sent(b"write f\nlz\x08s\n.\n");
+    control.read_line().unwrap();
+    let mut text = Vec::new();
+    control.text().read_to_end(&mut text).unwrap();
+    assert_eq!(text, b"lz\x08s\n");
 }
 
 #[test]
-fn backspace_and_delete_erase_whole_characters() {
-    reads("lz\x08s\nré\x7f\x08\x08\x08ls\n".as_bytes(), &[b"ls", b"ls"]);
+fn telnet_requests_are_answered_while_nothing_else_is_said() {
+    let (mut control, mut client) = pair();
+    client.write_all(b"\xff\xf4\xff\xfd\x06").unwrap();
+    let reader = std::thread::spawn(move || control.read_line().unwrap());
+    let mut answer = [0; 3];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"\xff\xfc\x06");
+    client.write_all(b"ls\r\n").unwrap();
+    assert_eq!(reader.join().unwrap(), Input::Line(b"ls".to_vec()));
+}
+
+#[test]
+fn telnet_requests_are_answered_during_a_transfer() {
+    let (mut control, mut client) = pair();
+    client.write_all(b"NOOP\r\n\xff\xfd\x06").unwrap();
+    while control.outbox.is_empty() {
+        control.look(&mut take_abort).unwrap();
+    }
+    control.flush().unwrap();
+    let mut answer = [0; 3];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"\xff\xfc\x06");
 }
 
 #[test]
@@ -82,36 +111,43 @@ fn a_line_of_8_kib_passes_and_a_longer_one_is_thrown_away_whole() {
 }
 
 #[test]
-fn lines_are_the_same_in_whatever_pieces_they_come() {
-    let input = b"one\r\ntwo\rthree\n\xff\xfd\x01four\xff\xff\r\n";
-    for cut in 0..=input.len() {
-        let (mut control, mut client) = pair();
-        let (first, second) = input.split_at(cut);
-        client.write_all(first).unwrap();
-        let writer = std::thread::spawn({
-            let second = second.to_vec();
-            move || {
-                client.write_all(&second).unwrap();
-                client
-            }
-        });
-        for expected in [&b"one"[..], b"two", b"three", b"four\xff"] {
-            assert_eq!(control.read_line().unwrap(), Input::Line(expected.to_vec()));
-        }
-        drop(writer.join().unwrap());
-    }
-}
-
-#[test]
 fn counted_content_is_raw_and_exact() {
     let all: Vec<u8> = (0..=255).collect();
-    for end in [&b"\n"[..], b"\r\n", b"\r"] {
+    for end in [&b"\n"[..], b"\r\n", b"\r\0"] {
         let mut control = sent(&[b"put f 256", end, &all, b"ls\r\n"].concat());
         assert_eq!(control.read_line().unwrap(), Input::Line(b"put f 256".to_vec()));
         let mut content = Vec::new();
         control.content(256).read_to_end(&mut content).unwrap();
         assert_eq!(content, all);
         assert_eq!(control.read_line().unwrap(), Input::Line(b"ls".to_vec()));
+    }
+}
+
+#[test]
+fn a_line_end_in_two_packets_is_neither_content_nor_a_line_of_its_own() {
+    for end in [b"\r\n", b"\r\0"] {
+        for (line, rest) in [(&b"put f 3"[..], &b"\nab"[..]), (b"write f", b"\n.\n"), (b"NOOP", b"")] {
+            let (mut control, mut client) = pair();
+            let first = [line, &end[..1]].concat();
+            client.write_all(&first).unwrap();
+            let mut read = 0;
+            while read < first.len() {
+                control.fill().unwrap();
+                read += control.unused.len();
+                assert_eq!(control.input_at_hand(LineUse::Command), None);
+            }
+            client.write_all(&[&end[1..], rest, b"ls\r\n"].concat()).unwrap();
+            let input = control.read_line().unwrap();
+            assert_eq!(input, Input::Line(line.to_vec()));
+            let mut content = Vec::new();
+            match line {
+                b"put f 3" => drop(control.content(3).read_to_end(&mut content).unwrap()),
+                b"write f" => drop(control.text().read_to_end(&mut content).unwrap()),
+                _ => {}
+            }
+            assert_eq!(content, rest.strip_suffix(b".\n").unwrap_or(rest), "{end:?}");
+            assert_eq!(control.read_line().unwrap(), Input::Line(b"ls".to_vec()), "{end:?}");
+        }
     }
 }
 
@@ -130,6 +166,19 @@ fn text_ends_at_a_lone_dot_and_doubled_dots_are_undone() {
     control.text().read_to_string(&mut text).unwrap();
     assert_eq!(text, "one\n.two\n\n..\nx\n");
     assert_eq!(control.read_line().unwrap(), Input::Line(b"ls".to_vec()));
+}
+
+#[test]
+fn ctrl_c_cancels_a_text_and_the_session_goes_on() {
+    for discards in [false, true] {
+        let mut control = sent(b"one\n\xff\xf4\xff\xfd\x06ls\n");
+        match discards {
+            true => control.discard(&Body::Lines).unwrap(),
+            false => assert!(is_cancelled(&control.text().read_to_end(&mut Vec::new()).unwrap_err())),
+        }
+        assert_eq!(control.read_line().unwrap(), Input::Line(b"ls".to_vec()));
+        assert_eq!(control.outbox, b"\xff\xfc\x06");
+    }
 }
 
 #[test]
@@ -164,19 +213,15 @@ fn replies_gather_until_input_runs_out() {
     assert_eq!(&replies[..length], b"200 a\r\n200 b\r\n");
 }
 
-fn kinds(line: &[u8]) -> Verdict {
-    match line {
-        b"ABOR" => Verdict::Taken,
-        b"put x 5" => Verdict::WaitWithContent,
-        _ => Verdict::Wait,
-    }
+fn take_abort(kind: LineKind, _: bool) -> bool {
+    kind == LineKind::Abort
 }
 
 #[test]
 fn lines_during_a_transfer_are_taken_or_wait_for_their_turn() {
     let mut control = sent(b"NOOP\r\nABOR\r\nNOOP 2\r\nhalf");
     while !control.has_ended() {
-        control.look(&mut kinds).unwrap();
+        control.look(&mut take_abort).unwrap();
     }
     assert_eq!(control.read_line().unwrap(), Input::Line(b"NOOP".to_vec()));
     assert_eq!(control.read_line().unwrap(), Input::Line(b"NOOP 2".to_vec()));
@@ -187,7 +232,7 @@ fn lines_during_a_transfer_are_taken_or_wait_for_their_turn() {
 fn content_behind_a_waiting_line_is_not_looked_at() {
     let mut control = sent(b"put x 5\r\nABOR\nABOR\n");
     for _ in 0..100 {
-        control.look(&mut kinds).unwrap();
+        control.look(&mut take_abort).unwrap();
     }
     assert_eq!(control.read_line().unwrap(), Input::Line(b"put x 5".to_vec()));
     let mut content = [0; 5];
@@ -197,16 +242,84 @@ fn content_behind_a_waiting_line_is_not_looked_at() {
 }
 
 #[test]
-fn only_so_many_lines_wait_and_the_rest_stays_unread() {
-    let mut control = sent(&b"NOOP\n".repeat(10_000));
-    for _ in 0..1000 {
-        control.look(&mut kinds).unwrap();
+fn a_long_line_is_looked_past_unless_content_may_follow_it() {
+    let long = [b'x'; LINE_LIMIT + 1];
+    let mut control = sent(&[&long[..], b"\nABOR\nput ", &long, b"\nABOR\n"].concat());
+    let mut aborts = 0;
+    while !control.blocked {
+        control
+            .look(&mut |kind, _| {
+                aborts += usize::from(kind == LineKind::Abort);
+                kind == LineKind::Abort
+            })
+            .unwrap();
     }
-    assert_eq!(control.held.len(), HELD);
+    assert_eq!(aborts, 1);
+    assert_eq!(control.read_line().unwrap(), Input::TooLong(long[..LINE_LIMIT].to_vec()));
+    let second = [&b"put "[..], &long[..LINE_LIMIT - 4]].concat();
+    assert_eq!(control.read_line().unwrap(), Input::TooLong(second));
+    assert_eq!(control.read_line().unwrap(), Input::Line(b"ABOR".to_vec()));
+}
+
+#[test]
+fn an_abor_is_seen_behind_thousands_of_lines() {
+    let mut control = sent(&[&b"NOOP\r\n".repeat(10_000)[..], b"ABOR\r\n"].concat());
+    let mut aborted = false;
+    while !aborted && !control.has_ended() {
+        control
+            .look(&mut |kind, _| {
+                aborted |= kind == LineKind::Abort;
+                kind == LineKind::Abort
+            })
+            .unwrap();
+    }
+    assert!(aborted);
     for _ in 0..10_000 {
         assert_eq!(control.read_line().unwrap(), Input::Line(b"NOOP".to_vec()));
     }
     assert_eq!(control.read_line().unwrap(), Input::End);
+}
+
+#[test]
+fn only_so_many_lines_wait_and_the_rest_stays_unread() {
+    const COUNT: usize = 30_000;
+    let mut control = sent(&b"NOOP\n".repeat(COUNT));
+    while !control.blocked {
+        control.look(&mut take_abort).unwrap();
+    }
+    let held = control.held.len();
+    control.look(&mut take_abort).unwrap();
+    assert!(control.held.len() == held && (HELD..HELD + LINE_LIMIT).contains(&held), "{held}");
+    for _ in 0..COUNT {
+        assert_eq!(control.read_line().unwrap(), Input::Line(b"NOOP".to_vec()));
+    }
+    assert_eq!(control.read_line().unwrap(), Input::End);
+    assert_eq!(control.held.bytes.capacity(), 0, "an idle session holds nothing for them");
+}
+
+#[test]
+fn lines_that_have_had_their_turn_take_no_room_behind_others() {
+    let mut held = HeldLines::default();
+    let noop = || Input::Line(b"NOOP".to_vec());
+    held.push(&noop(), LineKind::Other);
+    for _ in 0..10_000 {
+        held.push(&noop(), LineKind::Other);
+        assert_eq!(held.pop(), Some(noop()));
+    }
+    assert_eq!((held.pop(), held.pop()), (Some(noop()), None));
+    assert!(held.bytes.capacity() <= 64);
+}
+
+#[test]
+fn a_client_that_said_quit_has_not_died() {
+    for (input, died) in [(&b"NOOP\n"[..], true), (b"NOOP\nQUIT\n", false), (b"QUI", true), (b"", true)] {
+        let mut control = sent(input);
+        while !control.has_ended() {
+            assert!(!control.has_ended_without_quit());
+            control.look(&mut take_abort).unwrap();
+        }
+        assert_eq!(control.has_ended_without_quit(), died, "{}", input.escape_ascii());
+    }
 }
 
 #[test]
@@ -223,24 +336,14 @@ fn the_end_of_a_session_with_nothing_unread_waits_for_nobody() {
 }
 
 #[test]
-fn the_end_of_a_session_waits_for_the_lf_that_a_cr_may_have() {
-    let (mut control, mut client) = pair();
-    client.write_all(b"QUIT\r").unwrap();
-    assert_eq!(control.read_line().unwrap(), Input::Line(b"QUIT".to_vec()));
-    client.shutdown(Shutdown::Write).unwrap();
-    control.close().unwrap();
-    assert!(control.stream.read_timeout().unwrap().unwrap() <= LINGER);
-}
-
-#[test]
 fn a_look_ends_though_the_client_sends_without_an_end() {
     let (mut control, mut client) = pair();
     client.write_all(&b"STAT\r\n".repeat(10_000)).unwrap();
     let mut seen = 0;
     control
-        .look(&mut |_| {
+        .look(&mut |_, _| {
             seen += 1;
-            Verdict::Taken
+            true
         })
         .unwrap();
     let most = (FILLS_A_LOOK + 1) * INBOX / b"STAT\r\n".len();

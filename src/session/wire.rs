@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
-use crate::control::{Body, Control, Verdict};
+use crate::control::{Body, Control, LineKind, is_cancelled};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
 use crate::text;
@@ -19,6 +19,7 @@ use super::{Failure, Session, is_worth_reading, not_signed_in};
 
 /// What the control connection brings while a transfer goes on.
 struct Watch {
+    since: Instant,
     last: Instant,
     aborted: bool,
     lost: Option<io::Error>,
@@ -28,7 +29,8 @@ struct Watch {
 
 impl Watch {
     fn new() -> Watch {
-        Watch { last: Instant::now(), aborted: false, lost: None, ended: None }
+        let now = Instant::now();
+        Watch { since: now, last: now, aborted: false, lost: None, ended: None }
     }
 
     /// Whether the transfer must stop. Looks now and then only: it is asked for every chunk.
@@ -37,21 +39,22 @@ impl Watch {
             return false;
         }
         self.last = Instant::now();
-        let mut asked = false;
-        let looked = control.look(&mut |line| {
-            let verdict = judge(line);
-            match line.trim_ascii().to_ascii_uppercase().as_slice() {
-                b"ABOR" => self.aborted = true,
-                b"STAT" => asked = true,
-                _ => {}
+        let mut asked = 0;
+        let looked = control.look(&mut |kind, is_next| match kind {
+            // A second one is answered when it has its turn.
+            LineKind::Abort if !self.aborted => {
+                self.aborted = true;
+                true
             }
-            verdict
+            // Behind other lines it waits, so that their answers come in order.
+            LineKind::Status if is_next && !self.aborted => {
+                asked += 1;
+                true
+            }
+            _ => false,
         });
-        let status = Reply::new(213, format!("{} so far.", text::bytes(moved)));
-        let answered = looked.and_then(|()| match asked {
-            true => control.write_all(&status.encode()),
-            false => Ok(()),
-        });
+        let status = Reply::new(213, format!("{} so far.", text::bytes(moved))).encode();
+        let answered = looked.and_then(|()| (0..asked).try_for_each(|_| control.write_all(&status)));
         let answered = answered.and_then(|()| control.flush());
         self.lost = answered.err();
         if control.has_ended() {
@@ -59,17 +62,41 @@ impl Watch {
         }
         self.aborted || self.lost.is_some()
     }
-}
 
-/// What becomes of a line that comes during a transfer.
-fn judge(line: &[u8]) -> Verdict {
-    let line = line.trim_ascii().to_ascii_uppercase();
-    let verb = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-    match verb {
-        b"ABOR" => Verdict::Taken,
-        b"STAT" if line == b"STAT" => Verdict::Taken,
-        b"PUT" | b"UPLOAD" | b"SEND" | b"WRITE" | b"APPEND" => Verdict::WaitWithContent,
-        _ => Verdict::Wait,
+    /// Why an upload whose content has ended must not replace a file: an ABOR has come, or the client
+    /// has died. Its system then ends both of its connections, and nothing else tells that from the end
+    /// of the content. Looks once more if nothing came within `patience`. Answers nothing.
+    fn spares_file(&mut self, control: &mut Control, patience: Duration) -> Option<&'static str> {
+        let since = Instant::now();
+        loop {
+            let looked = control.look(&mut |kind, _| {
+                let is_first_abort = kind == LineKind::Abort && !self.aborted;
+                self.aborted |= is_first_abort;
+                is_first_abort
+            });
+            self.lost = looked.err();
+            if self.aborted {
+                return Some("ABOR came before the file was replaced");
+            }
+            if self.lost.is_some() || control.has_ended_without_quit() {
+                return Some("the control connection ended before the file was replaced");
+            }
+            let left = patience.saturating_sub(since.elapsed());
+            if left.is_zero() || !control.wait_for_input(left) {
+                return None;
+            }
+        }
+    }
+
+    /// How long the end of the control connection may come behind the end of the data connection. Linux
+    /// ends a dead program's connections in the order opposite to that of their descriptors, so the
+    /// second end comes up to some milliseconds later. A short upload cannot wait for that, and is seldom
+    /// the one during which a client dies.
+    fn patience_at_end(&self) -> Duration {
+        const LEAST: Duration = Duration::from_millis(5);
+        const MOST: Duration = Duration::from_millis(100);
+        let share = (self.since.elapsed() / 16).min(MOST);
+        if share < LEAST { Duration::ZERO } else { share }
     }
 }
 
@@ -202,7 +229,22 @@ impl Session {
         };
         let failure = match end {
             End::Complete(received) => {
-                upload.commit().map_err(|error| Reply::failure(path.bytes(), &error))?;
+                let patience = watch.patience_at_end();
+                let mut why = None;
+                if upload.replaces() && !patience.is_zero() {
+                    why = watch.spares_file(&mut self.control, patience);
+                }
+                // The last look holds a lock.
+                let stored = why.is_none()
+                    && upload
+                        .commit_if(&mut || {
+                            why = watch.spares_file(&mut self.control, Duration::ZERO);
+                            why.is_none()
+                        })
+                        .map_err(|error| Reply::failure(path.bytes(), &error))?;
+                if !stored {
+                    return Err(self.spared(watch, path, why));
+                }
                 self.received = self.received.saturating_add(received);
                 self.notes.bytes = Some(received);
                 return Ok(received);
@@ -221,6 +263,15 @@ impl Session {
             End::SourceFailed(error) => broken(&error, kept).into(),
             _ => self.stalled(kept).into(),
         })
+    }
+
+    fn spared(&mut self, watch: Watch, path: &VirtualPath, why: Option<&'static str>) -> Failure {
+        self.notes.why = why.map(str::to_string);
+        if watch.aborted || watch.lost.is_some() {
+            return aborted(watch);
+        }
+        let text = ": the control connection ended before the content did; the old file stays.";
+        Reply::about(426, "", path.bytes(), text).into()
     }
 
     fn stalled(&self, kept: &str) -> Reply {
@@ -302,6 +353,9 @@ impl Session {
             }
             End::SourceFailed(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 return Err(broken_off());
+            }
+            End::SourceFailed(error) if is_cancelled(&error) => {
+                return Err(Reply::new(426, "Cancelled. Nothing was stored.").into());
             }
             End::SourceFailed(error) => return Err(Failure::Lost(error)),
             End::TimedOut | End::Aborted => {

@@ -197,7 +197,13 @@ impl Upload {
 
     /// The file takes its name. Written in place, it must still bear it: content that went to a
     /// file which was replaced meanwhile is not there for anybody.
-    pub fn commit(mut self) -> io::Result<()> {
+    pub fn commit(self) -> io::Result<()> {
+        self.commit_if(&mut || true).map(drop)
+    }
+
+    /// Like [`Upload::commit`], but asks `may_replace` if that would replace a file. False if it may
+    /// not: then nothing changes.
+    pub fn commit_if(mut self, may_replace: &mut dyn FnMut() -> bool) -> io::Result<bool> {
         self.expect(0)?; // an empty file counts, too
         self.settle();
         let sync = match &self.target {
@@ -216,6 +222,9 @@ impl Upload {
             Target::Temporary { temporary, folder, name, existing, mode, .. } => {
                 let before = folder.find(name)?;
                 may_take(before.as_ref(), *existing)?;
+                if before.is_some() && !may_replace() {
+                    return Ok(false);
+                }
                 // It was given others meanwhile, or has come only now.
                 if let Some(now) = before.as_ref().map(mode_of).filter(|now| Some(*now) != *mode) {
                     set_mode(&self.file, now)?;
@@ -238,10 +247,11 @@ impl Upload {
         drop(state);
         match target {
             Target::Temporary { folder, .. } | Target::InPlace { folder, .. } if sync => {
-                folder.open_itself()?.sync_all()
+                folder.open_itself()?.sync_all()?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(true)
     }
 
     /// The content broke off. Under a new name what has come is kept, so that the client can go on

@@ -1,0 +1,170 @@
+//! Content over the control connection: counted bytes, or lines of text.
+
+use std::io::{self, ErrorKind, Read};
+
+use super::{Control, Input, LineUse, read_patiently};
+
+/// How inline content is delimited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// It stood on the command line: this text and a line end.
+    Line(Vec<u8>),
+    /// So many raw bytes follow.
+    Counted(u64),
+    /// Lines follow, up to one that holds only `.`.
+    Lines,
+    /// Something follows, and nobody can say where it ends.
+    Unknown,
+}
+
+/// The error of a [`Text`] that the client cancelled by Ctrl-C.
+#[derive(Debug)]
+struct Cancelled;
+
+impl std::error::Error for Cancelled {}
+
+impl std::fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cancelled")
+    }
+}
+
+/// Whether the client cancelled its text by Ctrl-C.
+pub fn is_cancelled(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Cancelled>())
+}
+
+impl Control {
+    /// The `length` raw bytes that follow, in which nothing is interpreted.
+    pub fn content(&mut self, length: u64) -> Content<'_> {
+        Content { control: self, left: length }
+    }
+
+    /// The lines that follow, up to one that holds only `.`.
+    pub fn text(&mut self) -> Text<'_> {
+        Text { control: self, line: Vec::new(), used: 0, ended: false }
+    }
+
+    /// Throws away the content that follows.
+    pub fn discard(&mut self, body: &Body) -> io::Result<()> {
+        match body {
+            Body::Counted(length) => self.content(*length).discard(),
+            Body::Lines => self.text().discard(),
+            Body::Line(_) | Body::Unknown => Ok(()),
+        }
+    }
+}
+
+/// Reads up to the end. `io::copy` would do, but its 8 KiB of stack, where every session passes by,
+/// would be most of what an idle one holds.
+fn exhaust(source: &mut dyn Read) -> io::Result<()> {
+    let mut scrap = vec![0; 4096];
+    while source.read(&mut scrap)? > 0 {}
+    Ok(())
+}
+
+/// Counted content; [`Read`] ends early only where the connection does.
+#[derive(Debug)]
+pub struct Content<'c> {
+    control: &'c mut Control,
+    left: u64,
+}
+
+impl Content<'_> {
+    /// How many bytes are still to come.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Reads the rest and forgets it.
+    pub fn discard(&mut self) -> io::Result<()> {
+        exhaust(self)
+    }
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(buffer) = buffer.get_mut(..most).filter(|buffer| !buffer.is_empty()) else {
+            return Ok(0);
+        };
+        let control = &mut *self.control;
+        let read = if control.unused.is_empty() {
+            control.flush_before_read()?;
+            read_patiently(&control.stream, buffer)?
+        } else {
+            let mut unused = control.inbox.get(control.unused.clone()).unwrap_or_default();
+            let read = unused.read(buffer)?;
+            control.unused.start += read;
+            read
+        };
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// Content in lines, with LF ends and the doubled dots undone (RFC 5321 §4.5.2). [`Read`] fails
+/// with [`ErrorKind::UnexpectedEof`] where the connection ends before the text does, with
+/// [`ErrorKind::InvalidData`] for a line over the limit, after which one may read on, and with an error
+/// that [`is_cancelled`] knows if the client cancels it, after which it has ended.
+#[derive(Debug)]
+pub struct Text<'c> {
+    control: &'c mut Control,
+    line: Vec<u8>,
+    used: usize,
+    ended: bool,
+}
+
+impl Text<'_> {
+    /// Reads up to the end of the text and forgets it.
+    pub fn discard(&mut self) -> io::Result<()> {
+        loop {
+            match exhaust(self) {
+                Err(error) if error.kind() == ErrorKind::InvalidData => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof || is_cancelled(&error) => {
+                    return Ok(());
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Reads the next line into `line`. False at the end of the text.
+    fn next_line(&mut self) -> io::Result<bool> {
+        let input = match self.ended {
+            true => return Ok(false),
+            false => self.control.read_input(LineUse::Text)?,
+        };
+        match input {
+            Input::Line(line) if line != b"." => {
+                self.used = usize::from(line.starts_with(b"."));
+                self.line = line;
+                self.line.push(b'\n');
+                return Ok(true);
+            }
+            Input::TooLong(_) => {
+                return Err(io::Error::new(
+                    ErrorKind::InvalidData,
+                    "a line is longer than 8 KiB; put with a size takes any content",
+                ));
+            }
+            _ => self.ended = true,
+        }
+        match input {
+            Input::Cancel => Err(io::Error::other(Cancelled)),
+            Input::End => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(false),
+        }
+    }
+}
+
+impl Read for Text<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.line.len() && !self.next_line()? {
+            return Ok(0);
+        }
+        let read = self.line.get(self.used..).unwrap_or_default().read(buffer)?;
+        self.used += read;
+        Ok(read)
+    }
+}

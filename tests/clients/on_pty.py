@@ -1,0 +1,25 @@
+"""Runs a program on a terminal of its own: standard input is what is typed, standard output what is shown."""
+
+import os
+import pty
+import select
+import sys
+
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+sources = [0, terminal]
+while True:
+    for source in select.select(sources, [], [])[0]:
+        try:
+            data = os.read(source, 4096)
+        except OSError:  # the program has closed its terminal
+            data = b""
+        if source == 0 and data:
+            os.write(terminal, data)
+        elif source == 0:
+            sources.remove(0)
+        elif data:
+            os.write(1, data)
+        else:
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
