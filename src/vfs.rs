@@ -460,13 +460,9 @@ impl Vfs {
     pub fn remove_folder(&self, path: &VirtualPath) -> io::Result<()> {
         let Target { folder, name, space } = self.target(path)?;
         let mut state = space.lock();
-        let metadata = folder.stat(name)?;
         removal::remove_empty(&self.store, &folder, name)?;
         state.removed(Gone::Folder);
         drop(state);
-        if self.is_top(path) {
-            self.store.forget_home(name, id_of(&metadata));
-        }
         self.settle(&folder)
     }
 
@@ -496,19 +492,17 @@ impl Vfs {
             drop(state);
             return self.settle(&folder);
         }
+        // What is in the whole folder of an account counts there, also if it cannot be removed.
+        let account = self.is_top(path).then(|| self.store.open_home(name)).transpose()?;
+        let mut counted = account.as_ref().map(|home| home.space.lock());
         let hidden = Hidden::new(&self.store, &folder, name)?;
-        if self.is_top(path) {
-            // What is counted for the account goes with its folder; a new one begins with nothing.
-            drop(state);
-            self.store.forget_home(name, id_of(&metadata));
-            let removed = removal::remove(&self.store, &folder, hidden.name(name), None);
-            removed.or_else(|error| hidden.put_back(&self.store, &folder, name, &error, None))?;
-        } else {
-            let removal = space.begin_removal(&mut state);
-            drop(state);
-            let removed = removal::remove(&self.store, &folder, hidden.name(name), Some(&removal));
-            removed.or_else(|error| hidden.put_back(&self.store, &folder, name, &error, Some(&removal)))?;
-        }
+        let removal = match (&account, &mut counted) {
+            (Some(home), Some(counted)) => home.space.begin_removal(counted),
+            _ => space.begin_removal(&mut state),
+        };
+        drop((state, counted));
+        let removed = removal::remove(&self.store, &folder, hidden.name(name), Some(&removal));
+        removed.or_else(|error| hidden.put_back(&self.store, &folder, name, &error, Some(&removal)))?;
         self.settle(&folder)
     }
 

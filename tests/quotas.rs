@@ -114,3 +114,27 @@ fn what_the_server_cannot_read_counts_as_nothing_and_keeps_nobody_out() {
     }
     assert_eq!(alice.ask("free"), "211 122880 of 102400 bytes used; 0 left.");
 }
+
+#[test]
+fn an_account_stays_one_after_an_administrator_could_not_remove_all_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::without_rights(folder.path(), &["--quota", "40K"]);
+    server.registered("root");
+    server.edit_account("root", "admin:-");
+    let mut alice = server.registered("alice");
+    alice.expect("mkdir kept", 257);
+    for file in ["f", "kept/g"] {
+        assert!(alice.put(file, &[1; 5_000]).starts_with("226 "));
+    }
+    fs::set_permissions(server.real("alice/kept"), Permissions::from_mode(0o555)).unwrap();
+    server.logged_in("root").expect("rm -r alice", 550);
+    assert!(!server.real("alice/f").exists() && server.real("alice/kept/g").exists());
+    // 12,288 bytes are left, and both sessions count together.
+    let mut second = server.logged_in("alice");
+    assert!(alice.put("new", &[1; 16_384]).starts_with("226 "));
+    for session in [&mut alice, &mut second] {
+        session.expect("ALLO 12288", 200);
+        session.expect("ALLO 12289", 552);
+    }
+    fs::set_permissions(server.real("alice/kept"), Permissions::from_mode(0o755)).unwrap();
+}
