@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{STRANGERS_BURST, STRANGERS_PER_SECOND};
+use crate::file_size_limit;
 use crate::stderr::Stderr;
 use crate::time;
 
@@ -39,16 +40,7 @@ impl Log {
     /// a power failure tore is ended, so that it stays alone.
     pub fn open(path: &Path) -> io::Result<Log> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
-        if file.seek(SeekFrom::End(0))? > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            let mut last = [0];
-            file.read_exact(&mut last)?;
-            if last != *b"\n" && file.write_all(b"\n").is_err() {
-                // A full disk has room for it in the place of a byte of the torn line.
-                file.set_len(file.metadata()?.len().saturating_sub(1))?;
-                file.write_all(b"\n")?;
-            }
-        }
+        end_torn_line(&mut file)?;
         let appender = Appender { file, lost: 0, complaints: Seldom::default() };
         let strangers = Mutex::new(Allowance::full());
         Ok(Log { file: Mutex::new(appender), strangers, stderr: Stderr::start(io::stderr())? })
@@ -134,10 +126,31 @@ impl Appender {
     }
 }
 
+/// Ends a last line that has no end. A full disk has room for that in the place of a byte of the line.
+fn end_torn_line(file: &mut File) -> io::Result<()> {
+    let end = file.seek(SeekFrom::End(0))?;
+    if end == 0 {
+        return Ok(());
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    let is_torn = last != *b"\n";
+    let has_room = |end| file_size_limit::check(end).is_ok();
+    if is_torn && !(has_room(end.saturating_add(1)) && file.write_all(b"\n").is_ok()) && has_room(end) {
+        file.set_len(file.metadata()?.len().saturating_sub(1))?;
+        file.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
 /// One `write`; if the disk takes only a part of the line, that part is cut off again.
 fn append_whole(file: &mut File, line: Line) -> io::Result<()> {
     let mut bytes = line.0;
     bytes.push(b'\n');
+    if file_size_limit::limit().is_some() {
+        file_size_limit::check(file.metadata()?.len().saturating_add(bytes.len() as u64))?;
+    }
     let written = file.write(&bytes)?;
     if written == bytes.len() {
         return Ok(());

@@ -12,6 +12,7 @@
 mod text;
 mod time;
 mod config;
+mod file_size_limit;
 mod stderr;
 mod log;
 mod users;

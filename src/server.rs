@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, Registration};
 use crate::data::PassivePorts;
+use crate::file_size_limit;
 use crate::log::Log;
 use crate::users::{Quota, Users, network_of};
 use crate::vfs::{self, Keeping, Store};
@@ -121,6 +122,11 @@ impl Server {
         let is_open = config.registration == Registration::Open;
         let is_exposed = config.listen.iter().any(|address| !address.ip().to_canonical().is_loopback());
         let mut warnings = Vec::new();
+        if let Some(limit) = file_size_limit::limit() {
+            warnings.push(format!(
+                "files may have {limit} bytes at most, by the limit of this process (ulimit -f)"
+            ));
+        }
         if is_exposed && is_open && config.quota.is_none() {
             warnings.push(
                 "anybody who can reach this server may create an account and fill the disk: set --registration or --quota"

@@ -7,8 +7,10 @@ mod support;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
 
-use support::{Client, Server, Way};
+use support::{Client, Server, Way, has_program, noise};
 
 /// A whole reply to a transfer for which no data connection was set up.
 fn without_data(client: &mut Client, offset: u64, line: &str) -> String {
@@ -144,4 +146,102 @@ fn what_replaces_a_file_is_never_more_open_than_the_file_itself() {
     drop(data);
     assert!(client.reply().starts_with("226 "));
     assert_eq!(fs::metadata(server.real("alice/key")).unwrap().mode() & 0o777, 0o640);
+}
+
+/// A server whose files may have so many bytes at most.
+fn with_file_size_limit(dir: &Path, limit: u64) -> Server {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--fsize={limit}")).arg("--").arg(env!("CARGO_BIN_EXE_plainftpd"));
+    Server::spawn(command, dir, &[])
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_refuses_uploads_and_ends_nothing() {
+    const LIMIT: usize = 256 * 1024;
+    if !has_program("prlimit") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = with_file_size_limit(dir.path(), LIMIT as u64);
+    let warning =
+        format!("text=\"files may have {LIMIT} bytes at most, by the limit of this process (ulimit -f)\"");
+    assert!(server.log().contains(&warning));
+    let mut client = server.registered("alice");
+    client.expect("mkdir d", 257);
+    fs::write(server.real("alice/d/large"), vec![1; LIMIT + 1]).unwrap();
+    let full = noise(LIMIT, 1);
+    assert!(client.put("full", &full).starts_with("226 "), "exactly the limit");
+    client.put("f", b"old");
+    let refusal = |path: &str| format!("552 {path}: too large: a file may have {LIMIT} bytes at most here");
+    let too_large = noise(LIMIT + 1, 2);
+    for line in ["STOR f", "STOR new", "APPE f", "STOU"] {
+        let mut data = client.begin(Way::Epsv, line);
+        let _ = data.write_all(&too_large);
+        drop(data);
+        let path = match line {
+            "STOU" => "/file".to_string(),
+            _ => format!("/{}", &line[5..]),
+        };
+        assert_eq!(client.reply(), refusal(&path), "{line}");
+    }
+    client.expect("REST 3", 350);
+    let mut data = client.begin(Way::Epsv, "STOR f");
+    let _ = data.write_all(&too_large);
+    drop(data);
+    assert_eq!(client.reply(), refusal("/f"));
+    assert_eq!(client.put("new", &too_large), refusal("/new"));
+    client.send_line("write new");
+    client.send(format!("{}\n", "x".repeat(999)).repeat(300) + ".\n");
+    assert!(client.reply().starts_with("150 "));
+    assert_eq!(client.reply(), refusal("/new"));
+    assert_eq!(client.ask("cp d/large copy"), refusal("/copy"));
+    assert_eq!(client.ask("cp d copy"), refusal("/copy"));
+    client.send_line("append full x");
+    let reply = client.reply();
+    assert_eq!(if reply.starts_with("150 ") { client.reply() } else { reply }, refusal("/full"));
+    assert!(client.get("full").unwrap() == full && client.get("f").unwrap() == b"old");
+    assert_eq!(client.ask("ls").lines().count(), 5, "d, f, full");
+    // A move within the disk writes nothing.
+    client.expect("mv d/large large", 250);
+    assert!(server.temporaries().is_empty());
+}
+
+#[test]
+fn a_log_at_the_limit_of_file_sizes_keeps_nobody_from_anything() {
+    const LIMIT: usize = 64 * 1024;
+    if !has_program("prlimit") {
+        return;
+    }
+    for (length, end) in
+        [(LIMIT - 50, "\n"), (LIMIT - 50, "x"), (LIMIT, "\n"), (LIMIT, "x"), (LIMIT + 9, "x")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log.txt");
+        fs::write(&log, "y".repeat(length - 1) + end).unwrap();
+        let server = with_file_size_limit(dir.path(), LIMIT as u64);
+        let mut client = server.registered("alice");
+        for n in 0..20 {
+            client.expect(&format!("mkdir {n}"), 257);
+        }
+        assert!(fs::metadata(&log).unwrap().len() <= LIMIT.max(length) as u64);
+        assert!(client.put("f", b"x").starts_with("226 "));
+    }
+}
+
+#[test]
+fn a_users_file_at_the_limit_of_file_sizes_takes_no_account_and_loses_none() {
+    const LIMIT: u64 = 64 * 1024;
+    if !has_program("prlimit") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = with_file_size_limit(dir.path(), LIMIT);
+    server.registered("alice");
+    let comments = "#\n".repeat((LIMIT as usize - server.users().len() - 40) / 2);
+    fs::write(dir.path().join("users"), server.users() + &comments).unwrap();
+    let before = server.users();
+    let mut client = server.connect();
+    client.expect("register bob password", 552);
+    assert!(server.users() == before && !server.real("bob").exists());
+    client.expect("login alice password", 230);
 }

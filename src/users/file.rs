@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use crate::file_size_limit;
 use crate::log::Log;
 
 use super::Refusal;
@@ -275,6 +276,7 @@ impl Change<'_> {
             let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
         }
         file.set_permissions(old.permissions())?;
+        file_size_limit::check(text.len() as u64)?;
         file.write_all(text)?;
         file.sync_all()
     }
@@ -310,6 +312,7 @@ impl Drop for Change<'_> {
 
 /// Appends in one write. What does not reach the disk as a whole is taken back.
 fn append_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file_size_limit::check(file.metadata()?.len().saturating_add(bytes.len() as u64))?;
     let written = file.write(bytes)?;
     let done = if written == bytes.len() { file.sync_all() } else { Err(ErrorKind::StorageFull.into()) };
     if done.is_err() {

@@ -9,6 +9,8 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use crate::file_size_limit;
+
 use super::folder::{Folder, Id, check_regular, id_of};
 use super::refused;
 use super::space::{Gone, Promise, Reservation, Space, blocks};
@@ -176,6 +178,7 @@ impl Upload {
     /// Holds space for `bytes` more, so that content that cannot fit is refused before it is read.
     pub fn expect(&mut self, bytes: u64) -> io::Result<()> {
         let end = self.position.saturating_add(bytes);
+        file_size_limit::check(end)?;
         let counted = blocks(end.max(self.length));
         self.reservation.grow(counted.saturating_sub(self.counted))?;
         self.counted = counted.max(self.counted);
@@ -339,6 +342,7 @@ pub(super) fn copy_content(
     size: u64,
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> io::Result<u64> {
+    file_size_limit::check(size)?;
     let mut copied = 0;
     while copied < size {
         if stop(copied) {
