@@ -596,9 +596,13 @@ fn line_of(replies: &mut impl BufRead) -> Result<Option<Vec<u8>>, String> {
 }
 
 /// Reads replies up to the end of the connection and holds them against RFC 959 §4.2; goes to the
-/// ports that are told. Returns how many there were.
-fn read_replies<'s>(stream: TcpStream, seed: u64, scope: &'s Scope<'s, '_>) -> Result<usize, String> {
-    let server = stream.peer_addr().map_err(|error| error.to_string())?.ip();
+/// ports of `server` that they name. Returns how many there were.
+fn read_replies<'s>(
+    stream: TcpStream,
+    server: IpAddr,
+    seed: u64,
+    scope: &'s Scope<'s, '_>,
+) -> Result<usize, String> {
     let IpAddr::V4(ip) = server else { return Err(format!("no IPv4: {server}")) };
     let here = ip.octets().map(u16::from);
     let mut replies = BufReader::new(stream);
@@ -665,7 +669,8 @@ fn converse<'s>(
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     let replies = stream.try_clone().unwrap();
-    let reader = scope.spawn(move || read_replies(replies, seed, scope));
+    // The reader may start when both sides have ended, and then the socket knows no peer any more.
+    let reader = scope.spawn(move || read_replies(replies, address.ip(), seed, scope));
     let mut dice = Dice::new(seed);
     let largest = dice.pick(&[1, 3, 20, 200, 5000, 100_000]);
     let mut rest = bytes;
