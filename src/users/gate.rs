@@ -110,14 +110,20 @@ impl Gate {
 
     /// Waits until these numbers of logins and registrations wait.
     pub fn wait_for(&self, logins: usize, registrations: usize) {
-        loop {
+        wait_until(|| {
             let state = self.lock();
-            if (state.waiting_logins, state.waiting_registrations) == (logins, registrations) {
-                return;
-            }
-            drop(state);
-            std::thread::yield_now();
-        }
+            (state.waiting_logins, state.waiting_registrations) == (logins, registrations)
+        });
+    }
+}
+
+/// Waits for what other threads of a test are about to do; only a test that fails waits for long.
+#[cfg(test)]
+pub fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let since = std::time::Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < std::time::Duration::from_secs(30), "it did not happen");
+        std::thread::yield_now();
     }
 }
 

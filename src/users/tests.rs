@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::file::HEADER;
+use super::gate::wait_until;
 use super::hash::WORK;
 use super::*;
 
@@ -390,9 +391,7 @@ fn a_password_that_is_remembered_waits_for_the_budget_like_a_guess() {
         let (tell, told) = mpsc::channel();
         let users = &users;
         scope.spawn(move || tell.send(signs_in(users, "alice", "wonderland")));
-        while users.throttle.waiting(HERE) == 0 {
-            thread::yield_now();
-        }
+        wait_until(|| users.throttle.waiting(HERE) > 0);
         assert!(told.try_recv().is_err());
         drop(attempt);
         assert_eq!(told.recv().unwrap().as_deref(), Some("alice"));

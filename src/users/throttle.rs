@@ -228,6 +228,7 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gate::wait_until;
     use super::*;
 
     fn address(text: &str) -> IpAddr {
@@ -341,9 +342,7 @@ mod tests {
         let under_way = [begin().unwrap(), begin().unwrap()];
         std::thread::scope(|scope| {
             let crowd: Vec<_> = (0..20).map(|_| scope.spawn(|| begin().is_some())).collect();
-            while throttle.lock().known[&number(1)].waiting < 20 {
-                std::thread::yield_now();
-            }
+            wait_until(|| throttle.lock().known[&number(1)].waiting == 20);
             under_way.into_iter().for_each(Attempt::failed);
             let made = crowd.into_iter().map(|one| u32::from(one.join().unwrap())).sum::<u32>();
             assert_eq!(made, WAITING);

@@ -1,5 +1,6 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use super::super::gate::wait_until;
 use super::super::hash::{Password, PasswordHash};
 use super::*;
 
@@ -304,9 +305,7 @@ fn a_lock_of_another_program_is_waited_for_and_given_up_and_no_look_waits() {
                 scope.spawn(move || append(users, &format!("new{n}")))
             })
             .collect();
-        while !*users.is_changing.lock().unwrap() {
-            thread::yield_now();
-        }
+        wait_until(|| *users.is_changing.lock().unwrap());
         assert!(has(&users, "alice"));
         for change in changes {
             assert_eq!(change.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
@@ -318,9 +317,7 @@ fn a_lock_of_another_program_is_waited_for_and_given_up_and_no_look_waits() {
     foreign.lock().unwrap();
     thread::scope(|scope| {
         let change = scope.spawn(|| append(&users, "newer"));
-        while !*users.is_changing.lock().unwrap() {
-            thread::yield_now();
-        }
+        wait_until(|| *users.is_changing.lock().unwrap());
         foreign.unlock().unwrap();
         change.join().unwrap().unwrap();
     });
