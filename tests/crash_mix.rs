@@ -1,4 +1,4 @@
-//! kill -9 a hundred times under a mix of everything that changes something: all that was
+//! kill -9 and SIGTERM, a hundred times, under a mix of everything that changes something: all that was
 //! acknowledged is there, and of what was not, either all or nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
@@ -50,6 +50,7 @@ enum Change {
     Store { path: String, content: Arc<Vec<u8>> },
     Append { path: String, text: Arc<Vec<u8>> },
     AppendByData { path: String, text: Arc<Vec<u8>> },
+    Restart { path: String, offset: usize, content: Arc<Vec<u8>> },
     Move { from: String, to: String },
     RenameTo { from: String, to: String },
     Copy { from: String, to: String },
@@ -77,7 +78,7 @@ impl Change {
             let length = rng.below(bound) as usize;
             let seed = rng.below(u64::MAX);
             let content = move || Arc::new(noise(length, seed));
-            let change = match rng.below(10) {
+            let change = match rng.below(11) {
                 0 | 1 => Some(Change::Put { path, content: content() }),
                 2 => Some(Change::Store { path, content: content() }),
                 3 => {
@@ -108,6 +109,10 @@ impl Change {
                     }
                     _ => None,
                 },
+                9 => rng.of(&files).map(|path| {
+                    let offset = rng.below(former(tree, path).len() as u64 + 1) as usize;
+                    Change::Restart { path: path.clone(), offset, content: content() }
+                }),
                 // A folder is worth more with something in it.
                 8 => rng
                     .of(&folders)
@@ -131,6 +136,14 @@ impl Change {
             Change::Append { path, text } | Change::AppendByData { path, text } => {
                 after.insert(path.clone(), Some(Arc::new([former(tree, path), text].concat())));
             }
+            Change::Restart { path, offset, content } => {
+                // REST 0 is a STOR as any other.
+                let whole = match offset {
+                    0 => content.to_vec(),
+                    _ => written_over(former(tree, path), *offset, content),
+                };
+                after.insert(path.clone(), Some(Arc::new(whole)));
+            }
             Change::Move { from, to } | Change::RenameTo { from, to } => {
                 after.retain(|path, _| path != from && !is_below(path, from));
                 after.extend(under_another_name(tree, from, to));
@@ -147,11 +160,16 @@ impl Change {
     }
 
     /// Whether a kill in the middle of it may leave `found`, which is neither what was before nor
-    /// what was to come after: only what works in place may, and STOR under a new name.
+    /// what was to come after: only what works in place may, and STOR under a new name. What stood
+    /// before the place where the writing began is there, then what has come, and behind that what
+    /// was there before.
     fn may_leave(&self, before: &Tree, found: &Tree) -> bool {
-        let (path, came) = match self {
-            Change::Store { path, content } if !before.contains_key(path) => (path, content),
-            Change::Append { path, text } | Change::AppendByData { path, text } => (path, text),
+        let (path, start, came) = match self {
+            Change::Store { path, content } if !before.contains_key(path) => (path, 0, content),
+            Change::Append { path, text } | Change::AppendByData { path, text } => {
+                (path, former(before, path).len(), text)
+            }
+            Change::Restart { path, offset, content } if *offset > 0 => (path, *offset, content),
             _ => return false,
         };
         let Some(Some(there)) = found.get(path) else { return false };
@@ -160,7 +178,9 @@ impl Change {
             Some(content) => others.insert(path.clone(), content.clone()),
             None => others.remove(path),
         };
-        let begun = there.strip_prefix(former(before, path)).is_some_and(|new| came.starts_with(new));
+        let new = there.get(start..).unwrap_or_default();
+        let has_come = new.iter().zip(came.iter()).take_while(|(new, came)| new == came).count();
+        let begun = **there == written_over(former(before, path), start, &came[..has_come]);
         others == *before && begun
     }
 
@@ -173,6 +193,7 @@ impl Change {
             Change::Store { .. } => "STOR",
             Change::Append { .. } => "append",
             Change::AppendByData { .. } => "APPE",
+            Change::Restart { .. } => "REST and STOR",
             Change::Move { from, .. } if is_folder(from) => "mv of a folder",
             Change::Move { to, .. } if before.contains_key(to) => "mv over",
             Change::Move { .. } => "mv",
@@ -202,6 +223,10 @@ impl Change {
                 typist.reply("226 ")
             }
             Change::AppendByData { path, text } => typist.upload(&format!("APPE {path}"), text),
+            Change::Restart { path, offset, content } => {
+                typist.ask(&format!("REST {offset}"), "350 ")?;
+                typist.upload(&format!("STOR {path}"), content)
+            }
             Change::Move { from, to } => typist.ask(&format!("mv -f {from} {to}"), "250 "),
             Change::RenameTo { from, to } => {
                 typist.ask(&format!("RNFR {from}"), "350 ")?;
@@ -222,6 +247,12 @@ fn former<'t>(tree: &'t Tree, path: &str) -> &'t [u8] {
     tree.get(path).and_then(Option::as_ref).map_or(&[], |content| content)
 }
 
+/// `former` with `new` from `offset` on.
+fn written_over(former: &[u8], offset: usize, new: &[u8]) -> Vec<u8> {
+    let rest = former.get(offset + new.len()..).unwrap_or_default();
+    [&former[..offset], new, rest].concat()
+}
+
 fn under_another_name(tree: &Tree, from: &str, to: &str) -> Tree {
     tree.iter()
         .filter(|(path, _)| *path == from || is_below(path, from))
@@ -235,12 +266,15 @@ struct Fate {
     steps: AtomicUsize,
     last: usize,
     server: Mutex<Server>,
+    /// By SIGTERM and not by SIGKILL.
+    is_gentle: bool,
 }
 
 impl Fate {
     fn step(&self) {
         if self.steps.fetch_add(1, Ordering::SeqCst) + 1 == self.last {
-            self.server.lock().unwrap().kill();
+            let mut server = self.server.lock().unwrap();
+            if self.is_gentle { server.terminate() } else { server.kill() }
         }
     }
 }
@@ -571,13 +605,14 @@ impl Tally {
 
     /// What was tried too seldom, if anything.
     fn lacks(&self) -> Option<String> {
-        const KINDS: [&str; 16] = [
+        const KINDS: [&str; 17] = [
             "put",
             "put over",
             "STOR",
             "STOR over",
             "append",
             "APPE",
+            "REST and STOR",
             "mv",
             "mv over",
             "mv of a folder",
@@ -630,7 +665,8 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         rounds += 1;
         let address = server.address();
         let last = 1 + rng.below(400) as usize;
-        let fate = Fate { steps: AtomicUsize::new(0), last, server: Mutex::new(server) };
+        let fate =
+            Fate { steps: AtomicUsize::new(0), last, server: Mutex::new(server), is_gentle: round % 3 == 1 };
         let (worked, enrolled) = std::thread::scope(|scope| {
             let fate = &fate;
             let workers: Vec<_> = (0..WORKERS)

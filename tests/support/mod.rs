@@ -206,6 +206,12 @@ impl Server {
         }
     }
 
+    /// SIGTERM, as the system sends it when it shuts down.
+    pub fn terminate(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        let _ = self.child.wait();
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
