@@ -17,7 +17,7 @@ use super::tree::{Copying, Fingerprint};
 use super::upload::Existing;
 use super::{Target, check_free, refused};
 
-/// So many times the source is looked at once more because something in the account has changed.
+/// How often the source is compared again because something in the account has changed.
 const LOOKS: u32 = 10;
 
 /// Moves a file, a link or a folder to another disk.
@@ -159,7 +159,7 @@ impl Copy {
         })
     }
 
-    /// Before the source goes, where the owner wants that.
+    /// Syncs the target's folder before the source goes, if the owner wants that.
     fn sync(&self) -> io::Result<()> {
         if self.store.keeping().sync { self.folder.open_itself()?.sync_all() } else { Ok(()) }
     }

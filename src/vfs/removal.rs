@@ -15,21 +15,21 @@ use super::staging::{Standing, Temporary, Use, is_reserved};
 use super::store::Store;
 use super::{refused, tree};
 
-/// So many times in a row a pass may remove nothing: another session of the user, that still has a
+/// How often in a row a pass may remove nothing: another session of the user, that still has a
 /// folder open, may be putting files into it.
 const FRUITLESS: u32 = 100;
-/// So many disks may be mounted in one another.
+/// How many disks may be mounted in one another.
 const DISKS: u32 = 8;
-/// So many things that a kill left one `rmdir` removes, so that its work is bounded.
+/// How many things that a kill left one `rmdir` removes, so that its work is bounded.
 const STALE_AT_ONCE: u64 = 1000;
 
-/// A folder that is out of everybody's sight, and will be removed.
+/// A folder that no client sees any more, and that will be removed.
 #[derive(Debug)]
 pub struct Hidden(Option<Temporary>);
 
 impl Hidden {
-    /// Takes a folder out of sight by one rename. Where a disk is mounted it stays in sight, to be
-    /// emptied there.
+    /// Takes a folder out of sight by one rename. A mounted disk stays in sight, to be emptied
+    /// there.
     pub fn new(store: &Store, holder: &Folder, name: &[u8]) -> io::Result<Hidden> {
         let temporary = store.staging().take(Use::Removal);
         match holder.rename(name, holder, temporary.name()) {
@@ -251,7 +251,7 @@ impl Clearing<'_> {
         entry: &DirEntry,
         removal: Option<&Removal>,
     ) -> io::Result<()> {
-        // A file may be written in place while it goes; under the lock nobody begins or ends that.
+        // A file may be written in place while it goes; under the lock no writer begins or ends.
         let mut state = removal.map(Removal::lock);
         let metadata = entry.metadata()?;
         folder.remove_file(name).map_err(|error| staying(name, error))?;
@@ -276,7 +276,8 @@ impl Clearing<'_> {
         }
     }
 
-    /// Under a name that nothing there bears: the user's own names may be numbers, too.
+    /// Moves a folder into the top one, under a number that is free there: the user's own names may be
+    /// numbers, too.
     fn move_up(&mut self, folder: &Folder, name: &[u8], top: &Folder) -> io::Result<()> {
         loop {
             let number = self.store.staging().next_number().to_string().into_bytes();

@@ -8,8 +8,8 @@
 //! created.
 //!
 //! A temporary is live while the upload, copy or removal goes on that made it. One that this server
-//! made and that is not live is stale: a kill or a power failure left it, and anybody who meets it
-//! may remove it.
+//! made and that is not live is stale: a kill or a power failure left it, and any command that
+//! meets it may remove it.
 
 use std::collections::HashMap;
 use std::io;
