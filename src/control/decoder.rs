@@ -103,7 +103,12 @@ impl Decoder {
         while let Some((byte, rest)) = bytes.split_first() {
             // A terminal that sends Ctrl-C may show nothing until its next request is answered. The reply to
             // the Ctrl-C must come behind that answer.
-            if self.state == State::Start && *byte != IAC && std::mem::take(&mut self.cancels) {
+            let is_telnet = match self.state {
+                State::Start => *byte == IAC,
+                State::TelnetCommand => (SE..=DONT).contains(byte),
+                _ => true,
+            };
+            if !is_telnet && std::mem::take(&mut self.cancels) {
                 return Some(Input::Cancel);
             }
             *bytes = rest;

@@ -172,6 +172,8 @@ fn ctrl_c_at_the_start_of_a_line_cancels_a_text() {
     let expected = [line(b"a"), Input::Cancel];
     reads_as(b"a\n\xff\xf4\xff\xfd\x06", LineUse::Text, &expected, b"\xff\xfc\x06");
     reads_as(b"\xff\xf4.\n", LineUse::Text, &[Input::Cancel, line(b".")], b"");
+    let expected = [Input::Cancel, line(b"\xffabc"), Input::Cancel, line(b"\xff\xff")];
+    reads_as(b"\xff\xf4\xffabc\n\xff\xf4\xff\xff\n", LineUse::Text, &expected, b"");
     // The request behind it is answered before.
     let mut decoder = Decoder::new(is_stor);
     let mut bytes = &b"\xff\xf4\xff\xfd\x06ls\n"[..];
