@@ -297,6 +297,17 @@ impl Terminal {
     }
 }
 
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.child.kill();
+        }
+        drop(self.child.stdin.take());
+        drop(self.child.stdout.take());
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn ctrl_c_in_telnet_cancels_a_text_and_blinds_no_session() {
     if !has_program("telnet") || !has_program("python3") {

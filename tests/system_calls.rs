@@ -122,6 +122,16 @@ fn a_small_upload_costs_twenty_four() {
 }
 
 #[test]
+fn a_small_upload_over_another_costs_the_permissions_and_a_look_too() {
+    calls(
+        |client| client.upload(Way::Epsv, "STOR small", &CONTENT),
+        "recvfrom socket setsockopt bind listen getsockname sendto \
+         recvfrom statx openat setsockopt accept4 close setsockopt sendto recvfrom write recvfrom fchmod statx \
+         ioctl recvfrom ioctl rename close close write sendto",
+    );
+}
+
+#[test]
 fn a_unique_name_beside_thousands_is_found_at_once() {
     if !has_program("strace") {
         return;

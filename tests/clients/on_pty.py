@@ -20,6 +20,9 @@ while True:
         elif source == 0:
             sources.remove(0)
         elif data:
-            os.write(1, data)
+            try:
+                os.write(1, data)
+            except BrokenPipeError:  # nothing reads what is shown any more
+                sys.exit()
         else:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
