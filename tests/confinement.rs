@@ -5,33 +5,30 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, TryRecvError};
 
-use support::{Server, snapshot};
+use support::{Client, Server, Way, sha256, snapshot};
 
 /// Every word that takes a path, with `{}` where it goes; content follows where it must.
 const WORDS: &[&str] = &[
     "cd {}",
     "CWD {}",
-    "XCWD {}",
     "ls {}",
     "ls {}/*",
     "dir -la {}",
     "mkdir {}/new",
+    "mkdir -p {}/new/newer",
     "MKD {}/new",
-    "XMKD {}/new",
     "rmdir {}",
     "RMD {}",
-    "XRMD {}",
     "rm {}",
-    "del {}",
-    "DELE {}",
     "rm -r {}",
+    "DELE {}",
     "touch {}",
     "touch {}/new",
-    "create {}/new",
     "write {} text",
     "write {}/new text",
     "append {} text",
@@ -59,7 +56,49 @@ const WORDS: &[&str] = &[
     "hash {}/secret",
     "SIZE {}/secret",
     "MDTM {}/secret",
+    "MFMT 20200101000000 {}",
+    "XSHA256 {}/secret",
+    "MLST {}",
+    "STAT {}",
+    "SITE CHMOD 777 {}",
+    "SITE UTIME 20200101000000 {}/secret",
+    "SITE CPFR {}\r\nSITE CPTO loot",
+    "SITE CPFR mine\r\nSITE CPTO {}/new",
+    "SITE COPY {}/secret loot",
+    "SITE RMDIR {}",
 ];
+
+/// The same for those that need a data connection.
+const DATA_WORDS: &[&str] = &[
+    "LIST {}",
+    "NLST {}/*",
+    "MLSD {}",
+    "RETR {}",
+    "RETR {}/secret",
+    "STOR {}",
+    "STOR {}/new",
+    "APPE {}",
+    "STOU {}/new",
+];
+
+#[test]
+fn every_word_that_takes_a_path_is_tried() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let pages = [client.expect("help", 214), client.expect("help ftp", 214)].join("\n");
+    let usages = pages.lines().filter_map(|line| line.strip_prefix(' ')?.split("  ").next());
+    let takes_a_path = |usage: &&str| ["DIR", "FILE", "PATH", "FROM"].iter().any(|name| usage.contains(name));
+    // STOU's name is a path, too.
+    let usages: Vec<_> = usages.filter(takes_a_path).chain(["STOU [NAME]"]).collect();
+    for usage in &usages {
+        let is_part = |word: &&str| word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let words = if usage.starts_with("SITE ") { 2 } else { 1 };
+        let verb = usage.split(' ').take(words).filter(is_part).collect::<Vec<_>>().join(" ");
+        let tried = WORDS.iter().chain(DATA_WORDS).flat_map(|line| line.split("\r\n"));
+        assert!(tried.into_iter().any(|line| line.starts_with(&format!("{verb} "))), "{verb}");
+    }
+    assert!(usages.len() > 35, "{usages:?}");
+}
 
 struct Scene {
     server: Server,
@@ -81,27 +120,52 @@ fn scene() -> Scene {
     Scene { server, outside, _dir: dir }
 }
 
+/// Looks around, removes the account and ends the session; all that the server said.
+fn leave(client: &mut Client) -> String {
+    client.send_line("cat loot\r\nls\r\npwd\r\nunregister password\r\nquit");
+    let rest = client.rest();
+    assert!(rest.ends_with("250 Account alice and its folder are gone.\r\n221 Goodbye.\r\n"), "{rest}");
+    rest
+}
+
 impl Scene {
+    /// An account of its own for each word, so that none spoils the scene for the next.
+    fn newcomer(&self, prepare: impl Fn(&Path)) -> Client {
+        let alice = self.server.real("alice");
+        let client = self.server.registered("alice");
+        fs::create_dir(alice.join("folder")).unwrap();
+        fs::write(alice.join("folder/in"), "in").unwrap();
+        fs::write(alice.join("mine"), "mine").unwrap();
+        prepare(&alice);
+        client
+    }
+
     /// Tries every word on every path; returns all that the server said.
     fn try_all(&self, paths: &[String], prepare: impl Fn(&Path)) -> String {
         let mut said = String::new();
-        let alice = self.server.real("alice");
         for path in paths {
             for word in WORDS {
-                // Signed up anew for each, so that no word spoils the scene for the next.
-                let mut client = self.server.registered("alice");
-                fs::create_dir(alice.join("folder")).unwrap();
-                fs::write(alice.join("folder/in"), "in").unwrap();
-                fs::write(alice.join("mine"), "mine").unwrap();
-                prepare(&alice);
+                let mut client = self.newcomer(&prepare);
                 client.send_line(&word.replace("{}", path));
-                client.send_line("cat loot\r\nls\r\npwd\r\nunregister password\r\nquit");
-                let rest = client.rest();
-                assert!(
-                    rest.ends_with("250 Account alice and its folder are gone.\r\n221 Goodbye.\r\n"),
-                    "{rest}"
-                );
-                said.push_str(&rest);
+                said.push_str(&leave(&mut client));
+            }
+            for word in DATA_WORDS {
+                let mut client = self.newcomer(&prepare);
+                let data = client.data(Way::Epsv);
+                let reply = client.ask(&word.replace("{}", path));
+                if reply.starts_with("150 ") {
+                    let mut stream = data.stream();
+                    let mut content = Vec::new();
+                    match ["STOR", "APPE", "STOU"].contains(&&word[..4]) {
+                        true => stream.write_all(b"PWNED").unwrap(),
+                        false => drop(stream.read_to_end(&mut content).unwrap()),
+                    }
+                    drop(stream);
+                    said.push_str(&String::from_utf8_lossy(&content));
+                    said.push_str(&client.reply());
+                }
+                said.push_str(&reply);
+                said.push_str(&leave(&mut client));
             }
         }
         said
@@ -192,7 +256,9 @@ fn folders_swapped_for_links_during_the_words_lead_nowhere() {
     fs::create_dir(at("real")).unwrap();
     fs::write(at("real/secret"), "harmless").unwrap();
     symlink(&scene.outside, at("link")).unwrap();
+    fs::write(at("mine"), "mine").unwrap();
     let out = snapshot(&scene.outside);
+    let secret = sha256(b"TOP-SECRET");
     let rounds = std::thread::scope(|scope| {
         // Dropped in the end, and when an assertion fails, too.
         let (_goes_on, stop) = mpsc::channel::<()>();
@@ -216,12 +282,33 @@ fn folders_swapped_for_links_during_the_words_lead_nowhere() {
                 }
             }
             client.put("d/new", b"new");
+            if client.ask("append d/log x").starts_with("150 ") {
+                client.reply();
+            }
             if client.ask("cp d/secret loot").starts_with("250 ") {
                 assert_eq!(client.get("loot").unwrap(), b"harmless");
                 copied += 1;
             }
-            for word in ["ls d", "rm loot", "rm d/new", "rm -r d/secret2", "mkdir d/x"] {
+            for word in [
+                "ls d",
+                "rm loot",
+                "rm d/new",
+                "rm -r d/secret2",
+                "mkdir d/x",
+                "touch d/touched",
+                "mv mine d/mine",
+                "mv d/mine mine",
+                "MFMT 20200101000000 d/secret",
+                "SITE CHMOD 777 d/secret",
+                "SITE RMDIR d/folder",
+                "cp d tree",
+                "rm -r tree",
+            ] {
                 client.ask(word);
+            }
+            for word in ["info d/secret", "hash d/secret"] {
+                let reply = client.ask(word);
+                assert!(!reply.contains(&secret), "{reply}");
             }
         }
         inside + refused
