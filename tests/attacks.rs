@@ -430,6 +430,9 @@ fn is_looked_at(client: &mut Client) {
     assert_eq!(client.read_exact(3), b"\xff\xfc\x06");
 }
 
+/// More than the buffers of a connection hold.
+const LARGE: usize = 32 << 20;
+
 /// CVE-2023-24042: LightFTP kept one file name a session, and a later command changed it while the
 /// transfer waited for its data connection.
 #[test]
@@ -475,6 +478,33 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         let reply = client.reply();
         assert!(reply.as_bytes()[0] > b'1', "{later}: {reply}");
     }
+    // All of them at once, while a transfer is in its midst.
+    let mut client = signed_in(&server, "alice");
+    let large: Vec<u8> = (0..LARGE).map(|n| (n >> 8) as u8).collect();
+    fs::write(server.real("alice/large"), &large).unwrap();
+    let later = "CWD d\r\nTYPE A\r\nEPSV\r\nREST 3\r\nRNFR /g\r\nDELE {}\r\nUSER bob\r\nPASS password\r\n";
+    let mut stream = client.begin(Way::Epsv, "RETR large");
+    let mut content = vec![0; 65536];
+    stream.read_exact(&mut content).unwrap();
+    client.send(later.replace("{}", "/large"));
+    assert!(client.ask("STAT").ends_with(" bytes so far."));
+    stream.read_to_end(&mut content).unwrap();
+    assert!(content == large, "{} bytes", content.len());
+    for code in ["226", "250", "200", "229", "350", "350", "250", "331", "230"] {
+        assert!(client.reply().starts_with(code));
+    }
+    let mut client = signed_in(&server, "alice");
+    let mut stream = client.begin(Way::Epsv, "STOR large");
+    stream.write_all(&large[..65536]).unwrap();
+    client.send(later.replace("{}", "/g"));
+    assert!(client.ask("STAT").ends_with(" bytes so far."));
+    stream.write_all(&large[65536..]).unwrap();
+    drop(stream);
+    for code in ["226", "250", "200", "229", "350", "350", "250", "331", "230"] {
+        assert!(client.reply().starts_with(code));
+    }
+    assert!(fs::read(server.real("alice/large")).unwrap() == large);
+    assert_eq!(fs::read_dir(server.real("bob")).unwrap().count(), 1);
     // An upload goes where it was to go.
     let mut client = signed_in(&server, "alice");
     let port = client.epsv_port();
@@ -515,6 +545,44 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         ended(&server, before + 1);
         let error = TcpStream::connect((server.address().ip(), port)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{farewell}");
+    }
+}
+
+/// "Pizza thief" (RFC 2577 §5, J. Gilbert 1999): who connects to a passive port before the client does. From
+/// another address it gets nothing, however often it comes. At the client's own address nothing tells the two
+/// apart: the first one gets the transfer, but the client learns that it was another's.
+#[test]
+fn a_thief_gets_a_transfer_at_the_clients_own_address_only_and_the_client_learns_of_it() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.put("f", b"secret");
+    let mut thief_of = |way: &str, line: &str| {
+        let port = match way {
+            "EPSV" => client.epsv_port(),
+            _ => {
+                let reply = client.expect("PASV", 227);
+                let numbers: Vec<u16> = reply.split([',', ')']).filter_map(|n| n.parse().ok()).collect();
+                let [.., high, low] = numbers[..] else { panic!("{reply}") };
+                high * 256 + low
+            }
+        };
+        let mut thief = client.connect_to(port);
+        client.expect(line, 150);
+        if line == "RETR f" {
+            let mut content = Vec::new();
+            thief.read_to_end(&mut content).unwrap();
+            assert_eq!(content, b"secret");
+        }
+        // The port is closed as soon as one has come, so that there are never two.
+        let late = TcpStream::connect((client.server_ip(), port)).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::ConnectionRefused);
+        drop(thief);
+        assert!(client.reply().starts_with("226 "));
+    };
+    for way in ["PASV", "EPSV"] {
+        for line in ["RETR f", "STOR g"] {
+            thief_of(way, line);
+        }
     }
 }
 
@@ -727,6 +795,10 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
         a64k.clone(),
         "/".repeat(65536),
         format!("{} x", "%n%s".repeat(16384)),
+        // More than a name may have, and what a path may have and one more.
+        "a".repeat(256),
+        "a/".repeat(2047) + "a",
+        "a/".repeat(2048),
         // The longest that is looked at.
         "a".repeat(8100),
         "/".repeat(8100),
@@ -741,7 +813,9 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
         "é".repeat(4050),
     ];
     for verb in &verbs {
-        for argument in &arguments {
+        // The last that is a line, and the first that is too long.
+        let limits = [8191, 8192].map(|length| "a".repeat(length - verb.len()));
+        for argument in arguments.iter().chain(&limits) {
             for here in [true, false] {
                 let mut client = server.connect();
                 if here {
@@ -789,6 +863,60 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
     }
     assert_eq!(fs::read_dir(server.real("alice/keep")).unwrap().count(), 0);
     assert!(!server.log().contains("event=panic"));
+}
+
+/// CWE-532: a password that is typed where another word's place is, which the log then quotes.
+#[test]
+fn a_password_typed_in_any_place_is_in_no_file_of_the_server() {
+    const SECRET: &str = "Xyzzy-Secret2";
+    let server = Server::with(PATIENT);
+    let mut carol = server.connect();
+    carol.expect(&format!("register carol {SECRET}"), 230);
+    carol.expect(&format!("login carol {SECRET}"), 230);
+    carol.expect("USER carol", 331);
+    carol.expect(&format!("PASS {SECRET}"), 230);
+    carol.expect(&format!("passwd {SECRET} {SECRET}3"), 200);
+    let mut verbs = verbs(&mut carol);
+    carol.put("mine", b"mine");
+    verbs.extend(["XYZZY", "SITE", "SITE XYZZY", "HOST", "AUTH", "ACCT", ""].map(str::to_string));
+    for verb in &verbs {
+        for arguments in [
+            "S",
+            "x S",
+            "S x",
+            "x S x",
+            "-r S",
+            "nowhere/S",
+            "nowhere/S x",
+            "mine nowhere/S",
+            "'S",
+            "20200101000000 S",
+            "777 S",
+            "x\r\nS",
+        ] {
+            // What makes a thing of that name succeeds for an account that may, and is then in the log by right.
+            for here in [false, arguments.contains("nowhere")] {
+                let mut client = server.connect();
+                if here {
+                    client.expect(&format!("login carol {SECRET}3"), 230);
+                }
+                let line = format!("{verb} {arguments}")
+                    .replace('S', SECRET)
+                    .replace(&format!("{SECRET}ITE"), "SITE");
+                client.send(format!("{line}\r\n.\r\n"));
+                client.half_close();
+                client.rest();
+            }
+        }
+    }
+    drop(carol);
+    server.settle();
+    let files = snapshot(server.dir()).concat();
+    assert!(!files.to_lowercase().contains("xyzzy"), "a name");
+    for text in [server.log(), server.users()] {
+        let line = text.lines().find(|line| line.to_lowercase().contains("xyzzy"));
+        assert_eq!(line, None);
+    }
 }
 
 /// The values of a log line, read as strictly as it may be written: `stamp key=value key="value"`.

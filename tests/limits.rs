@@ -4,13 +4,14 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Client, Server};
+use support::{Client, Server, Way};
 
 #[test]
 fn a_client_too_many_is_told_so_and_a_freed_place_is_given_away() {
@@ -260,9 +261,22 @@ fn running_out_of_descriptors_ends_neither_the_server_nor_its_sessions() {
     while !server.log().contains("cannot accept a client") {
         std::thread::yield_now();
     }
-    let reply = first.ask("write f text");
-    assert!(reply.starts_with("451 ") || reply.starts_with("150 "), "{reply}");
+    // A session that is there is answered, and its next commands, too.
+    let mut answers = BTreeSet::new();
+    for line in
+        ["EPSV", "PASV", "RETR f", "get f", "mkdir d", "touch t", "ls", "cp t u", "hash t", "free", "rm -r d"]
+    {
+        let reply = first.ask(line);
+        assert!("245".contains(&reply[..1]), "{line}: {reply}");
+        answers.insert(reply[..3].to_string());
+        first.expect("NOOP", 200);
+    }
+    assert!(answers.contains("451") || answers.contains("425"), "there were enough: {answers:?}");
     drop(crowd);
+    // Nothing of it is left when they are there again.
+    while !first.ask("mkdir e").starts_with("257 ") {}
+    assert!(first.put("f", b"text").starts_with("226 "));
+    assert_eq!(first.download(Way::Epsv, "RETR f"), b"text");
     // The queue drains, and everything works again.
     let mut late = loop {
         let mut late = server.connect();
