@@ -316,9 +316,15 @@ fn content_is_never_run_whatever_became_of_its_line() {
         }
     }
     // Where nobody knows how much follows, the session ends.
-    for line in
-        ["put f 12y", "put f -1", "put f 1 MB", "put f 99999999999999999999", "put f 2000000 x 3000000"]
-    {
+    let endless = format!("put {} 100", "x".repeat(9000));
+    for line in [
+        "put f 12y",
+        "put f -1",
+        "put f 1 MB",
+        "put f 99999999999999999999",
+        "put f 2000000 x 3000000",
+        &endless,
+    ] {
         for signed_in_too in [true, false] {
             let mut client = server.connect();
             if signed_in_too {

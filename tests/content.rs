@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-use support::{Client, Server, has_program, noise, sha256};
+use support::{Client, Server, Way, has_program, noise, sha256};
 
 #[test]
 fn every_byte_value_and_every_size_around_the_buffers_survive() {
@@ -161,12 +161,25 @@ fn a_reader_sees_the_old_file_or_the_new_one() {
             let mut writer = server.connect();
             writer.expect("login alice password", 230);
             for round in 0..200 {
-                let letter = b"ab"[round % 2];
-                assert!(writer.put("f", &vec![letter; 100_000 + round]).starts_with("226 "));
+                let content = vec![b"abc"[round % 3]; 100_000 + round];
+                match round % 4 {
+                    0 => assert!(writer.put("f", &content).starts_with("226 ")),
+                    1 => writer.upload(Way::Epsv, "STOR f", &content),
+                    n => {
+                        assert!(writer.put("g", &content).starts_with("226 "));
+                        let words = if n == 2 { &["cp -f g f"][..] } else { &["RNFR g", "RNTO f"] };
+                        words.iter().for_each(|word| assert!(writer.ask(word).starts_with(['2', '3'])));
+                    }
+                }
             }
         });
+        let mut by_hand = true;
         while !writer.is_finished() {
-            let content = client.get("f").unwrap();
+            let content = match by_hand {
+                true => client.get("f").unwrap(),
+                false => client.download(Way::Epsv, "RETR f"),
+            };
+            by_hand = !by_hand;
             assert!(content.iter().all(|byte| *byte == content[0]), "a mixed file");
             assert!(content.len() >= 100_000, "half a file");
         }

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{Client, Server, Traced, Way, has_program};
@@ -480,6 +480,14 @@ fn one_address_has_its_share_of_places() {
         Client::to(server.address()).rest(),
         "421 Too many clients from your address; try again later.\r\n"
     );
+    // Another address has its own.
+    if has_program("nc") {
+        let (ip, port) = (server.address().ip().to_string(), server.address().port().to_string());
+        let mut nc = Command::new("nc");
+        nc.args(["-N", "-s", "127.0.0.2", &ip, &port]).stdin(Stdio::null());
+        let said = String::from_utf8(nc.output().unwrap().stdout).unwrap();
+        assert!(said.starts_with("220 "), "{said}");
+    }
 }
 
 #[test]
