@@ -140,11 +140,11 @@ fn no_spelling_of_an_address_makes_the_server_connect_to_a_third_party() {
         (501, format!("EPRT |1|127.0.0.2|{port}")),
         (501, format!("EPRT |1|::ffff:127.0.0.2|{port}|")),
         (501, format!("EPRT |2|127.0.0.2|{port}|")),
-        (501, format!("EPRT |2|::1%lo|{port_six}|")),
         (501, format!("EPRT {}", "|".repeat(5000))),
         // A family that this connection is not of.
         (522, format!("EPRT |2|::1|{port_six}|")),
         (522, format!("EPRT |2|::|{port_six}|")),
+        (522, format!("EPRT |2|::1%lo|{port_six}|")),
         (522, format!("EPRT |2|::127.0.0.2|{port}|")),
         (522, format!("EPRT |2|64:ff9b::7f00:2|{port}|")),
         (522, format!("EPRT |3|127.0.0.2|{port}|")),
