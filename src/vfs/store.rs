@@ -7,6 +7,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
 
 use crate::log::{Line, Log};
 
@@ -20,6 +22,10 @@ use super::{QuotaOf, Vfs, Whose, refused, tree};
 /// Where versions before this one kept their temporaries, and had the lock. No account's name begins
 /// with a dot, so nobody's folder is this.
 const STAGING_OF_OLD: &[u8] = b".staging";
+
+/// How often the sweep begins before it gives up until the next start, and how long it waits in between.
+const SWEEPS: u32 = 100;
+const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 
 /// How files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +81,23 @@ impl Store {
         Ok(Store { workdir, staging, homes, beside, keeping, log, _locked: locked })
     }
 
-    /// Removes what an earlier start left unfinished. That may take long.
+    /// Removes what an earlier start left unfinished. That may take long, and begins again if a client
+    /// moves a folder away under it.
     pub fn sweep(&self) {
-        match tree::sweep(self, &self.workdir) {
-            Ok(0) => {}
-            Ok(count) => self.log.write(Line::new("swept").number("files", count)),
-            Err(error) => self.log.warn(&format!("what broken transfers left was not all found: {error}")),
+        let mut removed = 0;
+        let mut swept = Ok(());
+        for _ in 0..SWEEPS {
+            swept = tree::sweep(self, &self.workdir, &mut removed);
+            match &swept {
+                Err(error) if error.kind() == ErrorKind::ResourceBusy => thread::sleep(SWEEP_PAUSE),
+                _ => break,
+            }
+        }
+        if removed > 0 {
+            self.log.write(Line::new("swept").number("files", removed));
+        }
+        if let Err(error) = swept {
+            self.log.warn(&format!("what broken transfers left was not all found: {error}"));
         }
     }
 

@@ -387,6 +387,29 @@ fn what_an_earlier_server_left_is_swept_at_start() {
 }
 
 #[test]
+fn a_sweep_begins_again_when_folders_move_under_it() {
+    let house = House::new();
+    for n in 0..40 {
+        fs::create_dir_all(house.real(&format!("d/{n}"))).unwrap();
+        fs::write(house.real(&format!("d/{n}/.plainftpd-0-0-0")), "half").unwrap();
+    }
+    fs::create_dir(house.real("e")).unwrap();
+    let rename = |from: &str, to: &str| house.files.rename(&path(from), &path(to), Existing::Keep).unwrap();
+    std::thread::scope(|scope| {
+        let sweep = scope.spawn(|| house.store.sweep());
+        // In the midst of it, all that is left moves to where it has not been, folder by folder.
+        while house.staged() > 30 {}
+        for n in 0..40 {
+            rename(&format!("d/{n}"), &format!("e/{n}"));
+        }
+        sweep.join().unwrap();
+    });
+    assert_eq!(house.staged(), 0);
+    let log = fs::read_to_string(house.dir.path().join("log.txt")).unwrap();
+    assert!(log.contains(" event=swept files=40\n") && !log.contains("event=warning"), "{log}");
+}
+
+#[test]
 fn the_folder_that_older_versions_kept_temporaries_in_goes_with_all_in_it() {
     let house = House::new();
     let dir = house.dir.path().to_path_buf();

@@ -251,16 +251,14 @@ impl Visitor for Counter<'_> {
 }
 
 /// Removes the temporaries that a kill left in the working directory. It takes its time, and holds
-/// nobody up. Returns how many there were.
-pub fn sweep(store: &Store, workdir: &Folder) -> io::Result<u64> {
-    let mut sweeper = Sweeper { store, removed: 0 };
-    walk(workdir, &mut sweeper)?;
-    Ok(sweeper.removed)
+/// no client up. Counts them in `removed`.
+pub fn sweep(store: &Store, workdir: &Folder, removed: &mut u64) -> io::Result<()> {
+    walk(workdir, &mut Sweeper { store, removed })
 }
 
 struct Sweeper<'s> {
     store: &'s Store,
-    removed: u64,
+    removed: &'s mut u64,
 }
 
 /// A rest after each folder, so that the disk is there for others.
@@ -283,7 +281,7 @@ impl Visitor for Sweeper<'_> {
     fn temporary(&mut self, folder: &Folder, entry: &DirEntry) {
         let is_stale = self.store.staging().standing(entry.file_name().as_bytes()) == Standing::Stale;
         if is_stale && removal::remove_stale(self.store, folder, entry).is_ok() {
-            self.removed += 1;
+            *self.removed += 1;
         }
     }
 
