@@ -422,3 +422,28 @@ fn a_class_that_registers_from_one_address_costs_one_hash_each_and_delays_no_log
     assert_eq!(work.into_inner(), 30 * 2, "iterations");
     assert_eq!(users.throttle.known(), 0);
 }
+
+#[test]
+fn the_lock_of_the_file_is_taken_before_the_one_that_logins_need() {
+    let place = Place::new();
+    fs::write(place.path(), line("carol", "singing") + &line("dave", "dancing")).unwrap();
+    let users = place.users();
+    let is_locked = || {
+        let file = fs::File::open(place.path()).unwrap();
+        matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
+    };
+    let changes: [&(dyn Fn() + Sync); 3] = [
+        &|| drop(register(&users, "alice", "wonderland").unwrap()),
+        &|| users.change_password("carol", &password("singing"), &password("humming"), HERE).unwrap(),
+        &|| users.unregister("dave", &password("dancing"), HERE, || ()).unwrap(),
+    ];
+    for change in changes {
+        thread::scope(|scope| {
+            // As a login does: the change goes on to the other lock, and waits there.
+            let entry = users.entry();
+            scope.spawn(change);
+            wait_until(is_locked);
+            drop(entry);
+        });
+    }
+}
