@@ -1,7 +1,9 @@
-//! SECURITY.md's table of promises: no row without a test, and every test that it names is there.
+//! SECURITY.md's table of promises: no row without a test, and every test that it names is there. And what the
+//! tests need to run at all.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -26,4 +28,29 @@ fn every_promise_names_tests_that_are_there() {
             assert!(above.contains("#[test]") && !above.contains("#[ignore"), "{test} is no test that runs");
         }
     }
+}
+
+/// A program that is missing lets its test pass on a developer's machine; in the gate it must be there.
+#[test]
+fn every_program_that_a_test_drives_is_installed_by_the_gate() {
+    // Debian cannot be without them.
+    const ESSENTIAL: [&str; 5] = ["sh", "cp", "mkfifo", "nohup", "timeout"];
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let gate = fs::read_to_string(top.join(".ci/run")).unwrap();
+    let mut programs = BTreeSet::new();
+    for entry in fs::read_dir(top.join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let path = if path.is_dir() { path.join("mod.rs") } else { path };
+        let Ok(code) = fs::read_to_string(path) else { continue };
+        for call in ["has_program(\"", "Command::new(\""] {
+            let names = code.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+            programs.extend(names.filter(|name| !name.contains('{')).map(str::to_string));
+        }
+    }
+    for program in programs.iter().filter(|name| !ESSENTIAL.contains(&name.as_str())) {
+        // In this file the calls are texts.
+        let is_name = program.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        assert!(!is_name || gate.contains(&format!("\nneed {program} ")), "{program} is not in .ci/run");
+    }
+    assert!(programs.len() > 15, "{programs:?}");
 }

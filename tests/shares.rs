@@ -94,10 +94,11 @@ fn a_client_that_the_system_has_no_thread_for_is_told_so_and_the_log_says_it_onc
         return;
     }
     // As a user of its own, because the limit counts all threads of a user and does not hold for root.
-    const USER: u32 = 61_234;
+    // One per process, because what another run of the tests starts would count, too.
+    let user = 100_000 + std::process::id();
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("plainftpd");
-    if chown(dir.path(), Some(USER), Some(USER)).is_err() {
+    if chown(dir.path(), Some(user), Some(user)).is_err() {
         assert!(std::env::var_os("CI").is_none(), "CI must be root to give a server a user of its own");
         eprintln!("SKIPPED: only root can give a server a user of its own");
         return;
@@ -108,7 +109,7 @@ fn a_client_that_the_system_has_no_thread_for_is_told_so_and_the_log_says_it_onc
     );
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new("prlimit");
-    command.args(["--nproc=8:8", "--"]).arg(&program).uid(USER).gid(USER);
+    command.args(["--nproc=8:8", "--"]).arg(&program).uid(user).gid(user);
     let server = Server::spawn(command, dir.path(), &[]);
     let mut clients = Vec::new();
     let mut refused = 0;
