@@ -24,8 +24,8 @@ const OUTBOX: usize = 16 * 1024;
 /// This much room for replies stays between commands. A long reply's is given back, because a session
 /// may idle for long.
 const KEPT: usize = 1024;
-/// So many bytes of lines may wait for a transfer to end; further ones are left unread. An ABOR is seen
-/// behind that much, which is more than 10,000 NOOPs.
+/// The most bytes of lines that wait for a transfer to end; further ones are left unread. An ABOR is seen
+/// behind that much, which is more than 9,000 NOOPs.
 const HELD: usize = 64 * 1024;
 /// So often a look at what comes during a transfer reads; who sends without an end must not hold it up.
 const FILLS_A_LOOK: usize = 64;
@@ -140,7 +140,7 @@ impl Control {
         Ok(())
     }
 
-    /// The same for what it takes. It may still be told that its time is up.
+    /// Before each write: sets the time-out. Past the deadline there is still time for the last reply.
     fn arm_writing(&mut self) -> io::Result<()> {
         let wanted = self.left().map_or(self.stall, |left| left.max(LINGER).min(self.stall));
         let [_, writing] = &mut self.timeouts;

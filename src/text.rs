@@ -2,8 +2,8 @@
 //!
 //! Names are bytes from the socket to the disk and back, UTF-8 by convention (RFC 2640 §2.2). A
 //! control character among them (C0, DEL, or C1 written in UTF-8) could end a reply early, forge a
-//! log line or drive a terminal, so arguments that hold one are refused and names on the disk that
-//! hold one are shown with `?` in its place.
+//! log line or drive a terminal, so replies show `?` in its place. Programs need the name itself: a
+//! listing over a data connection has every byte of it but CR and LF.
 
 use std::borrow::Cow;
 

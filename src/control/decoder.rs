@@ -18,7 +18,7 @@ const IP: u8 = 0xf4;
 const DM: u8 = 0xf2;
 const SE: u8 = 0xf0;
 
-/// So many requests are answered until the answers are fetched; further ones are not. A client that
+/// The most requests that are answered until the answers are fetched; further ones are not. A client that
 /// asks for options without an end and reads no answer cannot make them pile up.
 const ANSWERS: usize = 32;
 
