@@ -132,14 +132,31 @@ impl Server {
         tasks.filter_map(name).map(|name| name.trim_end().to_string()).collect()
     }
 
+    /// Waits until the thread that sweeps after the start has ended, which holds descriptors. A thread
+    /// has the name of the program until it gives itself its own.
+    fn wait_for_sweeper(&self) {
+        let since = std::time::Instant::now();
+        loop {
+            let names = self.thread_names();
+            let count = |wanted: &str| names.iter().filter(|name| *name == wanted).count();
+            if count("accept") > 0 && count("plainftpd") <= 1 && count("sweep") == 0 {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "the sweep never ends: {names:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// How many descriptors the server has open.
     pub fn descriptors(&self) -> usize {
+        self.wait_for_sweeper();
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// How many threads the server has, but for the one that writes to standard error, which starts with the first
     /// warning and stays.
     pub fn threads(&self) -> usize {
+        self.wait_for_sweeper();
         self.thread_names().iter().filter(|name| *name != "stderr").count()
     }
 
@@ -199,6 +216,7 @@ impl Server {
 
     /// After a start, what a kill left is removed beside all else.
     pub fn wait_until_swept(&self) {
+        self.wait_for_sweeper();
         let since = std::time::Instant::now();
         while !self.temporaries().is_empty() {
             assert!(since.elapsed() < PATIENCE, "never swept: {:?}", self.temporaries());
