@@ -16,7 +16,7 @@ use std::time::Duration;
 use support::{Client, Server, Way, has_program, noise};
 
 /// More than all buffers on the way hold, so that its download stands still if it is not read.
-const LARGE: u64 = 64 * 1024 * 1024;
+const LARGE: u64 = 1024 * 1024 * 1024;
 
 fn with_large_file() -> (Server, Client) {
     let server = Server::start();

@@ -51,8 +51,8 @@ def session(host, port, name, passive):
     check(ftp.rmd('with "quotes"').startswith("250"), "rmd")
     check(ftp.voidcmd("NOOP").startswith("200"), "voidcmd")
     # A transfer that is stopped half-way; ABOR travels as urgent data.
-    # The file is one hole, larger than what sockets hold.
-    ftp.storbinary("STOR large", io.BytesIO(b"x"), rest=64 * 1024 * 1024)
+    # The file is larger than what sockets hold.
+    ftp.storbinary("STOR large", io.BytesIO(bytes(64 * 1024 * 1024)))
     data = ftp.transfercmd("RETR large")
     data.recv(10)
     check(ftp.abort().startswith("426"), "abort")
