@@ -268,10 +268,23 @@ struct Fate {
     server: Mutex<Server>,
     /// By SIGTERM and not by SIGKILL.
     is_gentle: bool,
+    /// Only the steps of this kind of client count, if it is one. Accounts change more slowly than
+    /// files, as slowly as the disk syncs: most rounds would end before many have changed.
+    only: Option<Doing>,
+}
+
+/// What a client of the test does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Files,
+    Accounts,
 }
 
 impl Fate {
-    fn step(&self) {
+    fn step(&self, doing: Doing) {
+        if self.only.is_some_and(|only| only != doing) {
+            return;
+        }
         if self.steps.fetch_add(1, Ordering::SeqCst) + 1 == self.last {
             let mut server = self.server.lock().unwrap();
             if self.is_gentle { server.terminate() } else { server.kill() }
@@ -285,20 +298,21 @@ struct Typist<'f> {
     stream: TcpStream,
     replies: BufReader<TcpStream>,
     fate: &'f Fate,
+    doing: Doing,
 }
 
 impl Typist<'_> {
-    fn new(address: SocketAddr, fate: &Fate) -> io::Result<Typist<'_>> {
+    fn new(address: SocketAddr, fate: &Fate, doing: Doing) -> io::Result<Typist<'_>> {
         let stream = connect(address)?;
         let replies = BufReader::new(stream.try_clone()?);
-        let mut typist = Typist { stream, replies, fate };
+        let mut typist = Typist { stream, replies, fate, doing };
         typist.reply("220 ")?;
         Ok(typist)
     }
 
     fn line(&mut self, line: &str) -> io::Result<()> {
         self.stream.write_all(format!("{line}\r\n").as_bytes())?;
-        self.fate.step();
+        self.fate.step(self.doing);
         Ok(())
     }
 
@@ -311,7 +325,7 @@ impl Typist<'_> {
         self.replies.read_line(&mut reply)?;
         match reply.ends_with("\r\n") {
             true => {
-                self.fate.step();
+                self.fate.step(self.doing);
                 Ok(reply)
             }
             false => Err(ErrorKind::UnexpectedEof.into()),
@@ -353,9 +367,9 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 fn write_by_halves(stream: &mut TcpStream, content: &[u8], fate: &Fate) -> io::Result<()> {
     let (one, two) = content.split_at(content.len() / 2);
     stream.write_all(one)?;
-    fate.step();
+    fate.step(Doing::Files);
     stream.write_all(two)?;
-    fate.step();
+    fate.step(Doing::Files);
     Ok(())
 }
 
@@ -379,7 +393,7 @@ fn work(address: SocketAddr, fate: &Fate, account: String, mut rng: Rng) -> Work
     let mut worked =
         Worked { account, registered: false, before: Tree::new(), pending: None, done: Vec::new() };
     let line = format!("register {} password", worked.account);
-    let typist = Typist::new(address, fate)
+    let typist = Typist::new(address, fate, Doing::Files)
         .and_then(|mut typist| typist.ask(&line, "230 ").map(|()| typist))
         .inspect_err(is_end);
     let Ok(mut typist) = typist else { return worked };
@@ -410,7 +424,7 @@ struct Enrolled {
 /// Registers, and changes the new account's password or removes it once in a while.
 fn enrol(address: SocketAddr, fate: &Fate, round: u64, mut rng: Rng) -> Enrolled {
     let mut enrolled = Enrolled::default();
-    let _ = Typist::new(address, fate)
+    let _ = Typist::new(address, fate, Doing::Accounts)
         .and_then(|mut typist| {
             for n in 0.. {
                 let name = format!("r{round}-{n}");
@@ -664,9 +678,10 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         let round = rounds;
         rounds += 1;
         let address = server.address();
-        let last = 1 + rng.below(400) as usize;
-        let fate =
-            Fate { steps: AtomicUsize::new(0), last, server: Mutex::new(server), is_gentle: round % 3 == 1 };
+        let (only, most) = if round % 4 == 3 { (Some(Doing::Accounts), 60) } else { (None, 400) };
+        let last = 1 + rng.below(most) as usize;
+        let (steps, is_gentle) = (AtomicUsize::new(0), round % 3 == 1);
+        let fate = Fate { steps, last, server: Mutex::new(server), is_gentle, only };
         let (worked, enrolled) = std::thread::scope(|scope| {
             let fate = &fate;
             let workers: Vec<_> = (0..WORKERS)
