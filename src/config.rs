@@ -78,8 +78,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How long a client may take to sign in.
     pub login_timeout: Duration,
-    /// So many failed sign-ins in a row end a session; and after so many from one address or for
-    /// one name, the next ones wait longer and longer.
+    /// This number of failed logins in a row ends a session; after this number from one address,
+    /// further ones wait longer and longer.
     pub max_failures: u32,
     /// Most clients from one address (an IPv6 network of 64 bits counts as one). `None`: half of
     /// `max_clients`, but no limit for loopback, where all that comes through a tunnel is from.
@@ -244,7 +244,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "max-failures",
         value: "N",
-        help: "failed sign-ins in a row that end a session; after so many from one address or for one name, further ones wait; 1 to 1000 (5)",
+        help: "failed logins in a row that end a session; after this number from one address, further ones wait longer and longer; 1 to 1000 (5)",
         set: |config, value| {
             config.max_failures = number(value, 1, 1000)?;
             Ok(())

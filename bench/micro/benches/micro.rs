@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
-use listing::FactChoice;
+use listing::{Allowed, FactChoice};
 use log::{Line, Log};
 use vfs::{Entry, Kind, VirtualPath};
 
@@ -44,10 +44,11 @@ fn listing_line(criterion: &mut Criterion) {
         });
     });
     let facts = FactChoice::default();
+    let allowed = Allowed { read: true, add: true, change: true, rename_folders: true };
     criterion.bench_function("a line of MLSD", |bencher| {
         bencher.iter(|| {
             line.clear();
-            facts.push_line(&mut line, black_box(&entry), &entry.name);
+            facts.push_line(&mut line, black_box(&entry), &entry.name, allowed);
         });
     });
 }
