@@ -300,6 +300,7 @@ fn mv_and_rnto_move_between_disks_and_keep_times_permissions_and_the_account_of_
         fs::set_permissions(real(name), fs::Permissions::from_mode(bits)).unwrap();
         age(&real(name));
     }
+    server.wait_for_sweeper();
     fs::write(real("d/.plainftpd-0-0-0"), "stale").unwrap();
     age(&real("d"));
     client.expect("free", 211);

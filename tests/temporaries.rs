@@ -16,9 +16,16 @@ use support::{Client, Mount, Server, Way, bytes_used};
 const STALE: &str = ".plainftpd-0-00c0ffee-7";
 const QUOTA: u64 = 4 * 1024 * 1024;
 
+/// A server that removes nothing by itself any more: what a test plants stays until a command meets it.
+fn swept() -> Server {
+    let server = Server::start();
+    server.wait_for_sweeper();
+    server
+}
+
 #[test]
 fn reserved_names_do_not_exist_and_cannot_be_created_by_any_word() {
-    let server = Server::start();
+    let server = swept();
     let mut client = server.registered("alice");
     client.put("f", b"x");
     let names = [STALE, ".plainftpd-", ".PlainFTPD-x"];
@@ -125,6 +132,7 @@ fn reserved_names_do_not_exist_and_cannot_be_created_by_any_word() {
 fn in_both_kinds_of_folder(check: impl Fn(&Server, &mut Client, &Path)) {
     for is_mounted in [false, true] {
         let server = Server::with(&["--quota", "4M"]);
+        server.wait_for_sweeper();
         let mut client = server.registered("alice");
         client.expect("mkdir disk", 257);
         let disk = server.real("alice/disk");
@@ -201,7 +209,7 @@ fn stale_ones_are_no_hindrance_and_count_for_nothing() {
 
 #[test]
 fn rmdir_removes_so_many_stale_ones_at_once_and_what_it_does_not_know_stays() {
-    let server = Server::start();
+    let server = swept();
     let mut client = server.registered("alice");
     client.expect("mkdir d", 257);
     for n in 0..1500 {

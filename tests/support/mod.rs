@@ -134,7 +134,7 @@ impl Server {
 
     /// Waits until the thread that sweeps after the start has ended, which holds descriptors. A thread
     /// has the name of the program until it gives itself its own.
-    fn wait_for_sweeper(&self) {
+    pub fn wait_for_sweeper(&self) {
         let since = std::time::Instant::now();
         loop {
             let names = self.thread_names();
