@@ -19,7 +19,7 @@ pub fn fuzz(line: &[u8]) {
             assert!(!content.contains(&verb.as_slice()), "its content would be run as commands");
         }
     }
-    let _ = (is_http(line), word_of(line), too_long(line));
+    let _ = (is_http(line), note::word_of(line), too_long(line));
 }
 "#;
 

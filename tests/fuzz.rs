@@ -845,7 +845,8 @@ impl Arena {
             accounts.filter_map(|line| line.split(':').next()).map(str::to_string).collect();
         let folders = fs::read_dir(self.server.real("")).unwrap();
         let folders = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let folders: BTreeSet<String> = folders.filter(|name| name != "canary").collect();
+        let is_no_folder = |name: &String| name == "canary" || name == ".plainftpd-server";
+        let folders: BTreeSet<String> = folders.filter(|name| !is_no_folder(name)).collect();
         if accounts != folders {
             return Err(format!("accounts: {accounts:?}, folders: {folders:?}"));
         }

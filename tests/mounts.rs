@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
@@ -301,10 +302,11 @@ fn mv_and_rnto_move_between_disks_and_keep_times_permissions_and_the_account_of_
         age(&real(name));
     }
     server.wait_for_sweeper();
-    fs::write(real("d/.plainftpd-0-0-0"), "stale").unwrap();
+    let stale = server.stale_name(0);
+    fs::write(real("d").join(&stale), "stale").unwrap();
     age(&real("d"));
     client.expect("free", 211);
-    fs::rename(real("d/.plainftpd-0-0-0"), real("stale")).unwrap();
+    fs::rename(real("d").join(&stale), real("stale")).unwrap();
     age(&real("d"));
     // A link's own time cannot be set, and the disk gives it the present one.
     let timeless = |mut tree: Vec<(String, Facts)>| {
@@ -316,7 +318,7 @@ fn mv_and_rnto_move_between_disks_and_keep_times_permissions_and_the_account_of_
         tree
     };
     let before = timeless(facts_of_tree(&real("d")));
-    fs::rename(real("stale"), real("d/.plainftpd-0-0-0")).unwrap();
+    fs::rename(real("stale"), real("d").join(&stale)).unwrap();
     age(&real("d"));
     client.expect("mv d disk/moved", 250);
     assert!(!real("d").exists());
@@ -405,4 +407,40 @@ fn abor_stops_a_move_between_disks() {
     assert_eq!(client.reply(), "226 Stopped.");
     assert_eq!(fs::metadata(server.real("alice/large")).unwrap().len(), 1 << 40);
     assert!(server.temporaries().is_empty() && tree(&server.real("alice/big")).is_empty());
+}
+
+#[test]
+fn two_servers_that_share_a_disk_leave_what_the_other_has_on_its_way() {
+    let (mine, yours, disk) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, mut two) = (Server::in_folder(mine.path(), &[]), Server::in_folder(yours.path(), &[]));
+    let (mut alice, mut bob) = (one.registered("alice"), two.registered("bob"));
+    alice.expect("mkdir disk", 257);
+    bob.expect("mkdir disk", 257);
+    let mounts = [one.real("alice/disk"), two.real("bob/disk")].map(|at| Mount::bind(disk.path(), &at));
+    if mounts.iter().any(Option::is_none) {
+        return;
+    }
+    alice.expect("mkdir disk/d", 257);
+    let mut data = alice.begin(Way::Epsv, "STOR disk/d/f");
+    data.write_all(b"half").unwrap();
+    while alice.ask("STAT") != "213 4 bytes so far." {}
+    let refusal = "550 /disk/d: it holds a hidden file that this server did not make";
+    assert_eq!(bob.ask("rmdir disk/d"), refusal);
+    // The sweep at the start goes through the shared disk, too.
+    two.kill();
+    let two = Server::in_folder(yours.path(), &[]);
+    two.wait_for_sweeper();
+    assert_eq!(one.temporaries().len(), 1);
+    data.write_all(b" and half").unwrap();
+    drop(data);
+    assert!(alice.reply().starts_with("226 "));
+    assert_eq!(alice.get("disk/d/f").unwrap(), b"half and half");
+    // Its own leftovers go.
+    drop(two);
+    let two = Server::in_folder(yours.path(), &[]);
+    two.wait_for_sweeper();
+    fs::write(disk.path().join("d").join(two.stale_name(1)), "half").unwrap();
+    drop(two);
+    Server::in_folder(yours.path(), &[]).wait_until_swept();
 }

@@ -13,7 +13,6 @@ use std::path::Path;
 
 use support::{Client, Mount, Server, Way, bytes_used};
 
-const STALE: &str = ".plainftpd-0-00c0ffee-7";
 const QUOTA: u64 = 4 * 1024 * 1024;
 
 /// A server that removes nothing by itself any more: what a test plants stays until a command meets it.
@@ -28,7 +27,8 @@ fn reserved_names_do_not_exist_and_cannot_be_created_by_any_word() {
     let server = swept();
     let mut client = server.registered("alice");
     client.put("f", b"x");
-    let names = [STALE, ".plainftpd-", ".PlainFTPD-x"];
+    let stale = server.stale_name(7);
+    let names = [&*stale, ".plainftpd-", ".PlainFTPD-x", ".plainftpd-server"];
     for name in names {
         fs::create_dir(server.real("alice").join(name)).unwrap();
         fs::write(server.real("alice").join(name).join("x"), "x").unwrap();
@@ -146,12 +146,13 @@ fn in_both_kinds_of_folder(check: impl Fn(&Server, &mut Client, &Path)) {
 }
 
 /// What a kill leaves: half a file, and a tree that was being copied or removed.
-fn leave_stale(folder: &Path) {
-    fs::write(folder.join(STALE), [1; 100_000]).unwrap();
-    let tree = folder.join(".plainftpd-0-00c0ffee-8");
+fn leave_stale(server: &Server, folder: &Path) {
+    let [file, tree] = [7, 8].map(|number| server.stale_name(number));
+    fs::write(folder.join(&file), [1; 100_000]).unwrap();
+    let tree = folder.join(tree);
     fs::create_dir_all(tree.join("a/b")).unwrap();
     fs::write(tree.join("a/b/f"), [1; 100_000]).unwrap();
-    fs::write(tree.join("a").join(STALE), [1; 100_000]).unwrap();
+    fs::write(tree.join("a").join(file), [1; 100_000]).unwrap();
 }
 
 /// An upload that has come so far and goes on.
@@ -185,7 +186,7 @@ fn stale_ones_are_no_hindrance_and_count_for_nothing() {
         client.expect("mkdir d/e", 257);
         client.put("d/f", &[1; 10_000]);
         for folder in ["", "d", "d/e"] {
-            leave_stale(&disk.join(folder));
+            leave_stale(server, &disk.join(folder));
         }
         assert_eq!(client.ask("ls d").lines().count(), 4);
         assert_eq!(client.ask("ls d/e"), "212-/disk/d/e:\n212 Empty.");
@@ -213,16 +214,17 @@ fn rmdir_removes_so_many_stale_ones_at_once_and_what_it_does_not_know_stays() {
     let mut client = server.registered("alice");
     client.expect("mkdir d", 257);
     for n in 0..1500 {
-        fs::write(server.real("alice/d").join(format!(".plainftpd-0-0-{n}")), "x").unwrap();
+        fs::write(server.real("alice/d").join(server.stale_name(n)), "x").unwrap();
     }
     let again = "450 /d: what broken transfers left in it is being removed; try again";
     assert_eq!(client.ask("rmdir d"), again);
     assert_eq!(fs::read_dir(server.real("alice/d")).unwrap().count(), 500);
     client.expect("rmdir d", 250);
     // In one tree of theirs, too.
-    fs::create_dir_all(server.real("alice/d/.plainftpd-0-0-0/a")).unwrap();
+    let tree = server.real("alice/d").join(server.stale_name(0)).join("a");
+    fs::create_dir_all(&tree).unwrap();
     for n in 0..1500 {
-        fs::write(server.real("alice/d/.plainftpd-0-0-0/a").join(n.to_string()), "x").unwrap();
+        fs::write(tree.join(n.to_string()), "x").unwrap();
     }
     assert_eq!(client.ask("rmdir d"), again);
     assert_eq!(client.ask("rmdir d"), "250 /d removed.");
@@ -241,7 +243,7 @@ fn live_ones_count_once_keep_rmdir_away_and_go_with_rm() {
         client.expect("mkdir d/e", 257);
         let (mut uploader, data) = begin_upload(server, "disk/d/e/new", 50_000);
         assert_eq!(server.temporaries().len(), 1);
-        assert!(server.temporaries()[0].starts_with("alice/disk/d/e/.plainftpd-0-"));
+        assert!(server.temporaries()[0].starts_with("alice/disk/d/e/.plainftpd-"));
         assert_eq!(client.ask("ls d/e"), "212-/disk/d/e:\n212 Empty.");
         has_room(server, client, 53_248);
         told_by_free(server, client);
@@ -304,11 +306,13 @@ fn uploads_need_no_folder_of_the_servers_own() {
     let mut client = server.registered("alice");
     let names = || {
         let entries = fs::read_dir(server.real("")).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     };
-    assert_eq!(names(), ["alice"]);
+    assert_eq!(names(), [".plainftpd-server", "alice"]);
     client.upload(Way::Epsv, "STOR f", b"x");
-    assert_eq!(names(), ["alice"]);
+    assert_eq!(names(), [".plainftpd-server", "alice"]);
 }
 
 #[test]
@@ -320,7 +324,7 @@ fn what_a_kill_left_is_gone_soon_after_the_next_start() {
     let (_uploader, _data) = begin_upload(&server, "d/new", 50_000);
     server.kill();
     assert_eq!(server.temporaries().len(), 1);
-    leave_stale(&server.real("alice/d"));
+    leave_stale(&server, &server.real("alice/d"));
     let server = Server::in_folder(dir.path(), &[]);
     server.wait_until_swept();
     let mut client = server.connect();

@@ -277,7 +277,8 @@ fn on_the_disk(line: &str, dir: &Path) -> Option<String> {
         return ["rename", "mkdir", "rmdir", "unlink"].contains(&call).then(|| call.to_string());
     }
     let path = Path::new(line.split(['<', '>']).nth(1)?).strip_prefix(dir).ok()?;
-    let is_staged = path.iter().any(|name| name.as_encoded_bytes().starts_with(b".plainftpd-"));
+    let is_reserved = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".plainftpd-");
+    let is_staged = !path.ends_with(".plainftpd-server") && path.iter().any(is_reserved);
     let name = match is_staged {
         true => "staged",
         false => path.file_name().map_or(".", |name| name.to_str().unwrap()),
@@ -312,13 +313,17 @@ fn is_on_the_disk_before_the_reply(flags: &[&str], steps: &[(&str, u16, &str)]) 
     client.rest();
     let trace = traced.end();
     let mut lines = trace.lines();
-    let before = [("", 220, "sync users"), ("register", 230, "mkdir, sync workdir, sync users")];
+    let before = [
+        ("", 220, "sync .plainftpd-server, sync users"),
+        ("register", 230, "mkdir, sync workdir, sync users"),
+    ];
     for (line, code, wanted) in before.iter().chain(steps) {
         let code = format!("{code} ");
         let is_reply = |line: &&str| line.contains("sendto(") && line.contains(&code);
         let did = lines.by_ref().take_while(|line| !is_reply(line));
         let did: Vec<_> = did.filter_map(|line| on_the_disk(line, &dir)).collect();
-        let is_users = |step: &&str| step.contains("users") || *step == "sync .";
+        // What is synced without the flag, too.
+        let is_users = |step: &&str| step.contains("users") || step.contains("server") || *step == "sync .";
         let wanted = wanted
             .split(", ")
             .filter(|step| !flags.is_empty() || !step.starts_with("sync ") || is_users(step));

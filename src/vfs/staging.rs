@@ -9,20 +9,26 @@
 //!
 //! A temporary is live while the upload, copy or removal goes on that made it. One that this server
 //! made and that is not live is stale: a kill or a power failure left it, and any command that
-//! meets it may remove it.
+//! meets it may remove it. Two servers may have the same disk mounted in their accounts, so each has
+//! a number of its own, which it keeps in its working directory: neither judges what the other made.
 
 use std::collections::HashMap;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use super::folder::Folder;
+
 /// What all reserved names begin with.
 const PREFIX: &str = ".plainftpd-";
-/// Which server it is that made a temporary, should several ever share a folder.
-const SERVER: &str = "0";
+/// The file in the working directory that holds the server's number.
+const SERVER_FILE: &str = ".plainftpd-server";
+/// How many hexadecimal digits the number of a server or of a start has.
+const DIGITS: usize = 16;
 
 /// Whether a name is the server's own. In any case of letters: a USB stick may know no difference.
 pub fn is_reserved(name: &[u8]) -> bool {
@@ -52,6 +58,8 @@ pub enum Standing {
 /// Gives out names for temporaries, and knows which of them are live.
 #[derive(Debug)]
 pub struct Staging {
+    /// Tells this server from all others.
+    server: String,
     /// Tells this start of the server from all others.
     start: String,
     next: AtomicU64,
@@ -59,11 +67,10 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Draws the number of this start.
-    pub fn new() -> io::Result<Staging> {
-        let mut start = [0; 8];
-        SysRng.try_fill_bytes(&mut start).map_err(io::Error::other)?;
-        Ok(Staging { start: hex::encode(start), next: AtomicU64::new(0), live: Mutex::default() })
+    /// Draws the number of this start; the number of the server is kept in `workdir`.
+    pub fn new(workdir: &Folder) -> io::Result<Staging> {
+        let (server, start) = (server_number(workdir)?, draw_number()?);
+        Ok(Staging { server, start, next: AtomicU64::new(0), live: Mutex::default() })
     }
 
     /// A number that no other call was given.
@@ -75,19 +82,23 @@ impl Staging {
     pub fn take(self: &Arc<Staging>, purpose: Use) -> Temporary {
         let number = self.next_number();
         self.live().insert(number, purpose);
-        let name = format!("{PREFIX}{SERVER}-{}-{number}", self.start).into_bytes();
+        let name = self.name_of(number);
         Temporary { staging: Arc::clone(self), number, name }
     }
 
     /// A name for something that is stale at once.
     pub fn stale_name(&self) -> Vec<u8> {
-        format!("{PREFIX}{SERVER}-{}-{}", self.start, self.next_number()).into_bytes()
+        self.name_of(self.next_number())
+    }
+
+    fn name_of(&self, number: u64) -> Vec<u8> {
+        format!("{PREFIX}{}-{}-{number}", self.server, self.start).into_bytes()
     }
 
     /// What a reserved name is.
     pub fn standing(&self, name: &[u8]) -> Standing {
         let Some((server, start, number)) = parts(name) else { return Standing::Foreign };
-        if server != SERVER {
+        if server != self.server {
             return Standing::Foreign;
         }
         let live = || self.live().get(&number).copied();
@@ -100,6 +111,43 @@ impl Staging {
     fn live(&self) -> MutexGuard<'_, HashMap<u64, Use>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The number that the server drew at its first start in this working directory. If it cannot be kept,
+/// because the disk is read-only or full, it is another one at the next start, and what a kill leaves
+/// until then stays.
+fn server_number(workdir: &Folder) -> io::Result<String> {
+    if let Some(number) = kept_number(workdir) {
+        return Ok(number);
+    }
+    let number = draw_number()?;
+    let _ = keep_number(workdir, &number);
+    Ok(number)
+}
+
+fn kept_number(workdir: &Folder) -> Option<String> {
+    let (file, _) = workdir.open_file(SERVER_FILE.as_bytes(), OpenOptions::new().read(true)).ok()?;
+    let mut text = String::new();
+    file.take(2 * DIGITS as u64).read_to_string(&mut text).ok()?;
+    let number = text.strip_suffix('\n')?;
+    let is_number = number.len() == DIGITS && number.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_number.then(|| number.to_string())
+}
+
+fn keep_number(workdir: &Folder, number: &str) -> io::Result<()> {
+    match workdir.remove_file(SERVER_FILE.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = workdir.create_file(SERVER_FILE.as_bytes(), 0o600)?;
+    file.write_all(format!("{number}\n").as_bytes())?;
+    file.sync_all()
+}
+
+fn draw_number() -> io::Result<String> {
+    let mut bytes = [0; DIGITS / 2];
+    SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
+    Ok(hex::encode(bytes))
 }
 
 /// The server, the start and the number of a temporary's name.
@@ -136,10 +184,18 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    /// A start of the server whose working directory this is.
+    fn start(workdir: &Path) -> Arc<Staging> {
+        Arc::new(Staging::new(&Folder::open(workdir).unwrap()).unwrap())
+    }
 
     #[test]
     fn a_temporary_is_live_until_it_is_dropped_and_then_stale() {
-        let staging = Arc::new(Staging::new().unwrap());
+        let workdir = tempfile::tempdir().unwrap();
+        let staging = start(workdir.path());
         let (file, folder) = (staging.take(Use::Content), staging.take(Use::Removal));
         assert!(is_reserved(file.name()) && file.name() != folder.name());
         assert_eq!(staging.standing(file.name()), Standing::Live(Use::Content));
@@ -148,21 +204,50 @@ mod tests {
         drop(file);
         assert_eq!(staging.standing(&name), Standing::Stale);
         assert_eq!(staging.standing(&staging.stale_name()), Standing::Stale);
-        // For another start all of them are.
-        assert_eq!(Staging::new().unwrap().standing(folder.name()), Standing::Stale);
+        // For another start of the same server all of them are.
+        assert_eq!(start(workdir.path()).standing(folder.name()), Standing::Stale);
     }
 
     #[test]
-    fn what_others_made_is_not_judged_and_what_is_not_reserved_is_not_meant() {
-        let staging = Staging::new().unwrap();
+    fn what_another_server_made_is_not_judged() {
+        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let live = start(theirs.path()).take(Use::Content);
+        assert_eq!(start(ours.path()).standing(live.name()), Standing::Foreign);
+    }
+
+    #[test]
+    fn a_damaged_number_of_the_server_is_drawn_again_and_kept() {
+        let workdir = tempfile::tempdir().unwrap();
+        let file = workdir.path().join(SERVER_FILE);
+        for damaged in ["", "0123456789abcdef", "0123456789abcdeg\n", "0123456789abcdef0\n", "-\n"] {
+            fs::write(&file, damaged).unwrap();
+            let number = start(workdir.path()).server.clone();
+            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{number}\n"), "{damaged:?}");
+            assert_eq!(start(workdir.path()).server, number);
+        }
+        // Of a link of the owner's the link goes, and not what it names.
+        let elsewhere = workdir.path().join("elsewhere");
+        fs::write(&elsewhere, "0123456789abcdef\n").unwrap();
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+        assert_ne!(start(workdir.path()).server, "0123456789abcdef");
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "0123456789abcdef\n");
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_temporary_is_not_judged_and_what_is_not_reserved_is_not_meant() {
+        let workdir = tempfile::tempdir().unwrap();
+        let staging = start(workdir.path());
+        let own = staging.server.clone();
+        let upper = format!(".PLAINFTPD-{own}-0123-0");
         for name in [
             ".plainftpd-x",
             ".plainftpd-",
-            ".plainftpd-1-0123-0",
-            ".plainftpd-0-0123",
-            ".plainftpd-0-0123-x",
-            ".plainftpd-0-0123-0-0",
-            ".PLAINFTPD-0-0123-0",
+            SERVER_FILE,
+            &format!(".plainftpd-{own}-0123"),
+            &format!(".plainftpd-{own}-0123-x"),
+            &format!(".plainftpd-{own}-0123-0-0"),
+            &upper,
         ] {
             assert!(is_reserved(name.as_bytes()), "{name}");
             assert_eq!(staging.standing(name.as_bytes()), Standing::Foreign, "{name}");

@@ -75,7 +75,7 @@ impl Store {
         let workdir = Arc::new(Folder::open(path)?);
         let locked = workdir.open_itself()?;
         take_lock(&locked)?;
-        let staging = Arc::new(Staging::new()?);
+        let staging = Arc::new(Staging::new(&workdir)?);
         retire_folder_of_old(&workdir, &staging)?;
         let (homes, beside) = (Mutex::default(), Arc::default());
         Ok(Store { workdir, staging, homes, beside, keeping, log, _locked: locked })

@@ -36,6 +36,11 @@ impl House {
         self.dir.path().join("workdir/alice").join(name)
     }
 
+    /// A name that a temporary had which is not live any more.
+    fn stale_name(&self) -> String {
+        String::from_utf8(self.store.staging().stale_name()).unwrap()
+    }
+
     fn staged(&self) -> usize {
         let mut count = 0;
         let mut waiting = vec![self.dir.path().join("workdir")];
@@ -43,7 +48,7 @@ impl House {
             for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
                 let name = entry.file_name();
                 if is_reserved(name.as_bytes()) {
-                    count += 1;
+                    count += usize::from(name != ".plainftpd-server");
                 } else if entry.file_type().unwrap().is_dir() {
                     waiting.push(entry.path());
                 }
@@ -366,11 +371,12 @@ fn what_an_earlier_server_left_is_swept_at_start() {
     let house = House::new();
     fs::create_dir_all(house.real("d/e")).unwrap();
     for folder in ["", "d", "d/e"] {
-        let stale = |number| house.real(folder).join(format!(".plainftpd-0-0123-{number}"));
-        fs::write(stale(1), "half").unwrap();
-        fs::create_dir_all(stale(2).join("0/1/2")).unwrap();
-        fs::write(stale(2).join("0/1/file"), "x").unwrap();
-        fs::write(stale(2).join(".plainftpd-0-0123-1"), "x").unwrap();
+        let [file, tree] = [house.stale_name(), house.stale_name()];
+        let tree = house.real(folder).join(tree);
+        fs::write(house.real(folder).join(&file), "half").unwrap();
+        fs::create_dir_all(tree.join("0/1/2")).unwrap();
+        fs::write(tree.join("0/1/file"), "x").unwrap();
+        fs::write(tree.join(file), "x").unwrap();
     }
     // What is live, and what others made, stays.
     let mut live = house.files.create(&path("d/new"), Existing::Keep).unwrap();
@@ -391,7 +397,7 @@ fn a_sweep_begins_again_when_folders_move_under_it() {
     let house = House::new();
     for n in 0..40 {
         fs::create_dir_all(house.real(&format!("d/{n}"))).unwrap();
-        fs::write(house.real(&format!("d/{n}/.plainftpd-0-0-0")), "half").unwrap();
+        fs::write(house.real(&format!("d/{n}")).join(house.stale_name()), "half").unwrap();
     }
     fs::create_dir(house.real("e")).unwrap();
     let rename = |from: &str, to: &str| house.files.rename(&path(from), &path(to), Existing::Keep).unwrap();
@@ -437,7 +443,7 @@ fn the_folder_that_older_versions_kept_temporaries_in_goes_with_all_in_it() {
         drop(lock);
         let store = open_store(&dir).unwrap();
         store.sweep();
-        assert_eq!(names(), ["alice"]);
+        assert_eq!(names(), [".plainftpd-server", "alice"]);
     }
 }
 

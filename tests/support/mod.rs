@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+/// Where the server keeps the number that tells its temporaries from those of other servers.
+const SERVER_FILE: &str = ".plainftpd-server";
 /// Long enough for a busy machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -194,6 +196,12 @@ impl Server {
         line
     }
 
+    /// A name as an earlier start of this server gave it to a temporary.
+    pub fn stale_name(&self, number: u64) -> String {
+        let server = fs::read_to_string(self.real(SERVER_FILE)).unwrap();
+        format!(".plainftpd-{}-00c0ffee-{number}", server.trim_end())
+    }
+
     /// The temporaries that lie in the accounts' folders, live and stale ones.
     pub fn temporaries(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -204,6 +212,9 @@ impl Server {
             for entry in entries.flatten() {
                 let path = entry.path();
                 let name = entry.file_name();
+                if name == SERVER_FILE {
+                    continue;
+                }
                 if name.as_encoded_bytes().starts_with(b".plainftpd-") {
                     found.push(path.strip_prefix(self.real("")).unwrap().display().to_string());
                 } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
