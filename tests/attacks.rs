@@ -1011,7 +1011,7 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
         }
     }
     assert_eq!(server.users(), users);
-    assert_eq!(fs::read_dir(server.dir().join("workdir")).unwrap().count(), 1);
+    assert_eq!(server.homes().len(), 1);
     // Passwords are hashed, so that nothing of theirs is in a line.
     alice.expect("passwd password 'x:user:-:y $z #'", 200);
     let changed = server.users();
@@ -1573,7 +1573,7 @@ fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
     }
     client.expect("CDUP", 250);
     assert_eq!(client.ask("PWD"), "257 \"/\" is the current folder.");
-    assert_eq!(fs::read_dir(server.dir().join("workdir")).unwrap().count(), 1);
+    assert_eq!(server.homes().len(), 1);
 }
 
 /// One of many clients that behave badly; returns how many cycles that were.

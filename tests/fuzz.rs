@@ -843,10 +843,8 @@ impl Arena {
         let accounts = users.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let accounts: BTreeSet<String> =
             accounts.filter_map(|line| line.split(':').next()).map(str::to_string).collect();
-        let folders = fs::read_dir(self.server.real("")).unwrap();
-        let folders = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let is_no_folder = |name: &String| name == "canary" || name == ".plainftpd-server";
-        let folders: BTreeSet<String> = folders.filter(|name| !is_no_folder(name)).collect();
+        let homes = self.server.homes().into_iter();
+        let folders: BTreeSet<String> = homes.filter(|name| name != "canary").collect();
         if accounts != folders {
             return Err(format!("accounts: {accounts:?}, folders: {folders:?}"));
         }

@@ -196,6 +196,15 @@ impl Server {
         line
     }
 
+    /// The names of the accounts' folders.
+    pub fn homes(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.real("")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name != SERVER_FILE).collect();
+        names.sort();
+        names
+    }
+
     /// A name as an earlier start of this server gave it to a temporary.
     pub fn stale_name(&self, number: u64) -> String {
         let server = fs::read_to_string(self.real(SERVER_FILE)).unwrap();
