@@ -466,9 +466,9 @@ fn lftp_mirrors_hostile_names_and_touches_nothing_else() {
     assert_eq!(files(&here.path().join("in")), expected);
 }
 
-/// How many bytes of uploads lie in the working directory, wherever they are kept while they come.
+/// How many bytes of uploads lie in alice's folder, under whatever names they come.
 fn arriving(server: &Server) -> usize {
-    let others = files(&server.dir().join("workdir")).into_iter();
+    let others = files(&server.real("alice")).into_iter();
     others.filter(|(name, _)| !name.ends_with(b"victim")).map(|(_, content)| content.len()).sum()
 }
 
