@@ -14,15 +14,19 @@ use support::{Client, Traced, Way, has_program};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 const CONTENT: [u8; 4096] = [b'x'; 4096];
 
-/// The names of the calls between two marks, which are commands of their own.
+/// The names of the calls between two marks, which are commands of their own. Only calls of the thread that serves
+/// the client count: one that ends just then (the sweeper's after a start) has calls of its own.
 fn between(trace: &str, from: &str, to: &str) -> Vec<String> {
     let mark = |mark: &str| {
         let lines = trace.lines().enumerate();
         lines.filter(|(_, line)| line.contains(&format!("\"{mark}\\r\\n\""))).last().unwrap().0
     };
-    let lines: Vec<_> = trace.lines().skip(mark(from) + 1).take(mark(to) - mark(from) - 1).collect();
+    let lines: Vec<_> = trace.lines().collect();
+    let thread = |line: &str| line.split_once(' ').unwrap().0.to_string();
+    let session = thread(lines[mark(from)]);
+    let lines = lines[mark(from) + 1..mark(to)].iter().copied().filter(|line| thread(line) == session);
     // A call that another thread's interrupts has two lines, of which the second tells that it is done.
-    let done = lines.into_iter().filter(|line| !line.ends_with("<unfinished ...>"));
+    let done = lines.filter(|line| !line.ends_with("<unfinished ...>"));
     let name = |line: &str| {
         let call = line.split_once(' ').unwrap().1.trim_start();
         let call = call.strip_prefix("<... ").unwrap_or(call);
