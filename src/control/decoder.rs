@@ -4,6 +4,8 @@
 use crate::config::LINE_LIMIT;
 
 const EOT: u8 = 0x04;
+const BS: u8 = 0x08;
+const DEL: u8 = 0x7f;
 /// Interpret As Command: begins a Telnet command.
 const IAC: u8 = 0xff;
 const DONT: u8 = 0xfe;
@@ -73,7 +75,10 @@ enum State {
 #[derive(Debug)]
 pub struct Decoder {
     is_ftp_verb: fn(&[u8]) -> bool,
+    /// Without what was erased.
     line: Vec<u8>,
+    /// The line has come to the argument of an FTP verb, in which nothing is erased.
+    in_ftp_argument: bool,
     too_long: bool,
     state: State,
     /// A CR has completed an ABOR: a LF that follows belongs to it.
@@ -90,6 +95,7 @@ impl Decoder {
         Decoder {
             is_ftp_verb,
             line: Vec::new(),
+            in_ftp_argument: false,
             too_long: false,
             state: State::Start,
             takes_late_lf: false,
@@ -141,9 +147,7 @@ impl Decoder {
             }
             State::Start | State::Inside => return self.take_ordinary(byte, line_use),
             State::AfterCr if byte == b'\n' => return Some(self.end_line(line_use)),
-            State::AfterCr if byte == 0 && line_use == LineUse::Command && self.is_in_ftp_argument() => {
-                self.push(b'\r');
-            }
+            State::AfterCr if byte == 0 && self.in_ftp_argument => self.push(b'\r'),
             State::AfterCr if byte == 0 => return Some(self.end_line(line_use)),
             State::AfterCr => {
                 self.push(b'\r');
@@ -176,9 +180,27 @@ impl Decoder {
                 self.push(IAC);
                 self.state = State::AfterIac;
             }
+            BS | DEL if line_use == LineUse::Command && !self.in_ftp_argument => self.erase(),
+            b' ' | b'\t' if line_use == LineUse::Command => {
+                self.in_ftp_argument |= self.ends_ftp_verb();
+                self.push(byte);
+            }
             _ => self.push(byte),
         }
         None
+    }
+
+    /// Whether the line so far is an FTP verb.
+    fn ends_ftp_verb(&self) -> bool {
+        let ends_word = !self.too_long && self.line.last().is_some_and(|last| !matches!(last, b' ' | b'\t'));
+        ends_word && (self.is_ftp_verb)(self.line.trim_ascii_start())
+    }
+
+    /// Erases the last character, for terminals without line editing: a whole one in UTF-8. What a line
+    /// over the limit has lost cannot be told, so nothing is erased in it.
+    fn erase(&mut self) {
+        self.state = State::Inside;
+        while !self.too_long && self.line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
     }
 
     fn take_telnet_command(&mut self, byte: u8, line_use: LineUse) -> Option<Input> {
@@ -223,20 +245,13 @@ impl Decoder {
 
     fn end_line(&mut self, line_use: LineUse) -> Input {
         self.state = State::Start;
+        self.in_ftp_argument = false;
         let mut line = std::mem::take(&mut self.line);
         if line_use == LineUse::Command {
             let synch = line.len() - without_synch(&line).len();
             line.drain(..synch);
-            line = erase(line, self.is_ftp_verb);
         }
         if std::mem::take(&mut self.too_long) { Input::TooLong(line) } else { Input::Line(line) }
-    }
-
-    fn is_in_ftp_argument(&self) -> bool {
-        let typed = self.line.trim_ascii_start();
-        let end = typed.iter().position(is_blank);
-        let verb = end.and_then(|end| typed.get(..end)).map(|verb| erase(verb.to_vec(), self.is_ftp_verb));
-        verb.is_some_and(|verb| (self.is_ftp_verb)(&verb))
     }
 }
 
@@ -252,34 +267,6 @@ fn without_synch(line: &[u8]) -> &[u8] {
 
 fn is_abort(line: &[u8]) -> bool {
     without_synch(line).trim_ascii().eq_ignore_ascii_case(b"ABOR")
-}
-
-/// Lets BS and DEL erase the character before them, for terminals without line editing. The argument of
-/// an FTP verb is bytes, in which they erase nothing; `is_ftp_verb` tells which verbs are such.
-fn erase(line: Vec<u8>, is_ftp_verb: fn(&[u8]) -> bool) -> Vec<u8> {
-    let is_eraser = |byte: &u8| matches!(byte, 0x08 | 0x7f);
-    if !line.iter().any(is_eraser) {
-        return line;
-    }
-    let mut kept: Vec<u8> = Vec::with_capacity(line.len());
-    let mut is_argument_of_ftp_verb = false;
-    for byte in line {
-        if is_eraser(&byte) && !is_argument_of_ftp_verb {
-            // A whole character in UTF-8.
-            while kept.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
-            continue;
-        }
-        let ends_word = is_blank(&byte) && kept.last().is_some_and(|last| !is_blank(last));
-        if ends_word && !is_argument_of_ftp_verb {
-            is_argument_of_ftp_verb = is_ftp_verb(kept.trim_ascii_start());
-        }
-        kept.push(byte);
-    }
-    kept
-}
-
-fn is_blank(byte: &u8) -> bool {
-    matches!(byte, b' ' | b'\t')
 }
 
 #[cfg(test)]

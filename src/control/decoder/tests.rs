@@ -61,6 +61,10 @@ fn in_an_ftp_verbs_argument_cr_nul_is_a_cr_and_ends_no_line() {
     commands(b"STOR x\r\0DELE y\r\nls\n", &[b"STOR x\rDELE y", b"ls"]);
     commands(b" storx\x08\tx\r\0\r\0\nls\r\0", &[b" stor\tx\r\r", b"ls"]);
     commands(b"STOR \r\0\r\n", &[b"STOR \r"]);
+    // What was erased is no part of the line, and hides no verb.
+    commands(b"STO \x7fR x\r\0DELE y\r\nls\n", &[b"STOR x\rDELE y", b"ls"]);
+    commands(b"ls\x08\x7fSTOR x\r\0DELE y\r\n", &[b"STOR x\rDELE y"]);
+    commands(b"STOR \x7fx\r\0DELE y\r\n", &[b"STOR \x7fx\rDELE y"]);
     // No argument has begun.
     commands(b"STOR\r\0 STOR\r\0ls STOR x\r\0ls\n", &[b"STOR", b" STOR", b"ls STOR x", b"ls"]);
 }
@@ -76,6 +80,7 @@ fn abor_and_a_cr_are_complete_at_once_and_a_late_lf_belongs_to_them() {
     commands(b"ABORT\rx\n", &[b"ABORT\rx"]);
     commands(b"ABOR x\ry\n", &[b"ABOR x\ry"]);
     commands(b"\xf2ABOR\r\xff\xf2NOOP\n", &[b"ABOR", b"NOOP"]);
+    commands(b"ABOX\x7fR\rNOOP\n", &[b"ABOR", b"NOOP"]);
 }
 
 #[test]
@@ -232,9 +237,13 @@ fn backspace_and_delete_erase_whole_characters_in_verbs_and_by_hand() {
         ("rm STOR a\x7fb", "rm STOR b"),
         ("write f a\x7fb", "write f b"),
         ("\x08\x08ls", "ls"),
+        ("STO \x7fR a\x7fb", "STOR a\x7fb"),
+        (" \x08STOR a\x7fb", "STOR a\x7fb"),
+        ("STORE \x7f\x7f \x08\ta\x7fb", "STOR \x08\ta\x7fb"),
+        ("STO\x7f \x08R a\x7fb", "STR b"),
         ("", ""),
     ] {
-        assert_eq!(erase(typed.as_bytes().to_vec(), is_stor), line.as_bytes(), "{typed:?}");
+        commands(&[typed.as_bytes(), b"\n"].concat(), &[line.as_bytes()]);
     }
 }
 
@@ -242,7 +251,7 @@ proptest! {
     #[test]
     fn lines_are_the_same_in_whatever_pieces_they_come(
         input in prop::collection::vec(
-            prop::sample::select(b"aABOR \r\n\0\x04.\x08\xff\xf0\xf2\xf4\xfa\xfb\xfd\xfe\x06".to_vec()),
+            prop::sample::select(b"aABOR \r\n\0\x04.\x08\x7f\xff\xf0\xf2\xf4\xfa\xfb\xfd\xfe\x06".to_vec()),
             0..64,
         ),
         sizes in prop::collection::vec(1..9_usize, 64),
