@@ -177,6 +177,10 @@ fn name_of(path: &VirtualPath) -> io::Result<&[u8]> {
     path.name().ok_or_else(|| refused(ErrorKind::InvalidInput, "that is your own top folder"))
 }
 
+fn into_itself() -> io::Error {
+    refused(ErrorKind::InvalidInput, "a folder cannot go into itself")
+}
+
 /// Why the folder that should hold a name cannot be entered.
 fn no_holder(error: io::Error) -> io::Error {
     match error.kind() {
@@ -521,7 +525,7 @@ impl Vfs {
             return Ok(());
         }
         if to.is_within(from) && metadata.is_dir() {
-            return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
+            return Err(into_itself());
         }
         if !Arc::ptr_eq(&source.space, &target.space) {
             let why = "nothing moves from one account to another; copy it, then remove it";
@@ -535,8 +539,16 @@ impl Vfs {
         }
         let before = target.folder.find(target.name)?;
         check_free(before.as_ref(), existing, &metadata)?;
-        match source.folder.rename(source.name, &target.folder, target.name) {
-            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+        let mut renamed = source.folder.rename(source.name, &target.folder, target.name);
+        let crosses = |renamed: &io::Result<()>| {
+            renamed.as_ref().is_err_and(|error| error.kind() == ErrorKind::CrossesDevices)
+        };
+        // One folder in two places: what is copied there and then removed here would be lost.
+        if crosses(&renamed) && source.folder.id()? == target.folder.id()? {
+            renamed = source.folder.rename(source.name, &source.folder, target.name);
+        }
+        match renamed {
+            renamed if crosses(&renamed) => {
                 drop(state);
                 moving::between_disks(&self.store, &source, &target, existing, stop)?;
                 return self.settle(&target.folder).and_then(|()| self.settle(&source.folder));
@@ -565,14 +577,14 @@ impl Vfs {
             return Err(refused(ErrorKind::InvalidInput, "it cannot be copied onto itself"));
         }
         let (holder, name) = if from.is_root() {
-            return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
+            return Err(into_itself());
         } else {
             self.holder(from)?
         };
         let metadata = holder.stat(name)?;
         if metadata.is_dir() {
             if to.is_within(from) {
-                return Err(refused(ErrorKind::InvalidInput, "a folder cannot go into itself"));
+                return Err(into_itself());
             }
             let target = self.new_target(to)?;
             if target.folder.find(target.name)?.is_some() {

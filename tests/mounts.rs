@@ -391,6 +391,39 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
 }
 
 #[test]
+fn what_moves_to_the_folder_that_it_is_in_by_another_mount_is_not_lost() {
+    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&[]) else { return };
+    for folder in ["d", "d/e", "twin", "twin-of-e"] {
+        client.expect(&format!("mkdir {folder}"), 257);
+    }
+    let _twins = [("d", "twin"), ("d/e", "twin-of-e")].map(|(of, at)| {
+        Mount::bind(&server.real(&format!("alice/{of}")), &server.real(&format!("alice/{at}")))
+    });
+    for name in ["d/f", "d/e/g"] {
+        client.put(name, b"content");
+    }
+    // Onto itself: as rename(2) has it, nothing is done.
+    client.expect("mv -f d/f twin/f", 250);
+    client.expect("RNFR d/e/g", 350);
+    client.expect("RNTO twin-of-e/g", 250);
+    for name in ["d/f", "d/e/g"] {
+        assert_eq!(client.get(name).unwrap(), b"content", "{name}");
+    }
+    client.expect("mv d/f twin/other", 250);
+    assert_eq!(client.get("d/other").unwrap(), b"content");
+    // A folder into itself.
+    let before = tree(&server.real("alice"));
+    for (from, to) in [("d", "twin/x"), ("d", "twin/e/x"), ("d", "twin-of-e/x"), ("d/e", "twin-of-e/x")] {
+        for word in ["mv", "cp"] {
+            let reply = client.ask(&format!("{word} {from} {to}"));
+            assert_eq!(reply, format!("550 /{from}: a folder cannot go into itself"), "{word} {to}");
+            assert_eq!(tree(&server.real("alice")), before, "{word} {from} {to}");
+        }
+    }
+    assert!(server.temporaries().is_empty());
+}
+
+#[test]
 fn abor_stops_a_move_between_disks() {
     let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&[]) else { return };
     // Sparse, and so many bytes that nobody waits for their end.

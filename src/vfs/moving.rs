@@ -94,6 +94,7 @@ impl Copy {
         let temporary = copy.temporary.insert(store.staging().take(Use::Content));
         let mut copying = Copying {
             sync: store.keeping().sync,
+            into: target.folder.id()?,
             moved: Some(&mut copy.seen),
             reservation: &mut copy.reservation,
             copied: 0,

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::folder::{Folder, Id, changed_meanwhile, check_regular, id_of};
+use super::into_itself;
 use super::removal;
 use super::space::{Reservation, Sizes, Space, blocks};
 use super::staging::{Standing, Temporary, Use, is_reserved};
@@ -321,7 +322,8 @@ impl TreeCopy {
         let there = folder.child(temporary.name())?;
         let mut copy = TreeCopy { store: Arc::clone(store), folder, temporary: Some(temporary), reservation };
         let reservation = &mut copy.reservation;
-        let mut copying = Copying { sync: store.keeping().sync, moved: None, reservation, copied: 0, stop };
+        let (sync, into) = (store.keeping().sync, copy.folder.id()?);
+        let mut copying = Copying { sync, into, moved: None, reservation, copied: 0, stop };
         copying.tree(source, there, &source.metadata()?)?;
         Ok(copy)
     }
@@ -356,6 +358,8 @@ impl Drop for TreeCopy {
 pub struct Copying<'c> {
     /// Whether all is synced to the disk.
     pub sync: bool,
+    /// The folder that will hold the copy. It may be mounted in what is copied, where no path tells.
+    pub into: Id,
     /// For a move: what was copied, of which times, permissions and links are kept, too.
     pub moved: Option<&'c mut Fingerprint>,
     /// The space for it.
@@ -369,9 +373,15 @@ pub struct Copying<'c> {
 impl Copying<'_> {
     /// Copies all in `source` into the folder `there`, which is new. `metadata` are those of the source.
     pub fn tree(&mut self, source: &Folder, there: Folder, metadata: &Metadata) -> io::Result<()> {
+        self.check_outside(metadata)?;
         let mut copier = Copier { work: self, there, here: metadata.clone(), above: Vec::new() };
         walk(source, &mut copier)?;
         copier.leave() // the top, too, gets its times and is synced
+    }
+
+    /// Fails if this folder, which is copied, is the one that will hold the copy.
+    fn check_outside(&self, metadata: &Metadata) -> io::Result<()> {
+        if id_of(metadata) == self.into { Err(into_itself()) } else { Ok(()) }
     }
 
     /// Copies what is no folder to a new name.
@@ -436,6 +446,7 @@ impl Visitor for Copier<'_, '_> {
         if (self.work.stop)(self.work.copied) {
             return Err(ErrorKind::Interrupted.into()); // of many folders without a file
         }
+        self.work.check_outside(metadata)?;
         if let Some(seen) = &mut self.work.moved {
             seen.add(name.as_bytes(), metadata);
         }
