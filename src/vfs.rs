@@ -446,7 +446,7 @@ impl Vfs {
         let Target { folder, name, space } = self.new_target(path)?;
         let mut reservation = space::Reservation::new(Arc::clone(&space));
         reservation.grow(blocks(0))?;
-        let mut state = space.lock();
+        let mut state = space.lock_for(&folder)?;
         let made = folder.make_folder(name, 0o777);
         if made.is_ok() {
             reservation.keep(&mut state);
@@ -463,7 +463,7 @@ impl Vfs {
     /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VirtualPath) -> io::Result<()> {
         let Target { folder, name, space } = self.target(path)?;
-        let mut state = space.lock();
+        let mut state = space.lock_for(&folder)?;
         removal::remove_empty(&self.store, &folder, name)?;
         state.removed(Gone::Folder);
         drop(state);
@@ -473,7 +473,7 @@ impl Vfs {
     /// Removes a file, or a link itself.
     pub fn remove_file(&self, path: &VirtualPath) -> io::Result<()> {
         let Target { folder, name, space } = self.target_file(path)?;
-        let mut state = space.lock();
+        let mut state = space.lock_for(&folder)?;
         let metadata = folder.stat(name)?;
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());
@@ -488,7 +488,7 @@ impl Vfs {
     /// before it is taken apart.
     pub fn remove_tree(&self, path: &VirtualPath) -> io::Result<()> {
         let Target { folder, name, space } = self.target(path)?;
-        let mut state = space.lock();
+        let mut state = space.lock_for(&folder)?;
         let metadata = folder.stat(name)?;
         if !metadata.is_dir() {
             folder.remove_file(name)?;
@@ -531,7 +531,8 @@ impl Vfs {
             let why = "nothing moves from one account to another; copy it, then remove it";
             return Err(refused(ErrorKind::InvalidInput, why));
         }
-        let mut state = target.space.lock();
+        let mut state = target.space.lock_for(&target.folder)?;
+        state.check_stays(&source.folder)?;
         // Looked at under the lock: a file at the top could give way to the folder of an account.
         if self.is_top(from) && source.folder.stat(source.name)?.is_dir() {
             let why = "the whole folder of an account is not moved; copy it, then remove it";

@@ -5,43 +5,11 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use support::{Client, Server, has_program};
-
-/// `strace`, which delays some system calls of one thread of a server for as long as it lives.
-struct Delayed(Child);
-
-impl Delayed {
-    /// The thread that was started last: that of the client which connected last to a new server.
-    fn last_thread(server: &Server, options: &[&str]) -> Delayed {
-        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        let ids = tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse::<u32>().unwrap());
-        let mut strace = Command::new("strace")
-            .args(["-p", &ids.max().unwrap().to_string()])
-            .args(options)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut said = BufReader::new(strace.stderr.take().unwrap());
-        said.read_line(&mut line).unwrap();
-        assert!(line.contains(" attached"), "{line}");
-        // What it writes later must not block it.
-        std::thread::spawn(move || said.lines().count());
-        Delayed(strace)
-    }
-}
-
-impl Drop for Delayed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use support::{Client, Delayed, Server, has_program};
 
 /// Waits until the users file has, or has not, a line of this name.
 fn wait_for_line(server: &Server, name: &str, wanted: bool) {

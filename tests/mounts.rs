@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use support::{Client, Mount, Server, Way, bytes_used, has_program, noise, sha256};
+use support::{Client, Delayed, Mount, Server, Way, bytes_used, has_program, noise, sha256};
 
 /// An account with a disk at `disk`, another folder of the host at `bound`, and the account `bob`
 /// that is on a disk of its own as a whole. `None` if nothing can be mounted here.
@@ -366,6 +366,13 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
     drop(data);
     assert!(other.reply().starts_with("226 "));
     check(&mut client, "an append");
+    let data = other.begin(Way::Epsv, "STOR d/new");
+    let awaited = "a file is on its way into the folder that moves; try again";
+    assert_eq!(client.ask("mv d bound/d"), format!("450 /bound/d: {awaited}"));
+    drop(data);
+    assert!(other.reply().starts_with("226 "));
+    client.expect("rm d/new", 250);
+    check(&mut client, "an upload");
     // A folder that holds what no disk but its own can hold.
     let fifo = server.real("alice/d/fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -420,6 +427,27 @@ fn what_moves_to_the_folder_that_it_is_in_by_another_mount_is_not_lost() {
             assert_eq!(tree(&server.real("alice")), before, "{word} {from} {to}");
         }
     }
+    assert!(server.temporaries().is_empty());
+}
+
+#[test]
+fn a_move_over_a_file_whose_source_cannot_go_says_that_both_are_there() {
+    if !has_program("strace") {
+        return;
+    }
+    let server = Server::with(&["--quota", "64M"]);
+    let mut client = server.registered("alice");
+    client.expect("mkdir disk", 257);
+    let Some(_disk) = Mount::tmpfs(&server.real("alice/disk"), "size=16m") else { return };
+    client.put("f", b"new");
+    client.put("disk/f", b"old");
+    let failing = Delayed::last_thread(&server, &["-e", "trace=unlink", "-e", "inject=unlink:error=EIO"]);
+    let refusal = client.ask("mv -f f disk/f");
+    drop(failing);
+    let expected = "/disk/f: it is copied there, but its source could not be removed: ";
+    assert!(refusal.contains(expected), "{refusal}");
+    assert_eq!((client.get("f").unwrap(), client.get("disk/f").unwrap()), (b"new".to_vec(), b"new".to_vec()));
+    counts_exactly(&server, &mut client, 64 * 1024 * 1024);
     assert!(server.temporaries().is_empty());
 }
 

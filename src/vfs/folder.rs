@@ -80,6 +80,21 @@ impl Folder {
         }
     }
 
+    /// Whether it is the folder `top` or below it.
+    pub fn is_within(&self, top: Id) -> io::Result<bool> {
+        let mut here = self.again()?;
+        let mut id = here.id()?;
+        while id != top {
+            here = here.above()?;
+            let above = here.id()?;
+            if above == id {
+                return Ok(false); // the root of the file system is its own parent
+            }
+            id = above;
+        }
+        Ok(true)
+    }
+
     /// Where a link points to; it is not followed.
     pub fn read_link(&self, name: &[u8]) -> io::Result<PathBuf> {
         fs::read_link(self.real(name))
@@ -177,9 +192,14 @@ mod handle {
             Ok(Folder(OpenOptions::new().read(true).custom_flags(flags).open(self.real(name))?))
         }
 
+        /// The folder above.
+        pub(super) fn above(&self) -> io::Result<Folder> {
+            self.child(b"..")
+        }
+
         /// Leaves for the folder above, which must be `expected`.
         pub fn parent(&self, expected: Id) -> io::Result<Folder> {
-            let parent = self.child(b"..")?;
+            let parent = self.above()?;
             if parent.id()? == expected { Ok(parent) } else { Err(changed_meanwhile()) }
         }
 
@@ -311,9 +331,14 @@ mod checked {
             }
         }
 
+        /// The folder above; of the root, itself.
+        pub(super) fn above(&self) -> io::Result<Folder> {
+            Ok(Folder(self.0.parent().unwrap_or(&self.0).to_path_buf()))
+        }
+
         /// Leaves for the folder above, which must be `expected`.
         pub fn parent(&self, expected: Id) -> io::Result<Folder> {
-            let parent = Folder(self.0.parent().ok_or_else(changed_meanwhile)?.to_path_buf());
+            let parent = self.above()?;
             if parent.id()? == expected { Ok(parent) } else { Err(changed_meanwhile()) }
         }
 

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard};
 
 use super::folder::{Folder, id_of};
-use super::removal::{self, Hidden};
+use super::removal::{self, Hidden, text_of};
 use super::space::{Gone, Reservation, State, blocks};
 use super::staging::{Temporary, Use};
 use super::store::Store;
@@ -42,6 +42,12 @@ pub fn between_disks(
         }
     }
     Err(refused(ErrorKind::ResourceBusy, "it is being changed while it moves to another disk; try again"))
+}
+
+/// The copy has replaced a file, which nothing can undo, and the source is still there.
+fn stays_too(error: &io::Error) -> io::Error {
+    let text = format!("it is copied there, but its source could not be removed: {}", text_of(error));
+    io::Error::new(error.kind(), text)
 }
 
 /// Finds out beforehand whether the source can be removed in the end. The wrong call for what it is
@@ -115,7 +121,7 @@ impl Copy {
     fn is_of(&self, source: &Target<'_>, written: &[super::folder::Id]) -> io::Result<bool> {
         let mut now = self.seen.again(written);
         if self.metadata.is_dir() {
-            now.add_tree(&source.folder.child(source.name)?)?;
+            now.add_tree(&source.folder.child(source.name)?, self.store.staging())?;
         } else {
             now.add(source.name, &source.folder.stat(source.name)?);
         }
@@ -148,10 +154,11 @@ impl Copy {
         if let Some(before) = &before {
             state.removed(Gone::Leaf(before));
         }
-        let Some(hidden) = left? else {
+        let Some(hidden) = left.map_err(|error| stays_too(&error))? else {
             state.removed(Gone::Leaf(&self.metadata));
             return Ok(());
         };
+        state.has_moved(id_of(&self.metadata));
         let removal = source.space.begin_removal(&mut state);
         drop(state);
         let removed = removal::remove(&self.store, &source.folder, hidden.name(source.name), Some(&removal));

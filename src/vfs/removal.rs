@@ -291,7 +291,7 @@ impl Clearing<'_> {
 }
 
 /// The text of an error in words that name nothing of the host.
-fn text_of(error: &io::Error) -> String {
+pub fn text_of(error: &io::Error) -> String {
     error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::folder::{Id, id_of};
+use super::folder::{Folder, Id, id_of};
 use super::refused;
 
 const BLOCK: u64 = 4096;
@@ -49,6 +49,8 @@ pub struct State {
     written: HashMap<Id, u64>,
     /// Whether something moves to another disk, and is there twice for a while.
     is_moving: bool,
+    /// What has moved to another disk, while the folder goes that it was copied from.
+    moved: Option<Id>,
     /// Names, each in its folder, that were promised to files which are still on their way.
     promised: HashSet<(Id, Vec<u8>)>,
 }
@@ -83,6 +85,14 @@ impl Space {
     pub fn lock(&self) -> MutexGuard<'_, State> {
         // A poisoned lock means a panic in another session; the numbers are each always whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Like [`Space::lock`], to change names in this folder. Fails with [`ErrorKind::ResourceBusy`] if
+    /// it has moved to another disk since it was entered.
+    pub fn lock_for(&self, folder: &Folder) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        state.check_stays(folder)?;
+        Ok(state)
     }
 
     /// Sets the limit. If the space was never counted, counts the tree by `count` first, while no name
@@ -233,6 +243,22 @@ impl State {
         Err(io::Error::new(ErrorKind::QuotaExceeded, text))
     }
 
+    /// Fails with [`ErrorKind::ResourceBusy`] if the folder is part of what has moved to another disk
+    /// and is being removed here: a change of it would be acknowledged, and lost.
+    pub fn check_stays(&self, folder: &Folder) -> io::Result<()> {
+        match self.moved {
+            Some(moved) if folder.is_within(moved)? => {
+                Err(refused(ErrorKind::ResourceBusy, "its folder has just moved to another disk; try again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that this folder has moved to another disk, until the [`Reservation::for_move`] is dropped.
+    pub fn has_moved(&mut self, source: Id) {
+        self.moved = Some(source);
+    }
+
     /// Notes what has gone from the tree: of a file that is written in place what was there before,
     /// for the rest is its writer's reservation.
     pub fn removed(&mut self, gone: Gone<'_>) {
@@ -370,7 +396,8 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         self.shrink_by(self.bytes);
         if self.is_move {
-            self.space.lock().is_moving = false;
+            let mut state = self.space.lock();
+            (state.is_moving, state.moved) = (false, None);
         }
     }
 }

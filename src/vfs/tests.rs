@@ -549,6 +549,46 @@ fn an_append_to_a_file_that_was_replaced_meanwhile_is_not_acknowledged() {
 }
 
 #[test]
+fn nothing_is_acknowledged_in_a_folder_that_has_moved_to_another_disk() {
+    let house = House::new();
+    for folder in ["d", "d/e", "other"] {
+        house.files.make_folder(&path(folder)).unwrap();
+    }
+    house.write("d/e/old", b"old").unwrap();
+    let begin = || {
+        let mut new = house.files.create(&path("d/e/new"), Existing::Keep).unwrap();
+        new.write_all(b"new").unwrap();
+        let mut longer = house.files.write_on(&path("d/e/old"), Place::End).unwrap();
+        longer.write_all(b"er").unwrap();
+        (new, longer)
+    };
+    let (new, longer) = begin();
+    let space = house.space();
+    let moving = space::Reservation::for_move(&space).unwrap();
+    space.lock().has_moved(house.files.folder(&path("d")).unwrap().id().unwrap());
+    let is_busy = |done: io::Result<()>| assert_eq!(done.unwrap_err().kind(), ErrorKind::ResourceBusy);
+    is_busy(new.commit());
+    is_busy(longer.commit());
+    is_busy(house.files.write_on(&path("d/e/old"), Place::End).map(drop));
+    is_busy(house.files.make_folder(&path("d/x")));
+    is_busy(house.files.remove_file(&path("d/e/old")));
+    is_busy(house.files.remove_folder(&path("d/e")));
+    is_busy(house.files.remove_tree(&path("d/e")));
+    is_busy(house.files.move_to(&path("d/e"), &path("e"), Existing::Keep, &mut |_| false));
+    is_busy(house.files.move_to(&path("other"), &path("d/e/other"), Existing::Keep, &mut |_| false));
+    is_busy(house.files.copy(&path("other"), &path("d/copy"), Existing::Keep, &mut |_| false).map(drop));
+    house.write("other/f", b"f").unwrap();
+    drop(moving);
+    let (new, longer) = begin();
+    new.commit().unwrap();
+    longer.commit().unwrap();
+    assert_eq!(
+        (house.read("d/e/new").unwrap(), house.read("d/e/old").unwrap()),
+        (b"new".to_vec(), b"older".to_vec())
+    );
+}
+
+#[test]
 fn two_sessions_that_remove_the_same_trees_leave_nothing_staged() {
     let house = House::new();
     for _ in 0..100 {

@@ -15,12 +15,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::folder::{Folder, Id, changed_meanwhile, check_regular, id_of};
-use super::into_itself;
 use super::removal;
 use super::space::{Reservation, Sizes, Space, blocks};
-use super::staging::{Standing, Temporary, Use, is_reserved};
+use super::staging::{Staging, Standing, Temporary, Use, is_reserved};
 use super::store::Store;
 use super::upload::copy_content;
+use super::{into_itself, refused};
 
 /// What a walk meets, in order.
 trait Visitor {
@@ -331,7 +331,7 @@ impl TreeCopy {
     /// The copy takes the name `name` in its folder, which nothing may bear.
     pub fn commit(mut self, name: &[u8]) -> io::Result<()> {
         let space = self.reservation.space();
-        let mut state = space.lock();
+        let mut state = space.lock_for(&self.folder)?;
         if self.folder.find(name)?.is_some() {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -521,21 +521,42 @@ impl Fingerprint {
         self.sum = self.sum.wrapping_add(hash);
     }
 
-    /// Adds all in a folder.
-    pub fn add_tree(&mut self, top: &Folder) -> io::Result<()> {
-        walk(top, self)
+    /// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if a file is on its way into it, which
+    /// would go with what moves.
+    pub fn add_tree(&mut self, top: &Folder, staging: &Staging) -> io::Result<()> {
+        let mut look = Look { fingerprint: self, staging, is_awaited: false };
+        walk(top, &mut look)?;
+        match look.is_awaited {
+            true => Err(refused(
+                ErrorKind::ResourceBusy,
+                "a file is on its way into the folder that moves; try again",
+            )),
+            false => Ok(()),
+        }
     }
 }
 
-impl Visitor for Fingerprint {
+struct Look<'f> {
+    fingerprint: &'f mut Fingerprint,
+    staging: &'f Staging,
+    /// Whether a file is on its way into the tree.
+    is_awaited: bool,
+}
+
+impl Visitor for Look<'_> {
     fn leaf(&mut self, _: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        self.add(name.as_bytes(), metadata);
+        self.fingerprint.add(name.as_bytes(), metadata);
         Ok(())
     }
 
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        self.add(name.as_bytes(), metadata);
+        self.fingerprint.add(name.as_bytes(), metadata);
         Ok(())
+    }
+
+    fn temporary(&mut self, _: &Folder, entry: &DirEntry) {
+        self.is_awaited |=
+            self.staging.standing(entry.file_name().as_bytes()) == Standing::Live(Use::Content);
     }
 
     fn leave(&mut self) -> io::Result<()> {

@@ -142,7 +142,7 @@ impl Upload {
         let room = reservation.grow(blocks(0));
         // Under the lock from the opening on: whoever removes the file meanwhile must know what of it
         // is stored, and a former writer must have ended before its length is read.
-        let mut state = space.lock();
+        let mut state = space.lock_for(&folder)?;
         let (file, metadata, created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 room?;
@@ -220,7 +220,10 @@ impl Upload {
             self.file.sync_all()?;
         }
         let space = self.reservation.space();
-        let mut state = space.lock();
+        let mut state = match &self.target {
+            Target::Temporary { folder, .. } | Target::InPlace { folder, .. } => space.lock_for(folder)?,
+            Target::Done => space.lock(),
+        };
         match &self.target {
             Target::Temporary { temporary, folder, name, existing, mode, .. } => {
                 let before = folder.find(name)?;

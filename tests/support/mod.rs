@@ -322,6 +322,37 @@ impl Traced {
     }
 }
 
+/// `strace`, which delays some system calls, or lets them fail, of one thread of a server for as long as it lives.
+pub struct Delayed(Child);
+
+impl Delayed {
+    /// The thread that was started last: that of the client which connected last to a new server.
+    pub fn last_thread(server: &Server, options: &[&str]) -> Delayed {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let ids = tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse::<u32>().unwrap());
+        let mut strace = Command::new("strace")
+            .args(["-p", &ids.max().unwrap().to_string()])
+            .args(options)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(strace.stderr.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains(" attached"), "{line}");
+        // What it writes later must not block it.
+        std::thread::spawn(move || said.lines().count());
+        Delayed(strace)
+    }
+}
+
+impl Drop for Delayed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 pub struct Client {
     stream: BufReader<TcpStream>,
 }
