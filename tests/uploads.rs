@@ -245,3 +245,20 @@ fn a_users_file_at_the_limit_of_file_sizes_takes_no_account_and_loses_none() {
     assert!(server.users() == before && !server.real("bob").exists());
     client.expect("login alice password", 230);
 }
+
+#[test]
+fn a_limit_below_what_a_first_start_writes_is_told_and_kills_nothing() {
+    if !has_program("prlimit") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("prlimit");
+    command.args(["--fsize=10", "--", env!("CARGO_BIN_EXE_plainftpd"), "--listen", "127.0.0.1:0", "--dir"]);
+    let first = command.arg(dir.path()).output().unwrap();
+    let said = String::from_utf8(first.stderr).unwrap();
+    assert_eq!(first.status.code(), Some(1), "{said}");
+    assert!(said.ends_with("users: too large: a file may have 10 bytes at most here\n"), "{said}");
+    // What is there can be looked at.
+    fs::write(dir.path().join("users"), "").unwrap();
+    with_file_size_limit(dir.path(), 10).connect().expect("HELP", 214);
+}

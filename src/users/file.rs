@@ -91,6 +91,9 @@ impl UsersFile {
     /// Opens the file at `path`, and creates it with a header that explains it (mode 0600) if it is
     /// missing. Warns of what cannot be read.
     pub fn open(path: &Path, log: Arc<Log>) -> io::Result<UsersFile> {
+        if !path.exists() {
+            file_size_limit::check(HEADER.len() as u64)?;
+        }
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(mut file) => {
                 file.write_all(HEADER.as_bytes())?;

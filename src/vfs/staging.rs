@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use crate::file_size_limit;
+
 use super::folder::Folder;
 
 /// What all reserved names begin with.
@@ -135,6 +137,7 @@ fn kept_number(workdir: &Folder) -> Option<String> {
 }
 
 fn keep_number(workdir: &Folder, number: &str) -> io::Result<()> {
+    file_size_limit::check(DIGITS as u64 + 1)?;
     match workdir.remove_file(SERVER_FILE.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
