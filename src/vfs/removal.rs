@@ -48,19 +48,20 @@ impl Hidden {
         error: &io::Error,
         removal: Option<&Removal>,
     ) -> io::Result<()> {
-        let left = holder.child(self.name(name))?;
         let Some(temporary) = self.0 else {
-            if left.entries()?.next().is_some() {
+            if holder.child(name)?.entries()?.next().is_some() {
                 return Err(io::Error::new(error.kind(), text_of(error)));
             }
             let why = "a disk is mounted there, which stays; all in it is removed";
             return Err(refused(ErrorKind::InvalidInput, why));
         };
-        let bytes = tree::count(&left, &mut Sizes::default())?.bytes;
+        // If it cannot be counted, because descriptors are short, its owner gets it back all the same.
+        let left = holder.child(temporary.name());
+        let count = left.and_then(|left| tree::count(&left, &mut Sizes::default())).unwrap_or_default();
         let mut state = removal.map(Removal::lock);
         let is_back = holder.find(name)?.is_none() && holder.rename(temporary.name(), holder, name).is_ok();
         if let (Some(removal), Some(state)) = (removal, &mut state) {
-            removal.remains(state, bytes, is_back);
+            removal.remains(state, count.bytes, is_back);
         }
         if !is_back {
             store.warn_of_remains(error);

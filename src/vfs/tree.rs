@@ -316,12 +316,13 @@ impl TreeCopy {
         stop: &mut dyn FnMut(u64) -> bool,
     ) -> io::Result<TreeCopy> {
         let temporary = store.staging().take(Use::Content);
-        let mut reservation = Reservation::new(Arc::clone(space));
-        reservation.grow(blocks(0))?;
-        folder.make_folder(temporary.name(), writable(&source.metadata()?))?;
-        let there = folder.child(temporary.name())?;
-        let mut copy = TreeCopy { store: Arc::clone(store), folder, temporary: Some(temporary), reservation };
+        let reservation = Reservation::new(Arc::clone(space));
+        let mut copy = TreeCopy { store: Arc::clone(store), folder, temporary: None, reservation };
+        let temporary = copy.temporary.insert(temporary);
         let reservation = &mut copy.reservation;
+        reservation.grow(blocks(0))?;
+        copy.folder.make_folder(temporary.name(), writable(&source.metadata()?))?;
+        let there = copy.folder.child(temporary.name())?;
         let (sync, into) = (store.keeping().sync, copy.folder.id()?);
         let mut copying = Copying { sync, into, moved: None, reservation, copied: 0, stop };
         copying.tree(source, there, &source.metadata()?)?;
