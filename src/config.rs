@@ -46,6 +46,10 @@ pub const PATH_LIMIT: usize = 64 * 1024;
 /// which takes a few milliseconds for this many.
 pub const LEVEL_LIMIT: usize = 1000;
 
+/// Most PBKDF2 iterations of a password hash. A login with more would take minutes, so a line of the users
+/// file that asks for more is refused.
+pub const MOST_ITERATIONS: usize = 100_000_000;
+
 /// Who may create an account from the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registration {
@@ -68,7 +72,7 @@ pub struct Config {
     pub registration: Registration,
     /// PBKDF2 iterations of new password hashes. 600,000 is OWASP's figure for HMAC-SHA256
     /// (Password Storage Cheat Sheet, 2023).
-    pub hash_iterations: u32,
+    pub hash_iterations: usize,
     /// Fewest characters of a new password.
     pub min_password: usize,
     /// Most clients at once. A thread each costs about 16 KiB, so this is no burden for a small box.
@@ -80,7 +84,7 @@ pub struct Config {
     pub login_timeout: Duration,
     /// This number of failed logins in a row ends a session; after this number from one address,
     /// further ones wait longer and longer.
-    pub max_failures: u32,
+    pub max_failures: usize,
     /// Most clients from one address (an IPv6 network of 64 bits counts as one). `None`: half of
     /// `max_clients`, but no limit for loopback, where all that comes through a tunnel is from.
     pub max_per_address: Option<usize>,
@@ -152,200 +156,228 @@ impl fmt::Display for Mistake {
 /// One setting: a flag with a value, and a name in the file.
 struct Setting {
     name: &'static str,
-    value: &'static str,
+    /// What it sets, for `--help`.
     help: &'static str,
-    set: fn(&mut Config, &str) -> Result<(), String>,
+    value: Value,
 }
 
+/// How a setting is read and shown.
+enum Value {
+    /// A number in this range.
+    Number(RangeInclusive<usize>, fn(&mut Config) -> &mut usize),
+    /// Whole seconds, one to a day.
+    Seconds(fn(&mut Config) -> &mut Duration),
+    /// One of two words; the first one sets true.
+    Choice([&'static str; 2], fn(&mut Config) -> &mut bool),
+    /// Another form: its name, how it is set (the error says what is wanted), and how it is shown.
+    Other(&'static str, fn(&mut Config, &str) -> Result<(), String>, fn(&Config) -> String),
+}
+
+use Value::{Choice, Number, Other, Seconds};
+
+const fn setting(name: &'static str, help: &'static str, value: Value) -> Setting {
+    Setting { name, help, value }
+}
+
+const MOST_CLIENTS: usize = 15_000;
+const MOST_SECONDS: u64 = 86_400;
+
 const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "listen",
-        value: "ADDR",
-        help: "address and port to listen on, such as 0.0.0.0:2121, or [::]:2121 for IPv6 and IPv4; may be repeated (127.0.0.1:2121)",
-        set: |config, value| {
-            let addresses = value
-                .to_socket_addrs()
-                .map_err(|_| "an address with a port, such as 0.0.0.0:2121 or [::1]:2121".to_string())?;
-            config.listen.extend(addresses);
-            Ok(())
-        },
-    },
-    Setting {
-        name: "dir",
-        value: "DIR",
-        help: "folder that holds users, log.txt and workdir/ (the current folder)",
-        set: |config, value| {
-            if value.is_empty() {
-                return Err("a folder".to_string());
-            }
-            config.dir = PathBuf::from(value);
-            Ok(())
-        },
-    },
-    Setting {
-        name: "registration",
-        value: "open|closed|code:SECRET",
-        help: "who may create an account: anybody, nobody, or who knows SECRET (open)",
-        set: |config, value| {
-            config.registration = match (value, value.strip_prefix("code:")) {
-                ("open", _) => Registration::Open,
-                ("closed", _) => Registration::Closed,
-                (_, Some(code)) if !code.is_empty() => Registration::Code(code.to_string()),
-                _ => return Err("open, closed or code:SECRET".to_string()),
-            };
-            Ok(())
-        },
-    },
-    Setting {
-        name: "hash-iterations",
-        value: "N",
-        help: "PBKDF2 iterations of new password hashes, 1 to 100000000 (600000)",
-        set: |config, value| {
-            config.hash_iterations = number(value, 1, 100_000_000)?;
-            Ok(())
-        },
-    },
-    Setting {
-        name: "min-password",
-        value: "N",
-        help: "fewest characters of a new password, 1 to 1000 (4)",
-        set: |config, value| {
-            config.min_password = number(value, 1, 1000)?;
-            Ok(())
-        },
-    },
-    Setting {
-        name: "max-clients",
-        value: "N",
-        help: "most clients at once, 1 to 15000 (256)",
-        set: |config, value| {
-            config.max_clients = number(value, 1, 15_000)?;
-            Ok(())
-        },
-    },
-    Setting {
-        name: "idle-timeout",
-        value: "SECONDS",
-        help: "how long a client may be silent, 1 to 86400 (300)",
-        set: |config, value| {
-            config.idle_timeout = Duration::from_secs(number(value, 1, 86_400)?);
-            Ok(())
-        },
-    },
-    Setting {
-        name: "login-timeout",
-        value: "SECONDS",
-        help: "how long a client may take to sign in, 1 to 86400 (60)",
-        set: |config, value| {
-            config.login_timeout = Duration::from_secs(number(value, 1, 86_400)?);
-            Ok(())
-        },
-    },
-    Setting {
-        name: "max-failures",
-        value: "N",
-        help: "failed logins in a row that end a session; after this number from one address, further ones wait longer and longer; 1 to 1000 (5)",
-        set: |config, value| {
-            config.max_failures = number(value, 1, 1000)?;
-            Ok(())
-        },
-    },
-    Setting {
-        name: "max-per-address",
-        value: "N",
-        help: "most clients from one address, 1 to 15000 (half of max-clients; no limit for loopback)",
-        set: |config, value| {
-            config.max_per_address = Some(number(value, 1, 15_000)?);
-            Ok(())
-        },
-    },
-    Setting {
-        name: "quota",
-        value: "SIZE",
-        help: "most bytes an account may store, such as 500M, where users sets no other limit (none)",
-        set: |config, value| {
-            config.quota = match value {
-                "none" => None,
-                _ => Some(parse_size(value).ok_or("a size such as 500M, or none")?),
-            };
-            Ok(())
-        },
-    },
-    Setting {
-        name: "sync",
-        value: "on|off",
-        help: "sync a file and its folder to the disk before an upload is acknowledged; --sync alone is on (off)",
-        set: |config, value| {
-            config.sync = on_or_off(value)?;
-            Ok(())
-        },
-    },
-    Setting {
-        name: "partial-uploads",
-        value: "keep|discard",
-        help: "what becomes of an upload under a new name that breaks off (keep)",
-        set: |config, value| {
-            config.keep_partial = match value {
-                "keep" => true,
-                "discard" => false,
-                _ => return Err("keep or discard".to_string()),
-            };
-            Ok(())
-        },
-    },
-    Setting {
-        name: "stall-timeout",
-        value: "SECONDS",
-        help: "how long a transfer may stand still, 1 to 86400 (60)",
-        set: |config, value| {
-            config.stall_timeout = Duration::from_secs(number(value, 1, 86_400)?);
-            Ok(())
-        },
-    },
-    Setting {
-        name: "passive-ports",
-        value: "A-B",
-        help: "ports for passive data connections, for a firewall (random ones from 49152 up)",
-        set: |config, value| {
-            let wanted = || "two ports from 1 to 65535, such as 40000-40100".to_string();
-            let (first, last) = value.split_once('-').ok_or_else(wanted)?;
-            let (first, last) = (number(first, 1, u16::MAX)?, number(last, 1, u16::MAX)?);
-            if first > last {
-                return Err(wanted());
-            }
-            config.passive_ports = Some(first..=last);
-            Ok(())
-        },
-    },
-    Setting {
-        name: "active",
-        value: "on|off",
-        help: "whether PORT and EPRT are obeyed; off where clients come through a tunnel (on)",
-        set: |config, value| {
-            config.active = on_or_off(value)?;
-            Ok(())
-        },
-    },
-    Setting {
-        name: "public-address",
-        value: "ADDR",
-        help: "address or name that clients from outside reach this server by, behind a NAT (the one they reached)",
-        set: |config, value| {
-            if value.is_empty() {
-                return Err("an address or a name".to_string());
-            }
-            config.public_address = Some(value.to_string());
-            Ok(())
-        },
-    },
+    setting(
+        "listen",
+        "address and port to listen on, such as 0.0.0.0:2121, or [::]:2121 for IPv6 and IPv4; may be repeated",
+        Other("ADDR", set_listen, |config| config.listen.iter().map(SocketAddr::to_string).collect()),
+    ),
+    setting(
+        "dir",
+        "folder that holds users, log.txt and workdir/",
+        Other("DIR", set_dir, |config| match config.dir.to_str() {
+            Some(".") => "the current folder".to_string(),
+            _ => config.dir.display().to_string(),
+        }),
+    ),
+    setting(
+        "registration",
+        "who may create an account: anybody, nobody, or who knows SECRET",
+        Other("open|closed|code:SECRET", set_registration, |config| match &config.registration {
+            Registration::Open => "open".to_string(),
+            Registration::Closed => "closed".to_string(),
+            Registration::Code(code) => format!("code:{code}"),
+        }),
+    ),
+    setting(
+        "hash-iterations",
+        "PBKDF2 iterations of new password hashes",
+        Number(1..=MOST_ITERATIONS, |config| &mut config.hash_iterations),
+    ),
+    setting(
+        "min-password",
+        "fewest characters of a new password",
+        Number(1..=1000, |config| &mut config.min_password),
+    ),
+    setting(
+        "max-clients",
+        "most clients at once",
+        Number(1..=MOST_CLIENTS, |config| &mut config.max_clients),
+    ),
+    setting("idle-timeout", "how long a client may be silent", Seconds(|config| &mut config.idle_timeout)),
+    setting(
+        "login-timeout",
+        "how long a client may take to sign in",
+        Seconds(|config| &mut config.login_timeout),
+    ),
+    setting(
+        "max-failures",
+        "failed logins in a row that end a session; after this number from one address, further ones wait longer and longer",
+        Number(1..=1000, |config| &mut config.max_failures),
+    ),
+    setting(
+        "max-per-address",
+        "most clients from one address",
+        Other("N", set_max_per_address, |config| match config.max_per_address {
+            None => "half of max-clients; no limit for loopback".to_string(),
+            Some(most) => most.to_string(),
+        }),
+    ),
+    setting(
+        "quota",
+        "most bytes an account may store, such as 500M, if the users file sets no other limit",
+        Other("SIZE", set_quota, |config| config.quota.map_or("none".to_string(), |bytes| bytes.to_string())),
+    ),
+    setting(
+        "sync",
+        "sync a file and its folder to the disk before an upload is acknowledged; --sync alone is on",
+        Choice(["on", "off"], |config| &mut config.sync),
+    ),
+    setting(
+        "partial-uploads",
+        "what becomes of an upload under a new name that breaks off",
+        Choice(["keep", "discard"], |config| &mut config.keep_partial),
+    ),
+    setting(
+        "stall-timeout",
+        "how long a transfer may stand still",
+        Seconds(|config| &mut config.stall_timeout),
+    ),
+    setting(
+        "passive-ports",
+        "ports for passive data connections, to open in a firewall",
+        Other("A-B", set_passive_ports, |config| match &config.passive_ports {
+            None => "random ones from 49152 up".to_string(),
+            Some(ports) => format!("{}-{}", ports.start(), ports.end()),
+        }),
+    ),
+    setting(
+        "active",
+        "whether PORT and EPRT are obeyed; set it off if clients come through a tunnel",
+        Choice(["on", "off"], |config| &mut config.active),
+    ),
+    setting(
+        "public-address",
+        "address or name by which clients from outside reach this server, behind a NAT",
+        Other("ADDR", set_public_address, |config| {
+            config.public_address.clone().unwrap_or("the one they reached".to_string())
+        }),
+    ),
 ];
 
-fn on_or_off(value: &str) -> Result<bool, String> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("on or off".to_string()),
+impl Value {
+    /// The form of the value, for `--help`.
+    fn form(&self) -> String {
+        match self {
+            Number(..) => "N".to_string(),
+            Seconds(_) => "SECONDS".to_string(),
+            Choice(words, _) => words.join("|"),
+            Other(form, ..) => form.to_string(),
+        }
     }
+
+    /// The range of the value, for `--help`.
+    fn range(&self) -> String {
+        match self {
+            Number(range, _) => format!(", {} to {}", range.start(), range.end()),
+            Seconds(_) => format!(", 1 to {MOST_SECONDS}"),
+            Choice(..) | Other(..) => String::new(),
+        }
+    }
+
+    /// The value that `config` has, as a person would write it.
+    fn show(&self, config: &mut Config) -> String {
+        match self {
+            Number(_, field) => field(config).to_string(),
+            Seconds(field) => field(config).as_secs().to_string(),
+            Choice([yes, no], field) => (if *field(config) { yes } else { no }).to_string(),
+            Other(_, _, show) => show(config),
+        }
+    }
+
+    /// Sets it. The error says what is wanted.
+    fn set(&self, config: &mut Config, value: &str) -> Result<(), String> {
+        match self {
+            Number(range, field) => *field(config) = number(value, *range.start(), *range.end())?,
+            Seconds(field) => *field(config) = Duration::from_secs(number(value, 1, MOST_SECONDS)?),
+            Choice([yes, no], field) if value == *yes || value == *no => *field(config) = value == *yes,
+            Choice(words, _) => return Err(words.join(" or ")),
+            Other(_, set, _) => set(config, value)?,
+        }
+        Ok(())
+    }
+}
+
+fn set_listen(config: &mut Config, value: &str) -> Result<(), String> {
+    let addresses = value
+        .to_socket_addrs()
+        .map_err(|_| "an address with a port, such as 0.0.0.0:2121 or [::1]:2121".to_string())?;
+    config.listen.extend(addresses);
+    Ok(())
+}
+
+fn set_dir(config: &mut Config, value: &str) -> Result<(), String> {
+    config.dir = PathBuf::from(not_empty(value, "a folder")?);
+    Ok(())
+}
+
+fn set_registration(config: &mut Config, value: &str) -> Result<(), String> {
+    config.registration = match (value, value.strip_prefix("code:")) {
+        ("open", _) => Registration::Open,
+        ("closed", _) => Registration::Closed,
+        (_, Some(code)) if !code.is_empty() => Registration::Code(code.to_string()),
+        _ => return Err("open, closed or code:SECRET".to_string()),
+    };
+    Ok(())
+}
+
+fn set_max_per_address(config: &mut Config, value: &str) -> Result<(), String> {
+    config.max_per_address = Some(number(value, 1, MOST_CLIENTS)?);
+    Ok(())
+}
+
+fn set_quota(config: &mut Config, value: &str) -> Result<(), String> {
+    config.quota = match value {
+        "none" => None,
+        _ => Some(parse_size(value).ok_or("a size such as 500M, or none")?),
+    };
+    Ok(())
+}
+
+fn set_passive_ports(config: &mut Config, value: &str) -> Result<(), String> {
+    let wanted = || "two ports from 1 to 65535, such as 40000-40100".to_string();
+    let (first, last) = value.split_once('-').ok_or_else(wanted)?;
+    let (first, last) = (number(first, 1, u16::MAX)?, number(last, 1, u16::MAX)?);
+    if first > last {
+        return Err(wanted());
+    }
+    config.passive_ports = Some(first..=last);
+    Ok(())
+}
+
+fn set_public_address(config: &mut Config, value: &str) -> Result<(), String> {
+    config.public_address = Some(not_empty(value, "an address or a name")?.to_string());
+    Ok(())
+}
+
+fn not_empty<'v>(value: &'v str, wanted: &str) -> Result<&'v str, String> {
+    if value.is_empty() { Err(wanted.to_string()) } else { Ok(value) }
 }
 
 fn number<T>(value: &str, least: T, most: T) -> Result<T, String>
@@ -381,7 +413,7 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, Mistak
             }
             _ => {}
         }
-        if name != "config" && setting(name).is_none() {
+        if name != "config" && find(name).is_none() {
             return Err(Mistake(format!("unknown flag --{name}; see --help")));
         }
         let bare = (name == "sync" && attached.is_none()).then(|| "on".to_string());
@@ -402,7 +434,7 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, Mistak
     Ok(if hash_password { Request::HashPassword(config) } else { Request::Serve(config) })
 }
 
-fn setting(name: &str) -> Option<&'static Setting> {
+fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
@@ -437,10 +469,12 @@ fn apply(
     }
     for (line, name, value) in pairs {
         let place = place(*line);
-        let Some(setting) = setting(name) else {
+        let Some(setting) = find(name) else {
             return Err(Mistake(format!("{place}unknown setting {name}; see --help")));
         };
-        (setting.set)(config, value)
+        setting
+            .value
+            .set(config, value)
             .map_err(|wanted| Mistake(format!("{place}{dashes}{name} needs {wanted}, not \"{value}\"")))?;
     }
     Ok(())
@@ -467,8 +501,10 @@ pub fn help() -> String {
         "plainftpd: a file server for telnet, netcat and every FTP client\n\n\
          Usage: plainftpd [FLAG]...\n\nFlags, with their defaults in brackets:\n",
     );
-    for setting in SETTINGS {
-        text.push_str(&format!("  --{} {}\n        {}\n", setting.name, setting.value, setting.help));
+    let mut defaults = Config::default();
+    for Setting { name, help, value } in SETTINGS {
+        let (form, range, default) = (value.form(), value.range(), value.show(&mut defaults));
+        text.push_str(&format!("  --{name} {form}\n        {help}{range} [{default}]\n"));
     }
     text.push_str(
         "  --config FILE\n        read the same names from FILE, a line each: name = value; a flag wins\n\
@@ -564,7 +600,7 @@ mod tests {
         assert_eq!(request(&["--max-clients", "--help"]).unwrap_err().lines().count(), 1);
         assert_eq!(request(&["--help"]), Ok(Request::Help));
         for setting in SETTINGS {
-            assert!(help().contains(&format!("  --{} {}\n", setting.name, setting.value)));
+            assert!(help().contains(&format!("  --{} {}\n", setting.name, setting.value.form())));
         }
     }
 }

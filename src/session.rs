@@ -31,13 +31,13 @@ pub enum Pending {
     RestartAt(u64),
 }
 
-/// How content travels: decided by the word, never guessed from state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Via<Inline> {
-    /// Over a data connection.
+/// The connection that content travels on: decided by the word, never guessed from state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// A data connection.
     Data,
-    /// Over the control connection.
-    Inline(Inline),
+    /// The control connection.
+    Inline,
 }
 
 /// What a client has set for its transfers, and REIN sets back.
@@ -152,7 +152,7 @@ pub struct Session {
     // Who and where
     account: Option<Account>,
     /// Failed sign-ins in a row.
-    failures: u32,
+    failures: usize,
     /// The name that USER gave, waiting for its PASS.
     pub claimed_name: Option<Vec<u8>>,
     /// The current folder.
@@ -162,8 +162,10 @@ pub struct Session {
     pub settings: Settings,
     /// For the next command.
     pub pending: Pending,
-    /// Content that follows a refused command, to be thrown away before the next line.
-    unread: Option<Body>,
+    /// The content that follows the present command's line. A command that takes content takes it from
+    /// here; what is left when the command ends is thrown away before the next line is read, so that it
+    /// is never run as commands.
+    pub body: Option<Body>,
     /// The session ends after the present reply.
     leaving: bool,
     // What the log says
@@ -197,7 +199,7 @@ impl Session {
             folder: VirtualPath::root(),
             settings: Settings::default(),
             pending: Pending::Nothing,
-            unread: None,
+            body: None,
             leaving: false,
             notes: Notes::default(),
             received: 0,
@@ -377,18 +379,23 @@ impl Session {
         self.leaving
     }
 
-    /// Content follows a command that was refused: it must never be taken for commands.
-    pub fn will_discard(&mut self, body: Body) {
-        if is_worth_reading(&body) {
-            self.unread = Some(body);
-        } else {
-            self.leave();
+    /// Decides about content that no command took: returns what a person must know of it. The session
+    /// ends if it is not worth reading.
+    pub fn refuse_body(&mut self) -> &'static str {
+        match &self.body {
+            None | Some(Body::Line(_)) => "",
+            Some(body) if !is_worth_reading(body) => {
+                self.leave();
+                " (Closing, because more content may follow.)"
+            }
+            Some(Body::Lines) => " (What you type now is thrown away, up to a line with only \".\".)",
+            Some(Body::Counted(_) | Body::Unknown) => " (Its content is thrown away.)",
         }
     }
 
-    /// Throws away the content that follows a refused command.
-    pub fn discard_unread(&mut self) -> io::Result<()> {
-        match self.unread.take() {
+    /// Reads the content that no command took, and throws it away.
+    pub fn discard_body(&mut self) -> io::Result<()> {
+        match self.body.take() {
             Some(body) => self.control.discard(&body),
             None => Ok(()),
         }

@@ -64,7 +64,7 @@ impl From<io::Error> for Refusal {
 pub struct Users {
     registration: Registration,
     min_password: usize,
-    iterations: u32,
+    iterations: usize,
     file: UsersFile,
     gate: Gate,
     throttle: Throttle,

@@ -47,10 +47,16 @@ fn a_large_refused_put_is_answered_once_and_the_connection_closed() {
     let content = vec![b'\n'; 1024 * 1024];
     assert_eq!(client.put("missing/x", &content), "550 /missing/x: no such folder to hold it");
     client.send_line("put missing/x 1048577\r\npwd\r\nrm -r /");
-    assert_eq!(client.rest(), "550 /missing/x: no such folder to hold it\r\n");
+    assert_eq!(
+        client.rest(),
+        "550 /missing/x: no such folder to hold it (Closing, because more content may follow.)\r\n"
+    );
     let mut client = server.connect();
     client.send_line("put x 1048577\r\npwd");
-    assert_eq!(client.rest(), "530 Sign in first: login NAME PASSWORD\r\n");
+    assert_eq!(
+        client.rest(),
+        "530 Sign in first: login NAME PASSWORD (Closing, because more content may follow.)\r\n"
+    );
 }
 
 #[test]
@@ -60,7 +66,7 @@ fn a_put_whose_size_is_none_ends_the_session_for_its_content_may_follow() {
     client.send_line("mkdir d\r\nput x 7bytes\r\nrm -r d");
     assert_eq!(
         client.rest(),
-        "257 \"/d\" created.\r\n501 Usage: put FILE [SIZE] (Closing, for its content may follow.)\r\n"
+        "257 \"/d\" created.\r\n501 Usage: put FILE [SIZE] (Closing, because more content may follow.)\r\n"
     );
     assert!(server.real("alice/d").is_dir());
 }
@@ -145,7 +151,7 @@ fn whoever_goes_on_sending_after_the_server_has_ended_the_session_is_not_reset()
     let server = Server::start();
     let mut client = server.registered("alice");
     client.send("put x 12y\n");
-    assert_eq!(client.rest(), "501 Usage: put FILE [SIZE] (Closing, for its content may follow.)\r\n");
+    assert_eq!(client.rest(), "501 Usage: put FILE [SIZE] (Closing, because more content may follow.)\r\n");
     client.send([b'x'; 100_000]);
     client.half_close();
     assert_eq!(client.rest(), "");

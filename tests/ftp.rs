@@ -467,21 +467,26 @@ fn other_commands_wait_their_turn_and_stat_is_answered_at_once() {
 #[test]
 fn no_word_lets_its_content_be_taken_for_commands_during_a_transfer() {
     let server = Server::start();
-    let waiting: Vec<_> = [
-        ("put", "put f 6", "ABOR\r\n", "ABOR\r\n"),
-        ("upload", "upload f 6", "ABOR\r\n", "ABOR\r\n"),
-        ("send", "SEND f 6", "ABOR\r\n", "ABOR\r\n"),
-        ("write", "write f", "ABOR\r\n.\r\n", "ABOR\n"),
-        ("append", "append f", "ABOR\r\n.\r\n", "ABOR\n"),
-    ]
-    .into_iter()
-    .map(|(word, line, content, stored)| {
-        let mut client = server.registered(word);
+    // A spelling that is added to one of these words is found by its help page.
+    let mut asking = server.connect();
+    asking.send("help put\r\nhelp write\r\nhelp append\r\n");
+    asking.half_close();
+    let pages = asking.rest();
+    let others = pages.lines().filter_map(|line| line.strip_prefix(" also spelled: "));
+    let words = others.flat_map(|others| others.split(", ")).chain(["put", "write", "append"]);
+    let spellings: Vec<_> = words.map(str::to_string).collect();
+    assert_eq!(spellings.len(), 5, "{spellings:?}");
+    let begin = |word: String| {
+        let mut client = server.registered(&word);
         let stream = client.begin(Way::Epsv, "STOR other");
-        client.send(format!("STAT\r\n{line}\r\n{content}"));
+        let (size, end, stored) = match word.as_str() {
+            "write" | "append" => ("", ".\r\n", "ABOR\n"),
+            _ => (" 6", "", "ABOR\r\n"),
+        };
+        client.send(format!("STAT\r\n{word} f{size}\r\nABOR\r\n{end}"));
         (word, client, stream, stored)
-    })
-    .collect();
+    };
+    let waiting: Vec<_> = spellings.into_iter().map(begin).collect();
     for (word, mut client, stream, stored) in waiting {
         // All of it has been looked at, for it came in one piece.
         assert_eq!(client.reply(), "213 0 bytes so far.", "{word}");
@@ -489,7 +494,7 @@ fn no_word_lets_its_content_be_taken_for_commands_during_a_transfer() {
         assert_eq!(client.reply(), "226 /other stored, 0 bytes.", "{word}");
         assert!(client.reply().starts_with("150 "), "{word}");
         assert!(client.reply().starts_with("226 /f "), "{word}");
-        assert_eq!(fs::read_to_string(server.real(word).join("f")).unwrap(), stored, "{word}");
+        assert_eq!(fs::read_to_string(server.real(&word).join("f")).unwrap(), stored, "{word}");
     }
 }
 

@@ -116,13 +116,16 @@ fn every_flag_is_in_the_table_with_its_default() {
         let row = README.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`{flag}")));
         assert!(row.is_some(), "{flag} is not in README's table");
     }
+    let mut defaults = 0;
     for row in README.lines().filter(|line| line.starts_with("| `--")) {
         let flag = row.trim_start_matches("| `").split([' ', '`']).next().unwrap();
         assert!(help.contains(flag), "{flag} is in README and not in --help");
         let default = row.rsplit('|').nth(1).unwrap().trim().trim_matches('`');
         let line = help.lines().skip_while(|line| !line.starts_with(&format!("  {flag} "))).nth(1);
-        if let Some(line) = line.filter(|line| line.ends_with(')')) {
-            assert!(line.ends_with(&format!("({})", default.trim_start_matches('`'))), "{row}\n{line}");
+        if let Some(line) = line.filter(|line| line.ends_with(']')) {
+            assert!(line.ends_with(&format!(" [{default}]")), "{row}\n{line}");
+            defaults += 1;
         }
     }
+    assert_eq!(defaults, help.matches("]\n").count());
 }

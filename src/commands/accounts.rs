@@ -11,6 +11,15 @@ use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::{QuotaOf, Vfs};
 
+use super::Command;
+use super::args::Args;
+
+/// `register`, SITE REGISTER.
+pub fn parse_register(args: Args<'_>) -> Result<Command, Reply> {
+    let ((name, password), code) = args.credentials_and_code()?;
+    Ok(Command::Register { name, password, code })
+}
+
 /// The answer to a refusal. If the client tries too often it is disconnected, because it holds a
 /// place while it waits.
 fn refuse(session: &mut Session, refusal: Refusal) -> Reply {

@@ -7,29 +7,29 @@ use crate::reply::Reply;
 use crate::session::{Failure, Pending, Session, Via};
 use crate::text;
 use crate::transfer::{self, Ascii, LineEnds};
-use crate::vfs::{Existing, Place, Upload, VirtualPath, check_restart};
+use crate::vfs::{Existing, Place, Upload, check_restart};
 
 use super::Command;
+use super::args::Args;
 use super::files::failure;
-use super::rest::Rest;
 use super::rights::{self, Right};
 
-/// `put FILE SIZE`, `put FILE`. The content of a malformed line follows all the same, so the line
-/// is no error here: what follows it must be thrown away.
-pub fn parse_put(rest: Rest<'_>) -> Command {
-    match well_formed_put(rest) {
-        Ok((path, body)) => Command::Store(path, Via::Inline(body)),
-        Err(reply) => Command::Discard(reply, what_follows_put(rest.raw())),
+/// `put FILE SIZE`, `put FILE`.
+pub fn parse_put(args: Args<'_>) -> (Result<Command, Reply>, Body) {
+    match put_arguments(args) {
+        Ok((path, body)) if !args.is_cut() => (Ok(Command::Store(path, Via::Inline)), body),
+        Ok(_) => (Err(args.usage()), Body::Unknown),
+        Err(reply) => (Err(reply), what_follows_malformed_put(args)),
     }
 }
 
-fn well_formed_put(rest: Rest<'_>) -> Result<(Vec<u8>, Body), Reply> {
-    let mut words = rest.words()?.into_iter();
-    let path = words.next().filter(|path| !path.is_empty()).ok_or_else(|| rest.usage())?;
+fn put_arguments(args: Args<'_>) -> Result<(Vec<u8>, Body), Reply> {
+    let mut words = args.words()?.into_iter();
+    let path = words.next().filter(|path| !path.is_empty()).ok_or_else(|| args.usage())?;
     let body = match (words.next(), words.next()) {
         (None, _) => Body::Lines,
-        (Some(size), None) => Body::Counted(count(&size).ok_or_else(|| rest.usage())?),
-        _ => return Err(rest.too_many()),
+        (Some(size), None) => Body::Counted(count(&size).ok_or_else(|| args.usage())?),
+        _ => return Err(args.too_many()),
     };
     Ok((path, body))
 }
@@ -42,53 +42,37 @@ fn count(digits: &[u8]) -> Option<u64> {
     Some(str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX))
 }
 
-/// What a client that wrote this malformed line will send next: it ends with its size, or has none.
-fn what_follows_put(raw: &[u8]) -> Body {
-    let words: Vec<_> = raw.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).collect();
+/// What a client that wrote this malformed line will send next: the line ends with a size, or has none.
+fn what_follows_malformed_put(args: Args<'_>) -> Body {
+    let words: Vec<_> = args.raw().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).collect();
     match words.as_slice() {
+        _ if args.is_cut() => Body::Unknown,
         [] | [_] => Body::Lines,
         [.., last] => count(last).map_or(Body::Unknown, Body::Counted),
     }
 }
 
-/// `write FILE TEXT`, `write FILE`, and the same for `append`.
-pub fn parse_text(rest: Rest<'_>, command: fn(Vec<u8>, Via<Body>) -> Command) -> Command {
-    match rest.path_and_text() {
-        Ok((path, Some(text))) => command(path, Via::Inline(Body::Line(text))),
-        Ok((path, None)) => command(path, Via::Inline(Body::Lines)),
-        Err(reply) => Command::Discard(reply, what_follows_text(rest)),
+/// `write FILE TEXT`, `write FILE`, and the same for `append`; `command` makes the one or the other.
+pub fn parse_text(args: Args<'_>, command: fn(Vec<u8>, Via) -> Command) -> (Result<Command, Reply>, Body) {
+    match args.path_and_text() {
+        Ok((path, text)) => (Ok(command(path, Via::Inline)), text.map_or(Body::Lines, Body::Line)),
+        // The text stood on the line, or a quote left open hides whether it did.
+        Err(reply) if args.has_text_behind_path() => (Err(reply), Body::Line(Vec::new())),
+        Err(reply) => (Err(reply), Body::Lines),
     }
-}
-
-/// What a client that wrote this malformed line will send next: nothing where the text stood on the
-/// line; else, and where a quote left open hides whether it did, lines.
-pub fn what_follows_text(rest: Rest<'_>) -> Body {
-    if rest.has_text_behind_path() { Body::Line(Vec::new()) } else { Body::Lines }
-}
-
-/// Answers a malformed line at once, and says what becomes of its content.
-pub fn discard(session: &mut Session, reply: Reply, body: Body) -> Result<Reply, Failure> {
-    let note = match body {
-        Body::Lines => " (What you type now is thrown away, up to a line with only \".\".)",
-        Body::Counted(_) => " (Its content is thrown away.)",
-        Body::Unknown => " (Closing, for its content may follow.)",
-        Body::Line(_) => "",
-    };
-    session.will_discard(body);
-    Err(reply.and(note).into())
 }
 
 /// RETR, `get`.
 pub fn retrieve(
     session: &mut Session,
     argument: &[u8],
-    via: Via<()>,
+    via: Via,
     pending: Pending,
 ) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     let (mut file, size) = session.files()?.open(&path).map_err(failure(&path))?;
     let sent = match via {
-        Via::Inline(()) => session.send_inline(file, size)?,
+        Via::Inline => session.send_inline(file, size)?,
         Via::Data => {
             let offset = offset(pending);
             if session.settings.ascii {
@@ -122,21 +106,16 @@ fn offset(pending: Pending) -> u64 {
 }
 
 /// STOR, `put`, `write`.
-pub fn store(
-    session: &mut Session,
-    argument: &[u8],
-    via: Via<Body>,
-    pending: Pending,
-) -> Result<Reply, Failure> {
-    let path = resolve_before(session, argument, &via)?;
+pub fn store(session: &mut Session, argument: &[u8], via: Via, pending: Pending) -> Result<Reply, Failure> {
+    let path = session.resolve(argument)?;
     // A drop-box takes new files only.
     let may_replace = rights::may(session.role(), Right::Change);
     let existing = if may_replace { Existing::Replace } else { Existing::Keep };
     let (replaced, bytes) = match via {
-        Via::Inline(body) => {
+        Via::Inline => {
             let upload = session.files()?.create(&path, existing).map_err(failure(&path));
             let replaced = upload.as_ref().is_ok_and(Upload::replaces);
-            let bytes = session.receive_inline(upload, body, &path, "becomes the text of")?;
+            let bytes = session.receive_inline(upload, &path, "becomes the text of")?;
             (replaced, bytes)
         }
         Via::Data => {
@@ -176,32 +155,18 @@ pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply,
 }
 
 /// APPE, `append`: in place.
-pub fn append(
-    session: &mut Session,
-    argument: &[u8],
-    via: Via<Body>,
-    pending: Pending,
-) -> Result<Reply, Failure> {
-    let path = resolve_before(session, argument, &via)?;
+pub fn append(session: &mut Session, argument: &[u8], via: Via, pending: Pending) -> Result<Reply, Failure> {
+    let path = session.resolve(argument)?;
     let place = match via {
-        Via::Inline(_) => Place::End,
+        Via::Inline => Place::End,
         Via::Data => Place::EndFrom(offset(pending)),
     };
     let upload = session.files()?.write_on(&path, place).map_err(failure(&path));
     let bytes = match via {
-        Via::Inline(body) => session.receive_inline(upload, body, &path, "is added to")?,
+        Via::Inline => session.receive_inline(upload, &path, "is added to")?,
         Via::Data => session.receive_data(upload?, &path, "append")?,
     };
     Ok(Reply::about(226, "", path.bytes(), &format!(" grown by {}.", text::bytes(bytes))))
-}
-
-/// The path; where it is none, the content follows all the same.
-fn resolve_before(session: &mut Session, argument: &[u8], via: &Via<Body>) -> Result<VirtualPath, Failure> {
-    session.resolve(argument).inspect_err(|_| {
-        if let Via::Inline(body) = via {
-            session.will_discard(body.clone());
-        }
-    })
 }
 
 /// ALLO (RFC 959 §4.1.3): whether it would fit the quota; nothing needs to be held.

@@ -5,7 +5,7 @@ use crate::reply::Reply;
 use crate::session::{Failure, Session};
 
 use super::Command;
-use super::rest::Rest;
+use super::args::Args;
 
 /// FEAT. A test holds each line to its word.
 pub fn features(session: &mut Session) -> Result<Reply, Failure> {
@@ -30,8 +30,8 @@ pub fn features(session: &mut Session) -> Result<Reply, Failure> {
 }
 
 /// OPTS.
-pub fn parse_options(rest: Rest<'_>) -> Result<Command, Reply> {
-    let (feature, option) = rest.split_word();
+pub fn parse_options(args: Args<'_>) -> Result<Command, Reply> {
+    let (feature, option) = args.split_word();
     let option = option.raw().trim_ascii();
     match (feature.to_ascii_uppercase().as_slice(), option.to_ascii_uppercase().as_slice()) {
         (b"UTF8" | b"UTF-8", b"" | b"ON" | b"NLST") => Ok(Command::Confirm("Names are UTF-8.")),
@@ -40,7 +40,7 @@ pub fn parse_options(rest: Rest<'_>) -> Result<Command, Reply> {
         // draft-bryan-ftpext-hash-02 §4
         (b"HASH", b"" | b"SHA-256") => Ok(Command::Confirm("SHA-256")),
         (b"HASH", _) => Err(Reply::new(501, "HASH is SHA-256, always.")),
-        (b"", _) => Err(rest.usage()),
+        (b"", _) => Err(args.usage()),
         _ => Err(Reply::new(501, "That feature has no options here.")),
     }
 }
@@ -52,17 +52,17 @@ pub fn options_facts(session: &mut Session, facts: &[u8]) -> Result<Reply, Failu
 }
 
 /// LANG (RFC 2640 §4.1).
-pub fn parse_language(rest: Rest<'_>) -> Result<Command, Reply> {
-    match rest.raw().trim_ascii().to_ascii_uppercase().as_slice() {
+pub fn parse_language(args: Args<'_>) -> Result<Command, Reply> {
+    match args.raw().trim_ascii().to_ascii_uppercase().as_slice() {
         b"" | b"EN" | b"EN-US" | b"EN-GB" | b"EN*" => Ok(Command::Confirm("Replies are in English.")),
         _ => Err(Reply::new(504, "Replies are in English only.")),
     }
 }
 
 /// Verbs of the RFCs that there is no use for here: 502, and nothing changes.
-pub fn refused(verb: &[u8]) -> Reply {
-    let verb = String::from_utf8_lossy(verb).to_ascii_uppercase();
-    match verb.as_str() {
+pub fn refuse(args: Args<'_>) -> Result<Command, Reply> {
+    let verb = args.spelling();
+    Err(match verb {
         "ACCT" | "SMNT" | "HOST" => {
             Reply::new(502, format!("{verb} is not implemented here.")).because("not implemented")
         }
@@ -71,6 +71,20 @@ pub fn refused(verb: &[u8]) -> Reply {
             format!("{verb} is not implemented: no encryption here; use an ssh or TLS tunnel."),
         )
         .because("no encryption here"),
+    })
+}
+
+/// HELP, `help WORD`, `help SITE WORD`.
+pub fn parse_help(args: Args<'_>) -> Result<Command, Reply> {
+    Ok(Command::Help(Some(args.words()?.join(&b' ')).filter(|word| !word.is_empty())))
+}
+
+/// STAT, alone or with a path.
+pub fn parse_stat(args: Args<'_>) -> Result<Command, Reply> {
+    if args.is_empty() {
+        Ok(Command::Status(None))
+    } else {
+        args.path_behind_flags().map(Some).map(Command::Status)
     }
 }
 

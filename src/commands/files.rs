@@ -13,6 +13,9 @@ use crate::time;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 
+use super::Command;
+use super::args::Args;
+
 /// What a failure on a path is answered with. The answer to a pattern says which word takes patterns.
 pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
     move |error| {
@@ -23,6 +26,40 @@ pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
             _ => reply,
         }
     }
+}
+
+/// `mkdir [-p] DIR`.
+pub fn parse_mkdir(args: Args<'_>) -> Result<Command, Reply> {
+    let (flags, path) = args.flags_and_path(&[b"p"])?;
+    Ok(if flags.is_empty() { Command::MakeFolder(path) } else { Command::MakeFolders(path) })
+}
+
+/// `rm [-r] PATH`; `-f` has no effect.
+pub fn parse_rm(args: Args<'_>) -> Result<Command, Reply> {
+    let (flags, path) = args.flags_and_path(&[b"f", b"r", b"R", b"rf", b"fr"])?;
+    let is_file = matches!(flags.as_slice(), b"" | b"f");
+    Ok(if is_file { Command::RemoveFile(path) } else { Command::RemoveTree(path) })
+}
+
+/// `cp [-f] FROM TO`, and the same after SITE.
+pub fn parse_copy(args: Args<'_>) -> Result<Command, Reply> {
+    let (existing, from, to) = args.two_paths()?;
+    Ok(Command::Copy { from, to, existing })
+}
+
+/// `mv [-f] FROM TO`.
+pub fn parse_rename(args: Args<'_>) -> Result<Command, Reply> {
+    let (existing, from, to) = args.two_paths()?;
+    Ok(Command::Rename { from, to, existing })
+}
+
+/// MDTM: asks for a time, or sets one (FTP clients of the 1990s).
+pub fn parse_mdtm(args: Args<'_>) -> Result<Command, Reply> {
+    let whole = args.whole()?;
+    Ok(match args.time_and_path() {
+        Ok((time, path)) => Command::TimeOrSetTime { time, path, whole },
+        Err(_) => Command::ModificationTime(whole),
+    })
 }
 
 /// A path in double quotes, inner ones doubled (RFC 959, appendix II).

@@ -12,6 +12,8 @@ use crate::text;
 use crate::users::Role;
 use crate::vfs::{Entries, Entry, Kind, VirtualPath};
 
+use super::Command;
+use super::args::Args;
 use super::files::failure;
 use super::rights::{self, Right};
 
@@ -33,6 +35,17 @@ pub enum Form {
     Facts,
     /// MLST: one entry, inline.
     FactsOfOne,
+}
+
+/// `ls`. All is listed in the long form anyway, so flags that would do something else are named in the
+/// reply.
+pub fn parse_ls(args: Args<'_>) -> Result<Command, Reply> {
+    let (flags, mut paths) = args.flags()?;
+    let odd_flags = flags.iter().any(|flag| !b"alA1".contains(flag));
+    match paths.len() {
+        0 | 1 => Ok(Command::List(paths.pop().unwrap_or_default(), Form::ByHand { odd_flags })),
+        _ => Err(args.too_many()),
+    }
 }
 
 /// What a path stands for.

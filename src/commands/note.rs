@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::session::{FailedLogin, LogShare, Session};
 use crate::vfs::VirtualPath;
 
-use super::{verb_and_rest, words};
+use super::table::CommandInfo;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Outcome<'r> {
 }
 
 /// Writes the line for one command, if the session may have one more.
-pub fn note(session: &mut Session, typed: &[u8], outcome: &Outcome<'_>) {
+pub fn note(session: &mut Session, info: Option<&CommandInfo>, outcome: &Outcome<'_>) {
     let share = share_of(session, outcome);
     if !session.may_log(share) {
         return;
@@ -39,7 +39,7 @@ pub fn note(session: &mut Session, typed: &[u8], outcome: &Outcome<'_>) {
     if let Some(account) = session.notes.account.as_ref().filter(|_| is_user) {
         line = line.with("user", account);
     }
-    line = line.with("word", word_of(typed).map_or("unknown", |word| word.name));
+    line = line.with("word", info.map_or("unknown", |info| info.name));
     if let Some(account) = session.notes.account.as_ref().filter(|_| !is_failed_login) {
         line = line.with("account", account);
     }
@@ -74,12 +74,4 @@ fn share_of(session: &Session, outcome: &Outcome<'_>) -> LogShare {
         true if outcome.code >= 400 => LogShare::Refusal,
         true => LogShare::Unlimited,
     }
-}
-
-/// The word of the table that a line begins with.
-pub fn word_of(line: &[u8]) -> Option<&'static words::Word> {
-    let (verb, rest) = verb_and_rest(line);
-    let typed = words::find(verb)?;
-    let site = if typed.word.name == "SITE" { words::find_site(verb_and_rest(rest).0) } else { None };
-    Some(site.unwrap_or(typed).word)
 }

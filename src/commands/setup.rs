@@ -7,7 +7,7 @@ use crate::reply::Reply;
 use crate::session::{Failure, Session};
 
 use super::Command;
-use super::rest::Rest;
+use super::args::Args;
 
 /// What EPSV asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,35 +24,40 @@ pub enum Family {
     All,
 }
 
-/// `A`, `A N`, `I`, `L 8`, in any case and spacing. True if line endings are converted.
-pub fn parse_type(rest: Rest<'_>) -> Result<bool, Reply> {
-    let letters: Vec<u8> = rest.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+/// TYPE: `A`, `A N`, `I`, `L 8`, in any case and spacing.
+pub fn parse_type(args: Args<'_>) -> Result<Command, Reply> {
+    let letters: Vec<u8> = args.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
     match letters.to_ascii_uppercase().as_slice() {
-        b"A" | b"AN" => Ok(true),
-        b"I" | b"L8" => Ok(false),
-        b"" => Err(rest.usage()),
+        b"A" | b"AN" => Ok(Command::Representation { ascii: true }),
+        b"I" | b"L8" => Ok(Command::Representation { ascii: false }),
+        b"" => Err(args.usage()),
         _ => Err(Reply::new(504, "TYPE is A (line endings are converted) or I (bytes stay as they are).")),
     }
 }
 
 /// MODE and STRU, of which there is one each; the others are refused by 504 (RFC 959 §5.4).
-pub fn parse_only(rest: Rest<'_>, letter: &[u8], text: &'static str) -> Result<Command, Reply> {
-    match rest.raw().trim_ascii() {
-        b"" => Err(rest.usage()),
+pub fn parse_only(args: Args<'_>, letter: &[u8], text: &'static str) -> Result<Command, Reply> {
+    match args.raw().trim_ascii() {
+        b"" => Err(args.usage()),
         given if given.eq_ignore_ascii_case(letter) => Ok(Command::ConfirmTransferForm(text)),
         _ => Err(Reply::new(504, format!("Only this is possible: {text}")).because(text)),
     }
 }
 
+/// PORT and EPRT; `parse` reads the address.
+pub fn parse_active(args: Args<'_>, parse: fn(&[u8]) -> Option<HostPort>) -> Result<Command, Reply> {
+    parse(&args.whole()?).map(Command::Active).ok_or_else(|| args.usage())
+}
+
 /// EPSV's argument.
-pub fn parse_family(rest: Rest<'_>) -> Result<Family, Reply> {
-    match rest.raw().trim_ascii().to_ascii_uppercase().as_slice() {
+pub fn parse_family(args: Args<'_>) -> Result<Family, Reply> {
+    match args.raw().trim_ascii().to_ascii_uppercase().as_slice() {
         b"" => Ok(Family::Same),
         b"1" => Ok(Family::V4),
         b"2" => Ok(Family::V6),
         b"ALL" => Ok(Family::All),
         digits if digits.iter().all(u8::is_ascii_digit) => Ok(Family::Unknown),
-        _ => Err(rest.usage()),
+        _ => Err(args.usage()),
     }
 }
 

@@ -1,13 +1,30 @@
 use proptest::prelude::*;
 
+use crate::config::LINE_LIMIT;
+
+use super::table::COMMANDS;
 use super::*;
 
-fn refused(line: &str) -> String {
-    String::from_utf8(parse(line.as_bytes()).unwrap_err().encode()).unwrap()
+/// What is read of a line.
+fn line(line: &str) -> Request {
+    read(&Input::Line(line.into())).unwrap()
 }
 
-fn parsed(line: &str) -> Command {
-    parse(line.as_bytes()).unwrap()
+/// What is read of a line that is too long.
+fn long_line(line: &str) -> Request {
+    read(&Input::TooLong(line.into())).unwrap()
+}
+
+fn text(reply: &Reply) -> String {
+    String::from_utf8(reply.encode()).unwrap()
+}
+
+fn refused(refused: &str) -> String {
+    text(&line(refused).command.unwrap_err())
+}
+
+fn parsed(parsed: &str) -> Command {
+    line(parsed).command.unwrap()
 }
 
 fn bytes(text: &str) -> Vec<u8> {
@@ -15,23 +32,44 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_spelling_of_the_table_is_parsed() {
-    for word in words::WORDS {
-        for spelling in word.spellings() {
-            // With the example's arguments; the usage reply or the hint would be a 50x.
-            let arguments = word.example.split_once(' ').map_or("", |(_, arguments)| arguments);
-            let arguments = arguments.strip_prefix(spelling.trim_start_matches("SITE")).unwrap_or(arguments);
-            let arguments = spelling
-                .strip_prefix("SITE ")
-                .and_then(|own| arguments.strip_prefix(own))
-                .unwrap_or(arguments);
+fn every_spelling_of_the_table_is_parsed_in_any_case() {
+    for info in COMMANDS {
+        for spelling in info.spellings() {
+            let example = info.example_line().replacen(info.name, spelling, 1);
+            let (_, arguments) = example.split_at(spelling.len());
             for spelling in [spelling.to_ascii_uppercase(), spelling.to_ascii_lowercase()] {
-                let line = format!("{spelling} {arguments}");
-                match parse(line.as_bytes()) {
-                    Ok(command) => assert!(!matches!(command, Command::Discard(..)), "{line}"),
-                    Err(reply) => assert_eq!((reply.code, word.is_refused()), (502, true), "{line}"),
+                let request = line(&format!("{spelling}{arguments}"));
+                // SITE alone is no command; its example is one of SITE's.
+                let expected = if info.name == "SITE" { "SITE HELP" } else { info.name };
+                assert_eq!(request.info.map(|info| info.name), Some(expected), "{example}");
+                match request.command {
+                    Ok(_) => assert!(!info.is_refused(), "{example}"),
+                    Err(reply) => assert_eq!((reply.code, info.is_refused()), (502, true), "{example}"),
                 }
             }
+        }
+    }
+}
+
+/// A command that takes content from the control connection needs a parser that says which.
+#[test]
+fn every_spelling_whose_command_takes_content_says_that_it_follows() {
+    let mut spellings = Vec::new();
+    for info in COMMANDS {
+        let takes_content = matches!(
+            line(&info.example_line()).command,
+            Ok(Command::Store(_, Via::Inline) | Command::Append(_, Via::Inline))
+        );
+        assert_eq!(matches!(info.parser, Parser::WithContent(_)), takes_content, "{}", info.name);
+        if takes_content {
+            spellings.extend(info.spellings());
+        }
+    }
+    assert_eq!(spellings, ["put", "upload", "send", "write", "append"]);
+    for spelling in spellings {
+        for arguments in ["f", "'f", "", "f\rABOR"] {
+            let line = Input::Line(format!("{spelling} {arguments}").into());
+            assert_eq!(classify(&line), LineKind::WithContent, "{line:?}");
         }
     }
 }
@@ -87,7 +125,7 @@ fn too_many_or_too_few_words_are_answered_with_the_usage() {
 
 #[test]
 fn content_follows_a_malformed_line_too() {
-    for (line, body) in [
+    for (malformed, body) in [
         ("put a b 12", Body::Counted(12)),
         ("put \"a 12", Body::Counted(12)),
         ("put a\x01 12", Body::Counted(12)),
@@ -101,25 +139,41 @@ fn content_follows_a_malformed_line_too() {
         ("append \"a", Body::Lines),
         ("write a\x01 text", Body::Line(Vec::new())),
     ] {
-        assert!(matches!(parsed(line), Command::Discard(_, found) if found == body), "{line}");
+        let request = line(malformed);
+        assert!(request.command.is_err(), "{malformed}");
+        assert_eq!(request.body, Some(body), "{malformed}");
     }
-    assert_eq!(parsed("put a 12"), Command::Store(bytes("a"), Via::Inline(Body::Counted(12))));
-    assert_eq!(parsed("put a"), Command::Store(bytes("a"), Via::Inline(Body::Lines)));
-    assert_eq!(parsed("write a"), Command::Store(bytes("a"), Via::Inline(Body::Lines)));
-    assert_eq!(parsed("append a b c"), Command::Append(bytes("a"), Via::Inline(Body::Line(bytes("b c")))));
+    for (well_formed, body) in [
+        ("put a 12", Body::Counted(12)),
+        ("put 'a 12'", Body::Lines),
+        ("put a", Body::Lines),
+        ("write a", Body::Lines),
+        ("append a b c", Body::Line(bytes("b c"))),
+    ] {
+        let request = line(well_formed);
+        assert!(request.command.is_ok(), "{well_formed}");
+        assert_eq!(request.body, Some(body), "{well_formed}");
+    }
 }
 
 #[test]
 fn a_long_line_of_a_content_word_does_not_let_its_content_be_run() {
-    let long = "x".repeat(9000);
-    let body = |line: &str| match too_long(line.as_bytes()) {
-        Ok(Command::Discard(_, body)) => Some(body),
-        _ => None,
-    };
-    assert_eq!(body(&format!("put {long}")), Some(Body::Unknown));
-    assert_eq!(body(&format!("write {long}")), Some(Body::Lines));
-    assert_eq!(body(&format!("write a {long}")), None);
-    assert_eq!(body(&format!("mkdir {long}")), None);
+    let x = "x".repeat(9000);
+    for (long, body) in [
+        (format!("put {x}"), Some(Body::Unknown)),
+        (format!("put {x} 12"), Some(Body::Unknown)),
+        (format!("put a '{x}' 12"), Some(Body::Unknown)),
+        (format!("write {x}"), Some(Body::Lines)),
+        (format!("write a {x}"), Some(Body::Line(bytes(&x)))),
+        (format!("mkdir {x}"), None),
+    ] {
+        let request = long_line(&long);
+        assert_eq!(
+            text(&request.command.unwrap_err()),
+            "500 The line is longer than 8 KiB; nothing of it was done.\r\n"
+        );
+        assert_eq!(request.body, body);
+    }
 }
 
 #[test]
@@ -138,7 +192,7 @@ fn a_line_with_a_cr_inside_is_refused_whole_and_its_content_thrown_away() {
     ] {
         assert_eq!(refused(line), reply, "{line:?}");
     }
-    for (line, body) in [
+    for (broken, body) in [
         ("put a\rb 5", Body::Counted(5)),
         ("put 'a\rb' 5", Body::Counted(5)),
         ("put f 5\r", Body::Counted(5)),
@@ -147,8 +201,8 @@ fn a_line_with_a_cr_inside_is_refused_whole_and_its_content_thrown_away() {
         ("write 'a\rb'", Body::Lines),
         ("append \"a\r", Body::Lines),
     ] {
-        let Command::Discard(found, content) = parsed(line) else { panic!("{line:?}") };
-        assert_eq!((String::from_utf8(found.encode()).unwrap().as_str(), content), (reply, body), "{line:?}");
+        assert_eq!(refused(broken), reply, "{broken:?}");
+        assert_eq!(line(broken).body, Some(body), "{broken:?}");
     }
 }
 
@@ -186,52 +240,31 @@ fn what_a_line_is_to_a_transfer() {
 #[test]
 fn a_word_that_needs_an_account_needs_it_with_wrong_arguments_too() {
     for line in ["RETR", "STAT -", "mkdir a b", "MODE B", "EPSV x", "SITE CHMOD x", "CDUP x", "put a -1"] {
-        assert!(needs_account(line.as_bytes()), "{line}");
+        assert!(super::tests::line(line).needs_login(), "{line}");
     }
     for line in
         ["USER", "login a", "HELP a b", "FEAT x", "OPTS", "SYST x", "AUTH", "HOST", "quit x", "xyzzy", ""]
     {
-        assert!(!needs_account(line.as_bytes()), "{line}");
-    }
-}
-
-#[test]
-fn web_requests_are_told_from_commands() {
-    for line in ["GET / HTTP/1.1", "POST /x HTTP/2.0 ", "PUT x HTTP/0.9"] {
-        assert!(is_http(line.as_bytes()), "{line}");
-    }
-    let long = |start: &str| is_http(&[start.as_bytes(), &[b'x'; LINE_LIMIT]].concat()[..LINE_LIMIT]);
-    assert!(long("GET /") && !long("get /") && !long("GET x"));
-    for line in [
-        "",
-        "get HTTP",
-        "get HTTP/1",
-        "HTTP/1.1 x",
-        "GET HTTP/x.y",
-        "get x HTTP/1.1",
-        "append f GET / HTTP/1.1",
-    ] {
-        assert!(!is_http(line.as_bytes()), "{line}");
+        assert!(!super::tests::line(line).needs_login(), "{line}");
     }
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_parse_panic(line in prop::collection::vec(any::<u8>(), 0..80)) {
-        let _ = parse(&line);
-        let _ = too_long(&line);
-        let _ = is_http(&line);
+        let _ = parse(&line, false);
+        let _ = parse(&line, true);
     }
 
     #[test]
     fn no_arguments_make_a_known_word_panic(
-        index in 0..words::WORDS.len(),
+        index in 0..COMMANDS.len(),
         arguments in "[ \\t\"'\\\\a-c0-9./\\-\\x00\\x01é]{0,24}",
     ) {
-        let line = format!("{} {arguments}", words::WORDS[index].name);
-        if let Err(reply) = parse(line.as_bytes()) {
+        let line = format!("{} {arguments}", COMMANDS[index].name);
+        if let Err(reply) = parse(line.as_bytes(), false).command {
             prop_assert!(matches!(reply.code, 500 | 501 | 502 | 504));
         }
-        let _ = too_long(line.as_bytes());
+        let _ = parse(line.as_bytes(), true);
     }
 }

@@ -313,11 +313,13 @@ impl Session {
     pub fn receive_inline(
         &mut self,
         upload: Result<Upload, Reply>,
-        body: Body,
         path: &VirtualPath,
         fate: &str,
     ) -> Result<u64, Failure> {
         let refused = |error: io::Error| Reply::failure(&path.shown(), &error);
+        let Some(body) = self.body.take() else {
+            return Err(Reply::new(501, "No content follows this line.").into());
+        };
         let announced = match &body {
             Body::Counted(length) => *length,
             Body::Line(text) => text.len() as u64 + 1,
@@ -329,9 +331,8 @@ impl Session {
         });
         let mut upload = match held {
             Ok(upload) => upload,
-            Err(reply) if matches!(body, Body::Line(_)) => return Err(reply.into()),
             Err(reply) => {
-                if is_worth_reading(&body) {
+                if is_worth_reading(&body) && !matches!(body, Body::Line(_)) {
                     self.invite(&body, path, fate)?;
                 }
                 return Err(self.refuse_content(reply, body));
@@ -369,10 +370,14 @@ impl Session {
         Ok(received)
     }
 
-    /// Throws the content away that is still to come, so that `reply` is the answer to all of it.
+    /// Throws the content away that is still to come, so that `reply` is the answer to all of it. What is
+    /// not worth reading is left to [`Session::refuse_body`].
     fn refuse_content(&mut self, reply: Reply, left: Body) -> Failure {
-        self.will_discard(left);
-        match self.discard_unread() {
+        if !is_worth_reading(&left) {
+            self.body = Some(left);
+            return Failure::Refused(reply);
+        }
+        match self.control.discard(&left) {
             Ok(()) => Failure::Refused(reply),
             // The rest will not come; the client can be told nevertheless.
             Err(error) if error.kind() == ErrorKind::TimedOut => {

@@ -8,11 +8,11 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
 
+use crate::config::MOST_ITERATIONS;
+
 const SCHEME: &str = "pbkdf2-sha256";
 const BLOCK: usize = 64;
 const SALT: usize = 16;
-/// More than this is a slip of an editor that would keep a processor busy for minutes.
-const MOST_ITERATIONS: u32 = 100_000_000;
 
 /// A password as it was typed. Its `Debug` form does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Password {
 /// A salted hash, as the users file holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordHash {
-    iterations: u32,
+    iterations: usize,
     salt: Vec<u8>,
     hash: [u8; 32],
 }
@@ -42,7 +42,7 @@ pub struct PasswordHash {
 impl PasswordHash {
     /// Hashes `password` with a fresh salt of 16 random bytes. Fails where the system gives no
     /// random bytes.
-    pub fn new(password: &Password, iterations: u32) -> io::Result<PasswordHash> {
+    pub fn new(password: &Password, iterations: usize) -> io::Result<PasswordHash> {
         let mut salt = vec![0; SALT];
         SysRng.try_fill_bytes(&mut salt).map_err(io::Error::other)?;
         let hash = pbkdf2(&password.0, &salt, iterations);
@@ -51,12 +51,12 @@ impl PasswordHash {
 
     /// A hash that no password has, to be verified in place of a missing one, so that a missing
     /// account costs what an existing one does.
-    pub fn decoy(iterations: u32) -> PasswordHash {
+    pub fn decoy(iterations: usize) -> PasswordHash {
         PasswordHash { iterations, salt: vec![0; SALT], hash: [0; 32] }
     }
 
     /// How much work it is to verify.
-    pub fn iterations(&self) -> u32 {
+    pub fn iterations(&self) -> usize {
         self.iterations
     }
 
@@ -127,13 +127,13 @@ impl Hmac {
 }
 
 /// The first block of PBKDF2's output, which is all that a 32-byte hash needs.
-fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
+fn pbkdf2(password: &[u8], salt: &[u8], iterations: usize) -> [u8; 32] {
     pbkdf2_block(&Hmac::new(password), salt, iterations, 1)
 }
 
-fn pbkdf2_block(hmac: &Hmac, salt: &[u8], iterations: u32, index: u32) -> [u8; 32] {
+fn pbkdf2_block(hmac: &Hmac, salt: &[u8], iterations: usize, index: u32) -> [u8; 32] {
     #[cfg(test)]
-    WORK.set(WORK.get() + u64::from(iterations));
+    WORK.set(WORK.get() + iterations as u64);
     let mut last = hmac.sign(&[salt, &index.to_be_bytes()]);
     let mut sum = last;
     for _ in 1..iterations {
@@ -153,7 +153,7 @@ thread_local! {
 mod tests {
     use super::*;
 
-    fn both_blocks(password: &[u8], salt: &[u8], iterations: u32) -> String {
+    fn both_blocks(password: &[u8], salt: &[u8], iterations: usize) -> String {
         let hmac = Hmac::new(password);
         let block = |index| hex::encode(pbkdf2_block(&hmac, salt, iterations, index));
         block(1) + &block(2)

@@ -11,9 +11,9 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub struct Index {
     records: HashMap<String, Option<Record>>,
     /// How many hashes have this number of iterations.
-    counts: HashMap<u32, u32>,
+    counts: HashMap<usize, u32>,
     /// The iterations that most hashes have.
-    iterations: Option<u32>,
+    iterations: Option<usize>,
 }
 
 impl Index {
@@ -47,7 +47,7 @@ impl Index {
     }
 
     /// Keeps the most frequent number of iterations; of several, the largest.
-    fn count(&mut self, iterations: u32) {
+    fn count(&mut self, iterations: usize) {
         let most = self.iterations.map(|most| (self.counts.get(&most).copied().unwrap_or(0), most));
         let count = self.counts.entry(iterations).or_insert(0);
         *count = count.saturating_add(1);
@@ -67,7 +67,7 @@ impl Index {
     }
 
     /// The iterations that most hashes have: what an unknown name must cost.
-    pub fn iterations(&self) -> Option<u32> {
+    pub fn iterations(&self) -> Option<usize> {
         self.iterations
     }
 }
@@ -135,7 +135,7 @@ pub fn with_line_replaced(text: &[u8], name: &str, record: Option<&Record>) -> V
 mod tests {
     use super::*;
 
-    fn line(name: &str, iterations: u32) -> String {
+    fn line(name: &str, iterations: usize) -> String {
         format!("{name}:user:-:pbkdf2-sha256${iterations}$0011223344556677${}\n", "ab".repeat(32))
     }
 

@@ -24,7 +24,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 const REMEMBERED: usize = 8192;
 /// The most attempts of a source that wait when its free failures are spent. Each holds a client's
 /// place.
-const WAITING: u32 = 4;
+const WAITING: usize = 4;
 
 /// The failed attempts of late, by source.
 #[derive(Debug)]
@@ -36,17 +36,17 @@ pub struct Throttle {
 #[derive(Debug)]
 struct Sources {
     /// The number of failures without a delay.
-    free: u32,
+    free: usize,
     known: HashMap<IpAddr, Source>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Source {
-    failures: u32,
+    failures: usize,
     /// The time of the last one. Without failures it means nothing.
     failed: Instant,
-    under_way: u32,
-    waiting: u32,
+    under_way: usize,
+    waiting: usize,
 }
 
 /// When an attempt may be made.
@@ -70,7 +70,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 
 impl Throttle {
     /// A throttle that knows of no failures, and lets `free` of each source pass without a delay.
-    pub fn new(free: u32) -> Throttle {
+    pub fn new(free: usize) -> Throttle {
         let sources = Sources { free, known: HashMap::new() };
         Throttle { sources: Mutex::new(sources), changed: Condvar::new() }
     }
@@ -189,7 +189,7 @@ impl Sources {
 }
 
 impl Source {
-    fn failures_at(&self, now: Instant) -> u32 {
+    fn failures_at(&self, now: Instant) -> usize {
         let is_forgotten = now.saturating_duration_since(self.failed) >= FORGOTTEN_AFTER;
         if is_forgotten { 0 } else { self.failures }
     }
@@ -200,7 +200,7 @@ impl Source {
 }
 
 /// Nothing after a free failure, then twice as long each time, up to the longest.
-fn delay_after(beyond_free: Option<u32>) -> Duration {
+fn delay_after(beyond_free: Option<usize>) -> Duration {
     match beyond_free {
         None => Duration::ZERO,
         Some(more) => FIRST_DELAY.saturating_mul(1 << more.min(16)).min(LONGEST_DELAY),
@@ -215,12 +215,12 @@ impl Throttle {
     }
 
     /// How many attempts of a source wait.
-    pub fn waiting(&self, from: IpAddr) -> u32 {
+    pub fn waiting(&self, from: IpAddr) -> usize {
         self.lock().known.get(&network_of(from)).map_or(0, |source| source.waiting)
     }
 
     /// How often a source failed of late.
-    pub fn failures(&self, from: IpAddr) -> u32 {
+    pub fn failures(&self, from: IpAddr) -> usize {
         let sources = self.lock();
         sources.known.get(&network_of(from)).map_or(0, |source| source.failures_at(Instant::now()))
     }
@@ -239,7 +239,7 @@ mod tests {
         IpAddr::V4(number.into())
     }
 
-    fn sources(free: u32) -> Sources {
+    fn sources(free: usize) -> Sources {
         Sources { free, known: HashMap::new() }
     }
 
@@ -255,9 +255,9 @@ mod tests {
     #[test]
     fn delays_grow_and_stop_growing() {
         let milliseconds: Vec<_> =
-            (0..14_u32).map(|count| delay_after(count.checked_sub(5)).as_millis()).collect();
+            (0..14_usize).map(|count| delay_after(count.checked_sub(5)).as_millis()).collect();
         assert_eq!(milliseconds, [0, 0, 0, 0, 0, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
-        assert_eq!(delay_after(Some(u32::MAX)), LONGEST_DELAY);
+        assert_eq!(delay_after(Some(usize::MAX)), LONGEST_DELAY);
     }
 
     #[test]
@@ -344,7 +344,7 @@ mod tests {
             let crowd: Vec<_> = (0..20).map(|_| scope.spawn(|| begin().is_some())).collect();
             wait_until(|| throttle.lock().known[&number(1)].waiting == 20);
             under_way.into_iter().for_each(Attempt::failed);
-            let made = crowd.into_iter().map(|one| u32::from(one.join().unwrap())).sum::<u32>();
+            let made = crowd.into_iter().map(|one| usize::from(one.join().unwrap())).sum::<usize>();
             assert_eq!(made, WAITING);
         });
     }

@@ -6,23 +6,36 @@ use crate::reply::Reply;
 use crate::text;
 use crate::time;
 use crate::users::Password;
+use crate::vfs::Existing;
 
-use super::words::Typed;
+use super::table::{self, Typed};
 
 /// A name and a password.
 pub type Credentials = (Vec<u8>, Password);
 
 /// What follows the verb on its line.
 #[derive(Debug, Clone, Copy)]
-pub struct Rest<'l> {
+pub struct Args<'l> {
     bytes: &'l [u8],
     verb: Typed,
+    is_cut: bool,
 }
 
-impl<'l> Rest<'l> {
+impl<'l> Args<'l> {
     /// What follows `verb`; `bytes` begins behind the one space or tab after it.
-    pub fn new(bytes: &'l [u8], verb: Typed) -> Rest<'l> {
-        Rest { bytes, verb }
+    /// `is_cut` says that the line was too long, and its end is missing.
+    pub fn new(bytes: &'l [u8], verb: Typed, is_cut: bool) -> Args<'l> {
+        Args { bytes, verb, is_cut }
+    }
+
+    /// Whether the end of the line is missing.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The spelling that was typed, as the table has it.
+    pub fn spelling(&self) -> &'static str {
+        self.verb.spelling
     }
 
     /// The bytes as they came.
@@ -51,9 +64,14 @@ impl<'l> Rest<'l> {
         }
     }
 
-    /// Nothing but blanks.
-    pub fn finish(&self) -> Result<(), Reply> {
-        if text::trim(self.bytes).is_empty() { Ok(()) } else { Err(self.usage()) }
+    /// Checks that nothing but blanks is there; returns `value`.
+    pub fn none<T>(&self, value: T) -> Result<T, Reply> {
+        if self.is_empty() { Ok(value) } else { Err(self.usage()) }
+    }
+
+    /// Whether nothing but blanks is there.
+    pub fn is_empty(&self) -> bool {
+        text::trim(self.bytes).is_empty()
     }
 
     /// The words, split as a shell splits them. A control character must be quoted: one that is not
@@ -119,20 +137,21 @@ impl<'l> Rest<'l> {
         }
     }
 
-    /// A path and a path, behind an optional `-f`: true where it is there.
-    pub fn two_paths(&self) -> Result<(bool, Vec<u8>, Vec<u8>), Reply> {
+    /// Two paths, behind an optional `-f`, which replaces a file that exists.
+    pub fn two_paths(&self) -> Result<(Existing, Vec<u8>, Vec<u8>), Reply> {
         let (flags, paths) = self.flags()?;
         let [from, to] =
             <[Vec<u8>; 2]>::try_from(paths).map_err(|paths: Vec<_>| self.wrong_number(paths.len() > 2))?;
         if from.is_empty() || to.is_empty() || flags.iter().any(|flag| !b"frR".contains(flag)) {
             return Err(self.usage());
         }
-        Ok((flags.contains(&b'f'), from, to))
+        let existing = if flags.contains(&b'f') { Existing::Replace } else { Existing::Keep };
+        Ok((existing, from, to))
     }
 
     /// A path of the rest of the line, or nothing.
     pub fn path_or_none(&self) -> Result<Vec<u8>, Reply> {
-        if text::trim(self.bytes).is_empty() { Ok(Vec::new()) } else { self.whole() }
+        if self.is_empty() { Ok(Vec::new()) } else { self.whole() }
     }
 
     /// The same behind flags such as `-la`, which mean nothing here.
@@ -142,7 +161,7 @@ impl<'l> Rest<'l> {
             let end = path.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(path.len());
             path = path.get(end..).unwrap_or_default().trim_ascii_start();
         }
-        Rest { bytes: path, ..*self }.path_or_none()
+        Args { bytes: path, ..*self }.path_or_none()
     }
 
     /// One path, all of the line; or quoted as by hand, for words that are also hand words.
@@ -160,9 +179,9 @@ impl<'l> Rest<'l> {
     }
 
     /// The first word, and what follows the blank behind it.
-    pub fn split_word(&self) -> (&'l [u8], Rest<'l>) {
-        let (word, rest) = super::verb_and_rest(self.bytes);
-        (word, Rest { bytes: rest, ..*self })
+    pub fn split_word(&self) -> (&'l [u8], Args<'l>) {
+        let (word, rest) = table::split_word(self.bytes);
+        (word, Args { bytes: rest, ..*self })
     }
 
     /// `YYYYMMDDHHMMSS PATH`.
@@ -192,7 +211,7 @@ impl<'l> Rest<'l> {
         let (_changed, modified, _accessed) = (words.next(), words.next(), words.next());
         let time = modified.and_then(time::parse_time_val).filter(|_| zone.eq_ignore_ascii_case(b"UTC"));
         match (time, words.next()) {
-            (Some(time), Some(path)) => Ok((time, Rest { bytes: path, ..*self }.whole()?)),
+            (Some(time), Some(path)) => Ok((time, Args { bytes: path, ..*self }.whole()?)),
             _ => Err(self.usage()),
         }
     }
@@ -358,11 +377,10 @@ impl IntoIterator for Kept {
 
 #[cfg(test)]
 mod tests {
-    use super::super::words;
     use super::*;
 
-    fn rest<'l>(verb: &str, line: &'l str) -> Rest<'l> {
-        Rest::new(line.as_bytes(), words::find(verb.as_bytes()).unwrap())
+    fn args<'l>(verb: &str, line: &'l str) -> Args<'l> {
+        Args::new(line.as_bytes(), table::find(verb.as_bytes()).unwrap(), false)
     }
 
     #[test]
@@ -377,7 +395,7 @@ mod tests {
             (r#""" ''"#, &["", ""]),
             (r#""a\"b\\c\d" 'e\f'"#, &[r#"a"b\c\d"#, r"e\f"]),
         ] {
-            let words = rest("cp", line).words().unwrap();
+            let words = args("cp", line).words().unwrap();
             let words: Vec<_> = words.iter().map(|word| str::from_utf8(word).unwrap()).collect();
             assert_eq!(words, expected, "{line}");
         }
@@ -385,7 +403,7 @@ mod tests {
 
     #[test]
     fn open_quotes_and_control_characters_are_refused() {
-        let reply = |line| rest("mkdir", line).one().unwrap_err().encode();
+        let reply = |line| args("mkdir", line).one().unwrap_err().encode();
         assert_eq!(reply("\"a b"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
         assert_eq!(reply("a\\"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
         let unquoted = b"501 There is a control character that is not in quotes. Nothing was done.\r\n";
@@ -402,17 +420,17 @@ mod tests {
         for (line, name) in
             [("'a\tb\x1b'", "a\tb\x1b"), ("\"\x01\\\"\u{9b}\"", "\x01\"\u{9b}"), ("a\\\tb", "a\tb")]
         {
-            assert_eq!(rest("mkdir", line).one().unwrap(), name.as_bytes(), "{line:?}");
-            assert_eq!(rest("write", line).path_and_text().unwrap().0, name.as_bytes(), "{line:?}");
+            assert_eq!(args("mkdir", line).one().unwrap(), name.as_bytes(), "{line:?}");
+            assert_eq!(args("write", line).path_and_text().unwrap().0, name.as_bytes(), "{line:?}");
         }
     }
 
     #[test]
     fn an_ftp_verbs_argument_holds_any_byte_but_nul() {
         for name in ["a\tb ", "\x01\x08\x7f\x1b", " ", "\u{85}"] {
-            assert_eq!(rest("STOR", name).whole().unwrap(), name.as_bytes(), "{name:?}");
+            assert_eq!(args("STOR", name).whole().unwrap(), name.as_bytes(), "{name:?}");
         }
-        assert!(rest("STOR", "a\0b").whole().is_err());
+        assert!(args("STOR", "a\0b").whole().is_err());
     }
 
     #[test]
@@ -423,12 +441,12 @@ mod tests {
             ("a.txt it's  \"mine\" ", "a.txt", Some("it's  \"mine\" ")),
             ("\"my file\"  x\ty", "my file", Some("x\ty")),
         ] {
-            let (found, rest) = rest("write", line).path_and_text().unwrap();
+            let (found, rest) = args("write", line).path_and_text().unwrap();
             assert_eq!(found, path.as_bytes(), "{line}");
             assert_eq!(rest.as_deref(), text.map(str::as_bytes), "{line}");
         }
-        assert!(rest("write", "\"a").path_and_text().is_err());
-        assert!(rest("write", "  ").path_and_text().is_err());
-        assert!(rest("write", "a\x01 text").path_and_text().is_err());
+        assert!(args("write", "\"a").path_and_text().is_err());
+        assert!(args("write", "  ").path_and_text().is_err());
+        assert!(args("write", "a\x01 text").path_and_text().is_err());
     }
 }

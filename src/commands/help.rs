@@ -1,0 +1,225 @@
+//! Help and hints, all from the table of commands.
+
+use crate::reply::Reply;
+
+use super::table::{COMMANDS, Group, find};
+
+/// The answer to an unknown word, with a hint if a known one is near.
+pub fn unknown(name: &[u8]) -> Reply {
+    const SHOWN: usize = 32;
+    let shown = String::from_utf8_lossy(name.get(..SHOWN).unwrap_or(name)).into_owned();
+    let hint = match nearest(name) {
+        Some(near) => format!("Did you mean \"{near}\"?"),
+        None => "Type help for the commands.".to_string(),
+    };
+    Reply::new(500, format!("Unknown command \"{shown}\". {hint}")).because("unknown command")
+}
+
+/// Words that delete, rename or end the session. A hint names none of them, because a person may do as it
+/// says without reading on.
+const NEVER_HINTED: [&str; 6] = ["unregister", "logout", "rmdir", "rm", "mv", "quit"];
+
+/// The spelling of a hand word that is nearest to `name`, if it is near enough and may be hinted at. A
+/// farther one would be a wrong guess.
+fn nearest(name: &[u8]) -> Option<&'static str> {
+    const LONGEST: usize = 16;
+    if name.len() > LONGEST {
+        return None;
+    }
+    let name = name.to_ascii_lowercase();
+    // One slip in a short word, two in a longer one.
+    let most = if name.len() < 4 { 1 } else { 2 };
+    let by_hand = COMMANDS.iter().filter(|word| word.is_by_hand());
+    by_hand
+        .flat_map(|word| word.spellings().map(move |spelling| (word, spelling)))
+        .map(|(word, spelling)| {
+            let is_kept_back = NEVER_HINTED.contains(&word.name);
+            (distance(&name, spelling.as_bytes()), is_kept_back, spelling)
+        })
+        .filter(|(distance, _, spelling)| *distance <= most && *distance < spelling.len())
+        .min_by_key(|(distance, is_kept_back, _)| (*distance, *is_kept_back))
+        .filter(|(_, is_kept_back, _)| !is_kept_back)
+        .map(|(_, _, spelling)| spelling)
+}
+
+/// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein).
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (above, to) in row.iter().skip(1).zip(b) {
+            left = (diagonal + usize::from(from != to)).min(above + 1).min(left + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// What `help` says between its first and its last line: the hand words and `help` itself fit a screen of 24
+/// lines and a student's `recv(1024)`.
+const HELP: [&str; 20] = [
+    "register NAME PASSWORD [CODE]  create an account",
+    "login NAME PASSWORD, logout    log in, log out",
+    "passwd OLD NEW       change your password",
+    "unregister PASSWORD  delete your account and files",
+    "whoami, free, pwd    account, space, folder",
+    "cd [DIR]             go to a folder",
+    "ls [DIR or PATTERN]  list a folder",
+    "mkdir [-p] DIR       make a folder",
+    "rmdir DIR            remove an empty folder",
+    "rm [-r] PATH         remove; -r: a whole folder",
+    "touch FILE           create an empty file",
+    "cp [-f] FROM TO      copy; -f: replace a file",
+    "mv [-f] FROM TO      rename or move",
+    "info PATH            size, time and kind",
+    "hash FILE            SHA-256 of the content",
+    "get FILE             show or fetch a file",
+    "put FILE [SIZE]      store SIZE bytes that follow",
+    "write FILE [TEXT]    store a text",
+    "append FILE [TEXT]   add a text at the end",
+    "quit                 leave",
+];
+
+/// `help`: the hand words.
+pub fn help() -> Reply {
+    let lines = HELP.iter().map(|line| line.as_bytes().to_vec()).collect();
+    Reply::multi(214, "Quote names with spaces: \"my file\".", lines, "More: help WORD; FTP verbs: help ftp.")
+}
+
+fn lines_of(group: Group) -> impl Iterator<Item = Vec<u8>> {
+    let words = COMMANDS.iter().filter(move |word| word.group == group);
+    words.map(|word| format!("{:<36} {}", word.usage(), word.purpose).into_bytes())
+}
+
+/// `help ftp`: the FTP verbs.
+fn ftp_help() -> Reply {
+    let lines = lines_of(Group::Ftp).chain(lines_of(Group::Site)).collect();
+    Reply::multi(
+        214,
+        "FTP verbs; each takes the rest of the line as one argument:",
+        lines,
+        "help WORD tells more.",
+    )
+}
+
+/// SITE HELP.
+pub fn site_help() -> Reply {
+    Reply::multi(214, "SITE commands:", lines_of(Group::Site).collect(), "End.")
+}
+
+/// `help WORD`.
+pub fn help_about(name: &[u8]) -> Reply {
+    if name.eq_ignore_ascii_case(b"ftp") {
+        return ftp_help();
+    }
+    let Some(typed) = find(name) else {
+        return unknown(name).with_code(504);
+    };
+    let info = typed.info;
+    let mut lines = vec![info.purpose.to_string(), format!("for example: {}", info.example_line())];
+    let others: Vec<_> = info.spellings().filter(|spelling| *spelling != typed.spelling).collect();
+    if !others.is_empty() {
+        lines.push(format!("also spelled: {}", others.join(", ")));
+    }
+    let lines = lines.into_iter().map(String::into_bytes).collect();
+    Reply::multi(214, format!("Usage: {}", typed.usage()), lines, "End.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::CommandInfo;
+    use super::*;
+
+    #[test]
+    fn help_fits_a_screen_and_one_read_and_shows_every_hand_word() {
+        let said = String::from_utf8(help().encode()).unwrap();
+        assert!(said.lines().count() <= 22, "{} lines", said.lines().count());
+        assert!(said.len() < 1000, "{} bytes", said.len());
+        assert!(said.lines().all(|line| line.len() < 80));
+        let shown = HELP.iter().flat_map(|line| line.split("  ").next().unwrap().split(", "));
+        let by_hand = COMMANDS.iter().filter(|word| word.is_by_hand() && word.name != "help");
+        let mut shown: Vec<String> = shown.map(str::to_string).collect();
+        let mut usages: Vec<_> = by_hand.map(CommandInfo::usage).collect();
+        shown.sort_unstable();
+        usages.sort_unstable();
+        assert_eq!(shown, usages);
+    }
+
+    #[test]
+    fn help_ftp_shows_every_verb_and_help_itself_has_a_page() {
+        let said = String::from_utf8(help_about(b"FTP").encode()).unwrap();
+        for word in COMMANDS.iter().filter(|word| matches!(word.group, Group::Ftp | Group::Site)) {
+            assert!(said.contains(&format!("\n {} ", word.usage())), "{}", word.name);
+        }
+        assert!(!said.contains("\n ls"));
+        for word in COMMANDS {
+            for spelling in word.spellings() {
+                let said = String::from_utf8(help_about(spelling.as_bytes()).encode()).unwrap();
+                assert!(said.starts_with(&format!("214-Usage: {spelling}")), "{said}");
+                assert!(said.contains(&format!("\n for example: {}", word.example_line())), "{said}");
+            }
+        }
+    }
+
+    /// Everything that one slip of a finger makes of a word.
+    fn slips(word: &str) -> Vec<String> {
+        let letters: Vec<char> = ('a'..='z').chain(['.', '?', '-']).collect();
+        let mut slips = Vec::new();
+        for at in 0..=word.len() {
+            let (head, tail) = word.split_at(at);
+            let rest = tail.get(1..).unwrap_or_default();
+            slips.extend(letters.iter().map(|letter| format!("{head}{letter}{tail}")));
+            if !tail.is_empty() {
+                slips.push(format!("{head}{rest}"));
+                slips.extend(letters.iter().map(|letter| format!("{head}{letter}{rest}")));
+            }
+        }
+        slips
+    }
+
+    #[test]
+    fn no_hint_names_a_word_that_deletes_renames_or_leaves_nor_a_verb() {
+        let harmless = "register login passwd whoami free quota df pwd cd chdir ls dir mkdir md touch create \
+            mkfile cp copy info hash get cat download more less put upload send write append help ?";
+        let harmless: Vec<_> = harmless.split_whitespace().collect();
+        let mut hints = 0;
+        for spelling in COMMANDS.iter().flat_map(CommandInfo::spellings) {
+            for slip in slips(&spelling.to_ascii_lowercase()) {
+                let hint = nearest(slip.as_bytes());
+                assert!(hint.is_none_or(|hint| harmless.contains(&hint)), "{slip}: {hint:?}");
+                hints += usize::from(hint.is_some());
+            }
+        }
+        assert!(hints > 1000, "{hints}");
+        // A word that is one slip away from a harmless one is hinted at, if no other is as near.
+        for word in harmless.iter().filter(|word| word.len() > 4) {
+            let slip = format!("{word}x");
+            assert_eq!(nearest(slip.as_bytes()), Some(*word), "{slip}");
+        }
+    }
+
+    #[test]
+    fn near_words_are_hinted_and_far_ones_not() {
+        for (name, hint) in [
+            ("lst", Some("ls")),
+            ("mkdr", Some("mkdir")),
+            ("regsiter", Some("register")),
+            ("QQQ", None),
+            ("edit", None),
+            ("open", None),
+            ("delte", None),
+            ("renam", None),
+            ("STRO", None),
+            ("sned", Some("send")),
+            ("xyzzy", None),
+            ("a-very-long-word-indeed", None),
+        ] {
+            assert_eq!(nearest(name.as_bytes()), hint, "{name}");
+        }
+        assert_eq!(unknown(b"lst").encode(), b"500 Unknown command \"lst\". Did you mean \"ls\"?\r\n");
+    }
+}

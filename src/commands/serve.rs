@@ -1,0 +1,196 @@
+//! The session loop: greet, read a line, parse it, run it, reply, log.
+
+use std::io::{self, ErrorKind};
+use std::time::Instant;
+
+use crate::config::{BAD_LINES, LINE_LIMIT};
+use crate::control::Input;
+use crate::reply::Reply;
+use crate::session::{Failure, LogShare, Notes, Pending, Session};
+use crate::text;
+
+use super::note::{Outcome, note};
+use super::{Request, log_in_first, read, run, table};
+
+/// Serves one client: read, parse, run, reply, until QUIT or the end.
+pub fn serve(mut session: Box<Session>) -> io::Result<()> {
+    session.log_connect();
+    let ended = converse(&mut session);
+    match &ended {
+        Ok(why) => session.log_end(why),
+        Err(error) => session.log_end(&format!("lost: {}", error.kind())),
+    }
+    match ended {
+        Ok(QUIT | END_OF_INPUT) | Err(_) => session.control().close(),
+        Ok(_) => session.control().close_patiently(),
+    }
+}
+
+// Why a session ends, where that is the client's wish.
+const QUIT: &str = "quit";
+const END_OF_INPUT: &str = "end of input";
+
+/// Returns why the session ends.
+fn converse(session: &mut Session) -> io::Result<&'static str> {
+    session.say(&Reply::new(220, GREETING))?;
+    let mut bad_lines = 0;
+    loop {
+        let input = session.discard_body().and_then(|()| session.control().read_line());
+        let request = match input {
+            Ok(Input::Line(line)) if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) => continue,
+            Ok(Input::Line(line) | Input::TooLong(line)) if session.account().is_none() && is_http(&line) => {
+                let refused = session.line("refused").with("why", "http").number("code", 421);
+                session.log(refused, LogShare::StrangerOnce);
+                session.say(&Reply::new(421, "This is no web server."))?;
+                return Ok("http");
+            }
+            Ok(input) => match read(&input) {
+                Some(request) => request,
+                None => return Ok(END_OF_INPUT),
+            },
+            Err(error) if error.kind() == ErrorKind::TimedOut && session.is_overdue() => {
+                return overdue(session);
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                say_time_is_up(session, "Silent for too long; closing.")?;
+                return Ok("idle");
+            }
+            Err(error) => return Err(error),
+        };
+        if session.is_overdue() {
+            return overdue(session);
+        }
+        let answered = answer(session, request);
+        session.notes = Notes::default();
+        let (reply, bad) = answered?;
+        bad_lines = if bad && session.account().is_none() { bad_lines + 1 } else { 0 };
+        if bad_lines == BAD_LINES {
+            session.say(&Reply::new(421, "Too many lines that were no commands; closing."))?;
+            return Ok("bad lines");
+        }
+        session.say(&reply)?;
+        if session.is_leaving() {
+            return Ok(match reply.code {
+                221 => QUIT,
+                421 => "turned out",
+                _ => "refused content",
+            });
+        }
+    }
+}
+
+/// Strangers have a time-out of their own, whatever they say in it.
+fn overdue(session: &mut Session) -> io::Result<&'static str> {
+    say_time_is_up(session, "Not signed in in time; closing.")?;
+    Ok("not signed in")
+}
+
+/// Says that a timeout has passed. A client that sends its lines without their ends waits for an
+/// answer, and must hear why there is none.
+fn say_time_is_up(session: &mut Session, text: &'static str) -> io::Result<()> {
+    let reply = Reply::new(421, text);
+    let reply = match session.control().is_inside_line() {
+        true => reply.and(" Your last line has no end; send a newline after each command."),
+        false => reply,
+    };
+    session.say(&reply)
+}
+
+const GREETING: &str = "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.";
+
+/// A browser that was tricked into posting to this port must not get far (CVE-2021-3618 and its
+/// kin). Only before a login: a browser has none, and a person may write such a line into a file.
+fn is_http(line: &[u8]) -> bool {
+    const METHODS: [&str; 10] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"];
+    let (method, target) = table::split_word(line);
+    if !METHODS.iter().any(|known| known.as_bytes() == method) {
+        return false;
+    }
+    if line.len() == LINE_LIMIT {
+        // Its end was thrown away; its beginning says enough.
+        return target.starts_with(b"/");
+    }
+    let Some((rest, [major, b'.', minor])) = text::trim(target).split_last_chunk::<3>() else { return false };
+    major.is_ascii_digit() && minor.is_ascii_digit() && rest.ends_with(b"HTTP/")
+}
+
+/// Runs what was parsed and logs it; also says whether it was a bad line.
+fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> {
+    let since = Instant::now();
+    let had_account = session.account().is_some();
+    let is_refused = request.command.is_err() && !had_account && request.needs_login();
+    let Request { info, command, body } = request;
+    session.body = body;
+    let log = |session: &mut Session, code, why: Option<&str>| {
+        note(session, info, &Outcome { code, why, since, had_account });
+    };
+    let command = match command {
+        Ok(command) => command,
+        Err(reply) => {
+            let reply = if is_refused { log_in_first() } else { reply };
+            session.pending = Pending::Nothing;
+            log(session, reply.code, reply.why());
+            let is_bad = matches!(reply.code, 500 | 501 | 530);
+            return Ok((reply.and(session.refuse_body()), is_bad));
+        }
+    };
+    let pending = match command.keeps_pending() {
+        true => Pending::Nothing,
+        false => std::mem::take(&mut session.pending),
+    };
+    let is_noted = command.is_noted();
+    let reply = match run(session, command, pending) {
+        Ok(reply) | Err(Failure::Refused(reply)) => reply,
+        // RFC 959 §4.1.3, ABOR: 426 for the transfer, then 226 for ABOR itself.
+        Err(Failure::Aborted) => {
+            log(session, 426, Some("stopped by ABOR"));
+            session.say(&Reply::new(426, "The transfer was stopped."))?;
+            return Ok((Reply::new(226, "Stopped."), false));
+        }
+        Err(Failure::Lost(error)) => {
+            let why = format!("the connection was lost: {}", error.kind());
+            log(session, 426, Some(&why));
+            return Err(error);
+        }
+    };
+    if is_noted || reply.code >= 400 {
+        log(session, reply.code, reply.why());
+    }
+    let is_bad = reply.code == 530 && session.account().is_none();
+    Ok((reply.and(session.refuse_body()), is_bad))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn web_requests_are_told_from_commands() {
+        for line in ["GET / HTTP/1.1", "POST /x HTTP/2.0 ", "PUT x HTTP/0.9"] {
+            assert!(is_http(line.as_bytes()), "{line}");
+        }
+        let long = |start: &str| is_http(&[start.as_bytes(), &[b'x'; LINE_LIMIT]].concat()[..LINE_LIMIT]);
+        assert!(long("GET /") && !long("get /") && !long("GET x"));
+        for line in [
+            "",
+            "get HTTP",
+            "get HTTP/1",
+            "HTTP/1.1 x",
+            "GET HTTP/x.y",
+            "get x HTTP/1.1",
+            "append f GET / HTTP/1.1",
+        ] {
+            assert!(!is_http(line.as_bytes()), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_look_for_web_requests_panic(line in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = is_http(&line);
+        }
+    }
+}

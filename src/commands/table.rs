@@ -1,0 +1,365 @@
+//! The table of commands: every spelling once, with its usage, its example and its parser.
+//!
+//! HELP, usage replies, hints and the log's word come from it. What a command needs, and whether it is
+//! logged, stands beside `run` in `commands.rs`.
+
+use crate::control::Body;
+use crate::data;
+use crate::reply::Reply;
+use crate::session::Via;
+use crate::users::Password;
+
+use super::Command::{self, *};
+use super::args::Args;
+use super::lists::Form;
+use super::{accounts, content, features, files, lists, setup};
+
+/// One command of the language: how it is spelled, explained and read.
+#[derive(Debug)]
+pub struct CommandInfo {
+    /// Where `help` shows it.
+    pub group: Group,
+    /// The first spelling: a hand word in lower case, an FTP verb in upper case.
+    pub name: &'static str,
+    /// Other spellings.
+    aliases: &'static [&'static str],
+    /// The arguments, as a usage reply shows them.
+    arguments: &'static str,
+    /// The arguments of an example.
+    example: &'static str,
+    /// What it does, in a phrase.
+    pub purpose: &'static str,
+    /// Reads the rest of the line.
+    pub parser: Parser,
+}
+
+/// Reads the arguments of one command. The kind of parser says whether content follows the line.
+#[derive(Debug, Clone, Copy)]
+pub enum Parser {
+    /// The line is all there is.
+    Line(fn(Args<'_>) -> Result<Command, Reply>),
+    /// Content follows on the control connection. A client sends it after a malformed line too, so the
+    /// parser always says which content that is.
+    WithContent(fn(Args<'_>) -> (Result<Command, Reply>, Body)),
+}
+
+/// Where `help` shows a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Hand words about accounts.
+    Accounts,
+    /// Hand words about folders.
+    Folders,
+    /// Hand words about files.
+    Files,
+    /// Hand words that move content.
+    Content,
+    /// Other hand words.
+    Other,
+    /// FTP verbs.
+    Ftp,
+    /// Commands of SITE.
+    Site,
+    /// Known FTP verbs that this server refuses; no list shows them.
+    Refused,
+}
+
+const fn row(
+    group: Group,
+    name: &'static str,
+    aliases: &'static [&'static str],
+    arguments: &'static str,
+    example: &'static str,
+    purpose: &'static str,
+    parser: Parser,
+) -> CommandInfo {
+    CommandInfo { group, name, aliases, arguments, example, purpose, parser }
+}
+
+use Group::{Accounts, Content, Files, Folders, Ftp, Other, Refused, Site};
+use Parser::{Line, WithContent};
+
+/// Every command that the server knows: group, name, aliases, arguments, example, purpose, parser.
+#[rustfmt::skip]
+pub const COMMANDS: &[CommandInfo] = &[
+    row(Accounts, "register", &[], "NAME PASSWORD [CODE]", "alice wonderland",
+        "create an account and sign in", Line(accounts::parse_register)),
+    row(Accounts, "login", &[], "NAME PASSWORD", "alice wonderland",
+        "sign in", Line(|args| args.credentials().map(|(name, password)| Login(name, password)))),
+    row(Accounts, "logout", &[], "", "",
+        "sign out, stay connected", Line(|args| args.none(Reinitialize))),
+    row(Accounts, "passwd", &[], "OLD NEW", "wonderland looking-glass",
+        "change your password",
+        Line(|args| args.two_passwords().map(|(old, new)| ChangePassword(old, new)))),
+    row(Accounts, "unregister", &[], "PASSWORD", "wonderland",
+        "delete your account and your folder", Line(|args| args.password().map(Unregister))),
+    row(Accounts, "whoami", &[], "", "",
+        "who you are and where", Line(|args| args.none(WhoAmI))),
+    row(Accounts, "free", &["quota", "df"], "", "",
+        "space used and left", Line(|args| args.none(Free))),
+
+    row(Folders, "pwd", &["XPWD"], "", "",
+        "the current folder", Line(|args| args.none(PrintFolder))),
+    row(Folders, "cd", &["chdir"], "[DIR]", "docs",
+        "go to a folder; without DIR, or with ~, to your top folder",
+        Line(|args| Ok(ChangeFolder(args.at_most_one()?.unwrap_or(b"/".to_vec()))))),
+    row(Folders, "ls", &["dir"], "[DIR or PATTERN]", "*.txt",
+        "list a folder", Line(lists::parse_ls)),
+    row(Folders, "mkdir", &["md"], "[-p] DIR", "-p docs/2026",
+        "make a folder; with -p also the folders above it that are missing",
+        Line(files::parse_mkdir)),
+    row(Folders, "rmdir", &["rd"], "DIR", "docs",
+        "remove an empty folder", Line(|args| args.one().map(RemoveFolder))),
+
+    row(Files, "rm", &["del", "delete"], "[-r] PATH", "-r docs",
+        "remove a file; with -r also a folder with all in it", Line(files::parse_rm)),
+    row(Files, "touch", &["create", "mkfile"], "FILE", "new.txt",
+        "create an empty file, or set a file's time to now", Line(|args| args.one().map(Touch))),
+    row(Files, "cp", &["copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
+        "copy a file or a folder; -f replaces a file", Line(files::parse_copy)),
+    row(Files, "mv", &["move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
+        "rename or move; -f replaces a file", Line(files::parse_rename)),
+    row(Files, "info", &[], "PATH", "notes.txt",
+        "size, time and kind", Line(|args| args.one().map(Info))),
+    row(Files, "hash", &[], "FILE", "notes.txt",
+        "the content's SHA-256", Line(|args| args.whole_or_quoted().map(Hash))),
+
+    row(Content, "get", &["cat", "download", "more", "less"], "FILE", "notes.txt",
+        "send me a file: a count, then so many bytes",
+        Line(|args| Ok(Retrieve(args.one()?, Via::Inline)))),
+    row(Content, "put", &["upload", "send"], "FILE [SIZE]", "photo.jpg 48211",
+        "store SIZE bytes that follow; without SIZE, what you type, up to a line with only \".\"",
+        WithContent(content::parse_put)),
+    row(Content, "write", &[], "FILE [TEXT]", "notes.txt buy milk",
+        "store the text; without it, what you type, up to a line with only \".\"",
+        WithContent(|args| content::parse_text(args, Store))),
+    row(Content, "append", &[], "FILE [TEXT]", "notes.txt and bread",
+        "like write, at the end of the file, in place",
+        WithContent(|args| content::parse_text(args, Append))),
+
+    row(Other, "help", &["?"], "[WORD]", "put",
+        "the list of words; more about WORD; with ftp, the list of FTP verbs",
+        Line(features::parse_help)),
+    row(Other, "quit", &["exit", "bye"], "", "",
+        "leave", Line(|args| args.none(Quit))),
+
+    row(Ftp, "USER", &[], "NAME", "alice",
+        "who wants to sign in", Line(|args| args.whole().map(User))),
+    row(Ftp, "PASS", &[], "PASSWORD", "wonderland",
+        "the password of USER", Line(|args| Ok(Pass(Password(args.whole()?))))),
+    row(Ftp, "REIN", &[], "", "",
+        "sign out, stay connected", Line(|args| args.none(Reinitialize))),
+    row(Ftp, "CWD", &["XCWD"], "DIR", "my docs",
+        "go to a folder", Line(|args| args.whole().map(ChangeFolder))),
+    row(Ftp, "CDUP", &["XCUP", "cd.."], "", "",
+        "go to the folder above", Line(|args| args.none(ChangeToParent))),
+    row(Ftp, "MKD", &["XMKD"], "DIR", "my docs",
+        "make a folder", Line(|args| args.whole().map(MakeFolder))),
+    row(Ftp, "RMD", &["XRMD"], "DIR", "my docs",
+        "remove an empty folder", Line(|args| args.whole().map(RemoveFolder))),
+    row(Ftp, "DELE", &[], "FILE", "my notes.txt",
+        "remove a file", Line(|args| args.whole().map(RemoveFile))),
+    row(Ftp, "RNFR", &[], "PATH", "my notes.txt",
+        "what RNTO will rename", Line(|args| args.whole().map(RenameFrom))),
+    row(Ftp, "RNTO", &[], "PATH", "your notes.txt",
+        "its new name", Line(|args| args.whole().map(RenameTo))),
+    row(Ftp, "SIZE", &[], "FILE", "my notes.txt",
+        "a file's size in bytes", Line(|args| args.whole().map(Size))),
+    row(Ftp, "MDTM", &[], "FILE", "my notes.txt",
+        "a file's time, YYYYMMDDHHMMSS in UTC", Line(files::parse_mdtm)),
+    row(Ftp, "MFMT", &[], "YYYYMMDDHHMMSS PATH", "20261123201900 my notes.txt",
+        "set a time",
+        Line(|args| args.time_and_path().map(|(time, path)| SetTime { time, path, code: 213 }))),
+    row(Ftp, "XSHA256", &[], "FILE", "my notes.txt",
+        "the content's SHA-256 alone", Line(|args| args.whole_or_quoted().map(HashOnly))),
+    row(Ftp, "TYPE", &[], "A or I", "I",
+        "convert line endings (A), or leave all bytes as they are (I)", Line(setup::parse_type)),
+    row(Ftp, "MODE", &[], "S", "S",
+        "stream mode, the only one", Line(|args| setup::parse_only(args, b"S", "MODE is S."))),
+    row(Ftp, "STRU", &[], "F", "F",
+        "file structure, the only one", Line(|args| setup::parse_only(args, b"F", "STRU is F."))),
+    row(Ftp, "PASV", &[], "", "",
+        "open a port for the next transfer's data connection", Line(|args| args.none(Passive))),
+    row(Ftp, "EPSV", &[], "[1 or 2 or ALL]", "",
+        "like PASV, for IPv6 too", Line(|args| setup::parse_family(args).map(ExtendedPassive))),
+    row(Ftp, "PORT", &[], "H1,H2,H3,H4,P1,P2", "127,0,0,1,156,64",
+        "where the client waits for the data connection",
+        Line(|args| setup::parse_active(args, data::parse_port))),
+    row(Ftp, "EPRT", &[], "|FAMILY|ADDRESS|PORT|", "|2|::1|40000|",
+        "like PORT, for IPv6 too", Line(|args| setup::parse_active(args, data::parse_eprt))),
+    row(Ftp, "LIST", &[], "[PATH or PATTERN]", "*.txt",
+        "a listing with facts, over a data connection",
+        Line(|args| Ok(List(args.path_behind_flags()?, Form::Long)))),
+    row(Ftp, "NLST", &[], "[PATH or PATTERN]", "*.txt",
+        "names only, over a data connection",
+        Line(|args| Ok(List(args.path_behind_flags()?, Form::Names)))),
+    row(Ftp, "MLSD", &[], "[DIR]", "my docs",
+        "a listing for programs, over a data connection",
+        Line(|args| Ok(List(args.path_or_none()?, Form::Facts)))),
+    row(Ftp, "MLST", &[], "[PATH]", "my notes.txt",
+        "the facts about one file", Line(|args| Ok(List(args.path_or_none()?, Form::FactsOfOne)))),
+    row(Ftp, "STAT", &[], "[PATH]", "my docs",
+        "how the session stands; or a listing, over this connection", Line(features::parse_stat)),
+    row(Ftp, "RETR", &[], "FILE", "my notes.txt",
+        "send a file, over a data connection", Line(|args| Ok(Retrieve(args.whole()?, Via::Data)))),
+    row(Ftp, "STOR", &[], "FILE", "my notes.txt",
+        "store a file, over a data connection", Line(|args| Ok(Store(args.whole()?, Via::Data)))),
+    row(Ftp, "APPE", &[], "FILE", "my notes.txt",
+        "append to a file in place, over a data connection",
+        Line(|args| Ok(Append(args.whole()?, Via::Data)))),
+    row(Ftp, "STOU", &[], "[NAME]", "notes",
+        "store a file under a name that is free",
+        Line(|args| Ok(StoreUnique(Some(args.path_or_none()?).filter(|name| !name.is_empty()))))),
+    row(Ftp, "REST", &[], "OFFSET", "1024",
+        "where in the file the next RETR begins, or the next STOR writes in place",
+        Line(|args| args.first_number().map(Restart))),
+    row(Ftp, "ALLO", &[], "BYTES", "1048576",
+        "ask whether so much would fit", Line(|args| args.first_number().map(Allocate))),
+    row(Ftp, "ABOR", &[], "", "",
+        "stop the transfer", Line(|_| Ok(Abort))),
+    row(Ftp, "FEAT", &[], "", "",
+        "what this server can do beyond RFC 959", Line(|args| args.none(Features))),
+    row(Ftp, "OPTS", &[], "FEATURE [OPTION]", "MLST type;size;",
+        "set how a feature works", Line(features::parse_options)),
+    row(Ftp, "CLNT", &[], "NAME", "lftp",
+        "which program the client is", Line(|_| Ok(Confirm("Noted.")))),
+    row(Ftp, "LANG", &[], "[EN]", "EN",
+        "the language of replies, which is English", Line(features::parse_language)),
+    row(Ftp, "SITE", &[], "COMMAND", "HELP",
+        "what FTP has no verb for; SITE HELP lists it",
+        Line(|_| Err(Reply::new(500, "Unknown SITE command. SITE HELP lists them.")))),
+    row(Ftp, "SYST", &[], "", "",
+        "what kind of server this is", Line(|args| args.none(System))),
+    row(Ftp, "NOOP", &[], "", "",
+        "nothing but an answer", Line(|_| Ok(Noop))),
+
+    row(Site, "SITE HELP", &[], "", "",
+        "this list", Line(|_| Ok(SiteHelp))),
+    row(Site, "SITE REGISTER", &[], "NAME PASSWORD [CODE]", "alice wonderland",
+        "create an account and sign in", Line(accounts::parse_register)),
+    row(Site, "SITE PASSWD", &[], "OLD NEW", "wonderland looking-glass",
+        "change your password",
+        Line(|args| args.two_passwords().map(|(old, new)| ChangePassword(old, new)))),
+    row(Site, "SITE UNREGISTER", &[], "PASSWORD", "wonderland",
+        "delete your account and your folder", Line(|args| args.password().map(Unregister))),
+    row(Site, "SITE CPFR", &[], "PATH", "my notes.txt",
+        "what SITE CPTO will copy", Line(|args| args.whole().map(CopyFrom))),
+    row(Site, "SITE CPTO", &[], "PATH", "your notes.txt",
+        "the copy's name", Line(|args| args.whole().map(CopyTo))),
+    row(Site, "SITE COPY", &[], "[-f] FROM TO", "\"my notes.txt\" copy.txt",
+        "copy a file or a folder, names quoted as by hand", Line(files::parse_copy)),
+    row(Site, "SITE RMDIR", &[], "PATH", "my docs",
+        "remove a folder with all in it", Line(|args| args.whole().map(RemoveTree))),
+    row(Site, "SITE CHMOD", &[], "MODE PATH", "640 my notes.txt",
+        "set the nine permission bits",
+        Line(|args| args.mode_and_path().map(|(mode, path)| SetMode(mode, path)))),
+    row(Site, "SITE UTIME", &[], "YYYYMMDDHHMM[SS] PATH", "202611232019 my notes.txt",
+        "set a time",
+        Line(|args| args.utime().map(|(time, path)| SetTime { time, path, code: 200 }))),
+
+    row(Refused, "ACCT", &[], "", "",
+        "refused: there are no accounts within accounts", Line(features::refuse)),
+    row(Refused, "SMNT", &[], "", "",
+        "refused: there is nothing to mount", Line(features::refuse)),
+    row(Refused, "AUTH", &["ADAT", "PBSZ", "PROT", "CCC", "MIC", "CONF", "ENC"], "", "",
+        "refused: no encryption here; use a tunnel", Line(features::refuse)),
+    row(Refused, "HOST", &[], "", "",
+        "refused: one host only", Line(features::refuse)),
+];
+
+impl CommandInfo {
+    /// Every spelling, the name first.
+    pub fn spellings(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// A line that a client could send.
+    pub fn example_line(&self) -> String {
+        with_arguments(self.name, self.example)
+    }
+
+    /// The name with its arguments.
+    pub fn usage(&self) -> String {
+        with_arguments(self.name, self.arguments)
+    }
+
+    /// Whether people type it by hand.
+    pub fn is_by_hand(&self) -> bool {
+        matches!(self.group, Accounts | Folders | Files | Content | Other)
+    }
+
+    /// Whether it is known only to be refused.
+    #[cfg(test)]
+    pub fn is_refused(&self) -> bool {
+        self.group == Group::Refused
+    }
+}
+
+fn with_arguments(name: &str, arguments: &str) -> String {
+    format!("{name} {arguments}").trim_end().to_string()
+}
+
+/// A command, and which of its spellings was typed.
+#[derive(Debug, Clone, Copy)]
+pub struct Typed {
+    /// The command.
+    pub info: &'static CommandInfo,
+    /// The spelling as the table has it.
+    pub spelling: &'static str,
+}
+
+impl Typed {
+    /// The usage, with the spelling that was typed.
+    pub fn usage(&self) -> String {
+        with_arguments(self.spelling, self.info.arguments)
+    }
+}
+
+/// The command that is spelled like this, in any case.
+pub fn find(name: &[u8]) -> Option<Typed> {
+    let is = |spelling: &&str| spelling.as_bytes().eq_ignore_ascii_case(name);
+    COMMANDS.iter().find_map(|info| info.spellings().find(is).map(|spelling| Typed { info, spelling }))
+}
+
+/// Splits a line into its first word and what stands behind the blank after it.
+pub fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
+    let line = line.trim_ascii_start();
+    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
+    (line.get(..end).unwrap_or_default(), line.get(end + 1..).unwrap_or_default())
+}
+
+/// The command that a line begins with, and what stands behind it. A command of SITE has two words.
+pub fn find_at_start(line: &[u8]) -> Option<(Typed, &[u8])> {
+    let (verb, rest) = split_word(line);
+    let typed = find(verb)?;
+    if typed.spelling == SITE {
+        let (verb, rest) = split_word(rest);
+        if let Some(typed) = find(&[SITE.as_bytes(), b" ", verb].concat()) {
+            return Some((typed, rest));
+        }
+    }
+    Some((typed, rest))
+}
+
+const SITE: &str = "SITE";
+
+/// Whether it is an FTP verb, which takes the rest of the line as one argument, byte for byte.
+pub fn is_ftp_verb(name: &[u8]) -> bool {
+    // HASH is both, and programs send it with whatever names there are.
+    find(name).is_some_and(|typed| matches!(typed.info.group, Ftp | Refused) || typed.info.name == "hash")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_is_there_once() {
+        let mut spellings: Vec<String> =
+            COMMANDS.iter().flat_map(CommandInfo::spellings).map(str::to_ascii_lowercase).collect();
+        let count = spellings.len();
+        spellings.sort();
+        spellings.dedup();
+        assert_eq!(spellings.len(), count);
+    }
+}
