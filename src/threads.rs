@@ -25,7 +25,7 @@ pub struct Threads<C> {
 
 #[derive(Debug)]
 struct State<C> {
-    /// Clients for whom an idle thread has been woken; never more than are idle.
+    /// Clients for whom an idle thread has been woken, or a thread started.
     waiting: VecDeque<C>,
     idle: usize,
 }
@@ -40,43 +40,33 @@ impl<C: Send + 'static> Threads<C> {
     /// Gives a client a thread of its own. Fails if the system has no more, and gives the client back.
     pub fn give(self: &Arc<Threads<C>>, client: C) -> Result<(), (io::Error, C)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.waiting.len() < state.idle {
-            state.waiting.push_back(client);
+        state.waiting.push_back(client);
+        if state.waiting.len() <= state.idle {
             drop(state);
             self.arrived.notify_one();
             return Ok(());
         }
-        drop(state);
-        // A thread that cannot be started drops what it was to take along, so the client waits outside.
-        let client = Arc::new(Mutex::new(Some(client)));
-        let (threads, first) = (Arc::clone(self), Arc::clone(&client));
+        let threads = Arc::clone(self);
         let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
-        let started = builder.spawn(move || {
-            let taken = take(&first);
-            drop(first);
-            threads.work(taken);
-        });
-        match started {
+        match builder.spawn(move || threads.work()) {
             Ok(_) => Ok(()),
-            Err(error) => take(&client).map_or(Ok(()), |client| Err((error, client))),
+            // The lock is still held, so the last one is this client.
+            Err(error) => state.waiting.pop_back().map_or(Ok(()), |client| Err((error, client))),
         }
     }
 
-    fn work(&self, mut next: Option<C>) {
-        while let Some(client) = next {
-            (self.serve)(client);
+    fn work(&self) {
+        loop {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.idle += 1;
             let waited = self.arrived.wait_timeout_while(state, IDLE, |state| state.waiting.is_empty());
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.idle -= 1;
-            next = state.waiting.pop_front();
+            let Some(client) = state.waiting.pop_front() else { return };
+            drop(state);
+            (self.serve)(client);
         }
     }
-}
-
-fn take<C>(client: &Mutex<Option<C>>) -> Option<C> {
-    client.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 #[cfg(test)]
