@@ -58,11 +58,6 @@ pub fn push_number(out: &mut Vec<u8>, number: u64, width: usize) {
     }
 }
 
-/// `bytes` without the blanks around them.
-pub fn trim(bytes: &[u8]) -> &[u8] {
-    bytes.trim_ascii()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,7 +71,7 @@ impl<'l> Args<'l> {
 
     /// Whether nothing but blanks is there.
     pub fn is_empty(&self) -> bool {
-        text::trim(self.bytes).is_empty()
+        self.bytes.trim_ascii().is_empty()
     }
 
     /// The words, split as a shell splits them. A control character must be quoted: one that is not

@@ -7,7 +7,6 @@ use crate::config::{BAD_LINES, LINE_LIMIT};
 use crate::control::Input;
 use crate::reply::Reply;
 use crate::session::{Failure, LogShare, Notes, Pending, Session};
-use crate::text;
 
 use super::note::{Outcome, note};
 use super::{Request, log_in_first, read, run, table};
@@ -111,7 +110,9 @@ fn is_http(line: &[u8]) -> bool {
         // Its end was thrown away; its beginning says enough.
         return target.starts_with(b"/");
     }
-    let Some((rest, [major, b'.', minor])) = text::trim(target).split_last_chunk::<3>() else { return false };
+    let Some((rest, [major, b'.', minor])) = target.trim_ascii().split_last_chunk::<3>() else {
+        return false;
+    };
     major.is_ascii_digit() && minor.is_ascii_digit() && rest.ends_with(b"HTTP/")
 }
 

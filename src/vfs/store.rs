@@ -205,14 +205,6 @@ impl Store {
         }
     }
 
-    /// Forgets what was known of an account's folder, which is gone.
-    pub(super) fn forget_home(&self, name: &[u8], id: Id) {
-        let mut homes = self.homes();
-        if homes.get(name).is_some_and(|known| known.id == id) {
-            homes.remove(name);
-        }
-    }
-
     /// The space of the files beside the accounts' folders.
     pub(super) fn space_beside(&self) -> Arc<Space> {
         Arc::clone(&self.beside)
@@ -250,9 +242,9 @@ impl Store {
     /// with all in it.
     pub fn close_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
         let bytes = name.as_bytes().to_vec();
-        let id = self.workdir.child(&bytes)?.id()?;
+        self.workdir.child(&bytes)?; // or it is no folder, and not to be removed
         let hidden = Hidden::new(self, &self.workdir, &bytes)?;
-        self.forget_home(&bytes, id);
+        self.homes().remove(&bytes);
         self.settle()?;
         Ok(move || {
             if let Err(error) = removal::remove(self, &self.workdir, hidden.name(&bytes), None) {
