@@ -232,30 +232,30 @@ fn a_long_line_is_never_taken_for_two() {
 #[test]
 fn no_http_request_gets_a_command_run_or_anything_quoted() {
     let server = Server::with(PATIENT);
-    let path = format!("/{}", "a".repeat(9000));
-    let requests = [
-        "GET / HTTP/1.1".to_string(),
-        "GET /<script>alert(1)</script> HTTP/1.1".to_string(),
-        "HEAD / HTTP/1.1".to_string(),
-        "POST / HTTP/1.1".to_string(),
-        "POST /register%20mallory%20password HTTP/1.1".to_string(),
-        "PUT /f HTTP/1.1".to_string(),
-        "DELETE /f HTTP/1.1".to_string(),
-        "OPTIONS * HTTP/1.1".to_string(),
-        "CONNECT 127.0.0.1:25 HTTP/1.1".to_string(),
-        "PATCH /<script> HTTP/9.9".to_string(),
-        "PRI * HTTP/2.0".to_string(),
-        "\r\n\r\nPOST / HTTP/1.1".to_string(),
-        format!("GET {path} HTTP/1.1"),
-        format!("POST {path}<script> HTTP/1.1"),
-        format!("HEAD {path} HTTP/1.1"),
+    server.registered("alice");
+    let long = format!("/{}", "a".repeat(9000));
+    let targets =
+        ["/", "*", "127.0.0.1:25", "/<script>alert(1)</script>", "/register%20mallory%20password", &long];
+    let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"];
+    // What stands before it, too, changes nothing: it need not be the first line.
+    let before = [
+        ("", 0),
+        ("\r\n\r\n", 0),
+        ("NOOP\r\n", 1),
+        ("USER alice\r\n", 1),
+        ("login alice password\r\nlogout\r\n", 2),
     ];
     let body = "Host: <script>\r\nContent-Type: text/plain\r\n\r\nregister mallory password\r\nMKD pwned\r\n";
-    for request in requests {
-        for end in ["\r\n", "\n"] {
-            let mut client = server.connect();
-            client.send(format!("{request}{end}{body}"));
-            assert_eq!(client.rest(), "421 This is no web server.\r\n", "{request}");
+    for (method, target) in methods.iter().flat_map(|method| targets.map(|target| (method, target))) {
+        for (start, answers) in before {
+            for end in [" HTTP/1.1\r\n", " HTTP/9.9\r\n", " HTTP/2.0\n"] {
+                let mut client = server.connect();
+                client.send(format!("{start}{method} {target}{end}{body}"));
+                client.half_close();
+                let said = client.rest();
+                let said: Vec<_> = said.lines().skip(answers).collect();
+                assert_eq!(said, ["421 This is no web server."], "{start}{method}");
+            }
         }
     }
     assert!(!server.users().contains("mallory"));
@@ -354,7 +354,7 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
     let server = Server::with(PATIENT);
     let mut client = server.registered("alice");
     client.put("f", b"hello\n");
-    let escapes: [&[u8]; 10] = [
+    let escapes: [&[u8]; 12] = [
         b"\xff\xf1",
         b"\xff\xf4",
         b"\xff\xf2",
@@ -363,6 +363,9 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
         b"\xff\xfe\xff",
         b"\xff\xfa\x18\x00xterm\r\nDELE f\r\n\xff\xf0",
         b"\xff\xfa\xff\xff\xff\xf0",
+        // A doubled 0xFF is a byte inside it, and what follows is no command that could end it.
+        b"\xff\xfa\x18\xff\xff\r\nDELE f\r\n\xff\xf0",
+        b"\xff\xfa\x18\xff\xff\xf0\r\nDELE f\r\n\xff\xf0",
         b"\xff\xf1\xff\xf1\xff\xfe\x01",
         b"\xff\xf4\xff\xff\xf2",
     ];
@@ -789,6 +792,7 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
     let server = Server::with(PATIENT);
     let mut client = server.registered("alice");
     client.expect("mkdir keep", 257);
+    client.put("keep/f", b"f");
     let mut verbs = verbs(&mut client);
     verbs.extend(
         ["AUTH", "HOST", "ACCT", "SMNT", "PBSZ", "XYZZY", "SITE", "SITE XYZZY", ""].map(str::to_string),
@@ -817,6 +821,14 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
         "*".repeat(8100),
         "|".repeat(8100),
         "é".repeat(4050),
+        // The same behind an argument that is right, and words of no bytes.
+        format!("x {}", "a".repeat(8000)),
+        format!("640 {}", "a".repeat(8000)),
+        format!("20200101000000 {}", "a".repeat(8000)),
+        "''".to_string(),
+        "-r ''".to_string(),
+        "x ''".to_string(),
+        "'' x".to_string(),
     ];
     for verb in &verbs {
         // The last that is a line, and the first that is too long.
@@ -826,6 +838,7 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
                 let mut client = server.connect();
                 if here {
                     client.expect("login alice password", 230);
+                    client.expect("CWD keep", 250);
                 }
                 let line = if argument.is_empty() { verb.clone() } else { format!("{verb} {argument}") };
                 let shown = &line[..line.floor_char_boundary(40)];
@@ -864,7 +877,7 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
             }
         }
     }
-    assert_eq!(fs::read_dir(server.real("alice/keep")).unwrap().count(), 0);
+    assert_eq!(fs::read(server.real("alice/keep/f")).unwrap(), b"f");
     assert!(!server.log().contains("event=panic"));
 }
 

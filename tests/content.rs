@@ -85,6 +85,72 @@ fn a_quote_left_open_lets_no_content_be_run() {
     client.expect("cd d", 250);
 }
 
+/// Would change something, or have an answer, if it was run.
+const EVIL: &str = "mkdir pwned\r\nregister mallory password\r\nrm -r keep\r\nABOR\r\nNOOP\r\nquit\r\n";
+
+#[test]
+fn content_is_never_run_whoever_sent_it_and_wherever_it_was_refused() {
+    let server = Server::start();
+    for (name, rights) in [("alice", "user:-"), ("guest", "readonly:-"), ("small", "user:64K")] {
+        server.registered(name).expect("mkdir keep", 257);
+        server.edit_account(name, rights);
+    }
+    // Deeper than a path may be, a longer line than there may be, and more than the quota holds.
+    let (deep, long, large) = ("d/".repeat(1001), "x".repeat(9000), "a line\r\n".repeat(20_000));
+    let cases = [
+        ("guest", "f", "", 550),
+        ("alice", &deep, "", 553),
+        ("alice", "f\rx", "", 501),
+        ("alice", &long, "", 500),
+        ("alice", "f", &long, 500),
+        ("small", "f", &large, 552),
+    ];
+    for (name, path, before, code) in cases {
+        let content = format!("{before}\r\n{EVIL}");
+        let lines = ["put", "upload", "write", "append"].map(|word| (format!("{word} {path}"), ".\r\n"));
+        let counted = (format!("put {path} {}", content.len()), "");
+        for (line, end) in lines.into_iter().chain([counted]) {
+            let is_counted = end.is_empty();
+            // Where `put` does not tell how much follows, the session ends.
+            let ends = line.starts_with(['p', 'u']) && (path == long || path.contains('\r') && !is_counted);
+            // Counted content has lines of any length.
+            if ends || is_counted && before == long {
+                continue;
+            }
+            let mut client = server.logged_in(name);
+            client.send(format!("{line}\r\n{content}{end}NOOP\r\nquit\r\n"));
+            let said = client.rest();
+            let replies: Vec<_> = said.lines().filter(|reply| !reply.starts_with("150 ")).collect();
+            let shown = &line[..line.len().min(20)];
+            assert!(
+                replies.len() == 3 && replies[0].starts_with(&code.to_string()),
+                "{name} {shown}: {said}"
+            );
+            assert_eq!(replies[1..], ["200 Nothing done, as asked.", "221 Goodbye."], "{name} {shown}");
+        }
+    }
+    for name in ["alice", "guest", "small"] {
+        assert!(server.real(name).join("keep").is_dir() && !server.real(name).join("pwned").exists());
+    }
+    assert!(!server.users().contains("mallory"));
+}
+
+#[test]
+fn content_that_comes_too_late_is_not_run() {
+    let server = Server::with(&["--idle-timeout", "1"]);
+    server.registered("alice").expect("mkdir keep", 257);
+    for line in ["put f 1000", "put f", "write f", "append f"] {
+        let mut client = server.logged_in("alice");
+        client.send(format!("{line}\r\npart\r\n"));
+        assert!(client.reply().starts_with("150 "), "{line}");
+        assert_eq!(client.reply(), "421 Silent for too long; closing. Nothing was stored.", "{line}");
+        client.send(EVIL);
+        client.half_close();
+        assert_eq!(client.rest(), "", "{line}");
+    }
+    assert!(server.real("alice/keep").is_dir() && !server.real("alice/pwned").exists());
+}
+
 #[test]
 fn an_append_that_breaks_off_leaves_the_file_as_it_was() {
     let server = Server::start();
