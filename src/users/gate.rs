@@ -2,12 +2,17 @@
 //!
 //! As many hashes run at once as there are processors: more would only be slower together, and
 //! would starve the transfers. A waiting login goes before a waiting registration, and each source
-//! has one registration at a time under way, so that a crowd that registers delays a login by no
-//! more than the hashes that have begun.
+//! has one registration at a time under way, so that a crowd that registers hardly delays a login.
+//! After eight logins in a row one registration goes first, or those who guess from many sources
+//! could keep all new accounts waiting, and their places taken.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// This many logins go before a registration that waits.
+const LOGINS_IN_A_ROW: u32 = 8;
 
 /// The places for hashes, and who waits for one.
 #[derive(Debug)]
@@ -21,10 +26,20 @@ pub struct Gate {
 struct State {
     free: usize,
     waiting_logins: usize,
+    /// How many registrations wait, by source.
+    waiting_registrations: HashMap<IpAddr, usize>,
     /// The sources that have a registration under way.
     registering: HashSet<IpAddr>,
-    #[cfg(test)]
-    waiting_registrations: usize,
+    /// How many logins have entered since a registration waits.
+    logins_in_a_row: u32,
+}
+
+impl State {
+    /// Whether the next place is for a registration, although a login may wait.
+    fn is_registrations_turn(&self) -> bool {
+        let may_enter = |source| !self.registering.contains(source);
+        self.logins_in_a_row >= LOGINS_IN_A_ROW && self.waiting_registrations.keys().any(may_enter)
+    }
 }
 
 /// A place for one hash, free again when dropped.
@@ -48,9 +63,12 @@ impl Gate {
     pub fn enter(&self) -> Turn<'_> {
         let mut state = self.lock();
         state.waiting_logins += 1;
-        let waited = self.login_may_enter.wait_while(state, |state| state.free == 0);
+        let must_wait = |state: &mut State| state.free == 0 || state.is_registrations_turn();
+        let waited = self.login_may_enter.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting_logins -= 1;
+        state.logins_in_a_row =
+            if state.waiting_registrations.is_empty() { 0 } else { state.logins_in_a_row.saturating_add(1) };
         state.free -= 1;
         if state.free > 0 {
             self.pass_on(&state);
@@ -61,23 +79,31 @@ impl Gate {
     /// Waits for the turn of a registration from this source.
     pub fn enter_to_register(&self, source: IpAddr) -> Turn<'_> {
         let mut state = self.lock();
-        #[cfg(test)]
-        (state.waiting_registrations += 1);
+        *state.waiting_registrations.entry(source).or_default() += 1;
         let must_wait = |state: &mut State| {
-            state.free == 0 || state.waiting_logins > 0 || state.registering.contains(&source)
+            let gives_way = state.waiting_logins > 0 && !state.is_registrations_turn();
+            state.free == 0 || gives_way || state.registering.contains(&source)
         };
         let waited = self.registration_may_enter.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
-        #[cfg(test)]
-        (state.waiting_registrations -= 1);
+        if let Entry::Occupied(mut waiting) = state.waiting_registrations.entry(source) {
+            *waiting.get_mut() -= 1;
+            if *waiting.get() == 0 {
+                waiting.remove();
+            }
+        }
         state.registering.insert(source);
+        state.logins_in_a_row = 0;
         state.free -= 1;
+        if state.free > 0 {
+            self.pass_on(&state);
+        }
         Turn { gate: self, registering: Some(source) }
     }
 
     /// Wakes those who may take a free place.
     fn pass_on(&self, state: &State) {
-        if state.waiting_logins > 0 {
+        if state.waiting_logins > 0 && !state.is_registrations_turn() {
             self.login_may_enter.notify_one();
         } else {
             self.registration_may_enter.notify_all();
@@ -112,7 +138,7 @@ impl Gate {
     pub fn wait_for(&self, logins: usize, registrations: usize) {
         wait_until(|| {
             let state = self.lock();
-            (state.waiting_logins, state.waiting_registrations) == (logins, registrations)
+            (state.waiting_logins, state.waiting_registrations.values().sum()) == (logins, registrations)
         });
     }
 }
@@ -182,6 +208,34 @@ mod tests {
         });
         let order = order.into_inner().unwrap();
         assert_eq!((order.len(), order[0]), (21, "login"));
+    }
+
+    #[test]
+    fn logins_without_an_end_keep_no_registration_waiting() {
+        let gate = Gate::new(1);
+        let order = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            let turns = gate.close();
+            for n in 0..2 {
+                let (gate, order) = (&gate, &order);
+                scope.spawn(move || {
+                    let _turn = gate.enter_to_register(source(n));
+                    order.lock().unwrap().push("registration");
+                });
+            }
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    let _turn = gate.enter();
+                    order.lock().unwrap().push("login");
+                });
+            }
+            gate.wait_for(20, 2);
+            drop(turns);
+        });
+        let mut expected = vec!["login"; 22];
+        expected[8] = "registration";
+        expected[17] = "registration";
+        assert_eq!(order.into_inner().unwrap(), expected);
     }
 
     #[test]
