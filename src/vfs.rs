@@ -533,8 +533,10 @@ impl Vfs {
         }
         let mut state = target.space.lock_for(&target.folder)?;
         state.check_stays(&source.folder)?;
-        // Looked at under the lock: a file at the top could give way to the folder of an account.
-        if self.is_top(from) && source.folder.stat(source.name)?.is_dir() {
+        // Looked at again under the lock: a file at the top could give way to the folder of an account, and
+        // another session could have moved what was there to this very target.
+        let metadata = source.folder.stat(source.name)?;
+        if self.is_top(from) && metadata.is_dir() {
             let why = "the whole folder of an account is not moved; copy it, then remove it";
             return Err(refused(ErrorKind::InvalidInput, why));
         }

@@ -139,6 +139,7 @@ impl Copy {
         let before = target.folder.find(target.name)?;
         check_free(before.as_ref(), existing, &self.metadata)?;
         let Some(temporary) = &self.temporary else { return Ok(()) };
+        temporary.check_live()?;
         self.folder.rename(temporary.name(), &self.folder, target.name)?;
         let left = self.sync().and_then(|()| match self.metadata.is_dir() {
             true => Hidden::new(&self.store, &source.folder, source.name).map(Some),

@@ -226,6 +226,11 @@ impl Clearing<'_> {
         self.spend()?;
         // Temporaries count as nothing here: a reservation counts those that are live.
         let standing = is_reserved(&name).then(|| self.store.staging().standing(&name));
+        if standing == Some(Standing::Live(Use::Content)) {
+            // Under the lock, under which it would take its name with what is left of it.
+            let _no_commit = removal.map(Removal::lock);
+            self.store.staging().revoke(&name);
+        }
         let removal = removal.filter(|_| matches!(standing, None | Some(Standing::Live(Use::Removal))));
         if !entry.file_type()?.is_dir() {
             self.leaf(folder, &name, entry, removal)

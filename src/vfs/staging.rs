@@ -24,6 +24,7 @@ use rand::rngs::SysRng;
 use crate::file_size_limit;
 
 use super::folder::Folder;
+use super::refused;
 
 /// What all reserved names begin with.
 const PREFIX: &str = ".plainftpd-";
@@ -110,6 +111,14 @@ impl Staging {
         }
     }
 
+    /// Takes a live temporary away from what makes it, because the folder that it is in is removed. It
+    /// can take no name any more, of which a part is gone by then.
+    pub fn revoke(&self, name: &[u8]) {
+        if let Some((_, _, number)) = parts(name) {
+            self.live().remove(&number);
+        }
+    }
+
     fn live(&self) -> MutexGuard<'_, HashMap<u64, Use>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,6 +184,14 @@ impl Temporary {
     /// The name.
     pub fn name(&self) -> &[u8] {
         &self.name
+    }
+
+    /// Fails if it was taken away by [`Staging::revoke`]. To be asked under the lock of the space.
+    pub fn check_live(&self) -> io::Result<()> {
+        match self.staging.live().contains_key(&self.number) {
+            true => Ok(()),
+            false => Err(refused(ErrorKind::NotFound, "its folder was removed meanwhile")),
+        }
     }
 }
 

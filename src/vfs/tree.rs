@@ -337,6 +337,7 @@ impl TreeCopy {
             return Err(ErrorKind::AlreadyExists.into());
         }
         if let Some(temporary) = &self.temporary {
+            temporary.check_live()?;
             self.folder.rename(temporary.name(), &self.folder, name)?;
             self.temporary = None;
         }
@@ -408,7 +409,10 @@ impl Copying<'_> {
         let mut file = to.create_file(new, if is_move { 0o600 } else { writable(metadata) })?;
         let before = self.copied;
         let stop = &mut |copied| (self.stop)(before.saturating_add(copied));
-        self.copied = before.saturating_add(copy_content(&mut source, &mut file, metadata.len(), stop)?);
+        let copied = copy_content(&mut source, &mut file, metadata.len(), stop)?;
+        self.copied = before.saturating_add(copied);
+        // It may have been replaced by a shorter one since it was listed.
+        self.reservation.shrink_by(blocks(metadata.len()).saturating_sub(blocks(copied)));
         if is_move {
             take_over(&file, metadata)?;
         }

@@ -98,6 +98,48 @@ fn the_account_of_space_stays_exact_through_every_change() {
 }
 
 #[test]
+fn a_folder_whose_file_gets_shorter_while_it_is_copied_counts_what_is_there() {
+    let house = House::with_quota(Some(100_000));
+    house.files.make_folder(&path("d")).unwrap();
+    house.write("d/f", &[b'x'; 20_000]).unwrap();
+    let resize =
+        |length| File::options().write(true).open(house.real("d/f")).unwrap().set_len(length).unwrap();
+    let mut shorten = |_| {
+        resize(5_000);
+        false
+    };
+    house.files.copy(&path("d"), &path("e"), Existing::Keep, &mut shorten).unwrap();
+    resize(20_000);
+    assert_eq!(fs::metadata(house.real("e/f")).unwrap().len(), 5_000);
+    holds_to_the_byte(&house, 100_000);
+}
+
+#[test]
+fn a_copy_into_a_folder_that_is_being_removed_counts_whole_or_not_at_all() {
+    let house = House::with_quota(Some(10_000_000));
+    house.files.make_folder(&path("d")).unwrap();
+    for n in 0..40 {
+        house.write(&format!("d/{n}"), b"x").unwrap();
+    }
+    for _ in 0..50 {
+        house.files.make_folder(&path("other")).unwrap();
+        let (copying, begun) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let copy = |copying: mpsc::Sender<()>| {
+                let mut tell = |_| copying.send(()).is_err();
+                let _ = house.files.copy(&path("d"), &path("other/e"), Existing::Keep, &mut tell);
+            };
+            let copy = scope.spawn(move || copy(copying));
+            begun.recv().unwrap();
+            house.files.remove_tree(&path("other")).unwrap();
+            while begun.recv().is_ok() {}
+            copy.join().unwrap();
+        });
+        holds_to_the_byte(&house, 10_000_000);
+    }
+}
+
+#[test]
 fn a_count_during_an_append_counts_nothing_twice() {
     const LIMIT: u64 = 64 * 4096;
     let house = House::with_quota(Some(LIMIT));
