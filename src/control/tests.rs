@@ -298,6 +298,13 @@ fn only_so_many_lines_wait_and_the_rest_stays_unread() {
 }
 
 #[test]
+fn the_room_for_input_grows_up_to_a_limit() {
+    let mut control = sent(&b"NOOP\n".repeat(30_000));
+    while control.read_line().unwrap() != Input::End {}
+    assert_eq!(control.inbox.len(), LARGE_INBOX);
+}
+
+#[test]
 fn lines_that_have_had_their_turn_take_no_room_behind_others() {
     let mut held = HeldLines::default();
     let noop = || Input::Line(b"NOOP".to_vec());

@@ -43,6 +43,15 @@ fn commands(input: &[u8], expected: &[&[u8]]) {
 }
 
 #[test]
+fn a_line_without_an_end_takes_no_more_room_than_the_longest_line() {
+    let mut decoder = Decoder::new(is_stor);
+    for _ in 0..100 {
+        assert_eq!(decoder.decode(&mut [b'x'; LINE_LIMIT].as_slice(), LineUse::Command), None);
+    }
+    assert!(decoder.line.capacity() <= 2 * LINE_LIMIT, "{}", decoder.line.capacity());
+}
+
+#[test]
 fn lf_crlf_and_cr_nul_each_end_one_line() {
     commands(b"a\nb\r\nc\r\0d\n\n\r\n\r\0", &[b"a", b"b", b"c", b"d", b"", b"", b""]);
 }
