@@ -1,7 +1,7 @@
 //! The language: a line is parsed to a [`Command`], one `match` runs it.
 //!
-//! A new word is a variant of [`Command`], its arm in [`run`] and in the properties below it (the
-//! compiler asks for each), and its row in `commands/table.rs`. DESIGN.md has an example.
+//! A new word is a variant of [`Command`], its arms in [`run`], `needs` and `is_noted` (the compiler
+//! asks for each), its row in `commands/table.rs` and its handler. DESIGN.md lists all steps.
 
 use std::time::SystemTime;
 

@@ -96,11 +96,19 @@ mod tests {
     #[test]
     fn every_word_needs_what_is_written_here_and_every_role_may_what_it_should() {
         let needs: Vec<_> = NEEDS.split_whitespace().map(|pair| pair.split_once(':').unwrap()).collect();
-        assert_eq!(needs.len(), COMMANDS.len());
+        for (name, _) in &needs {
+            let is_word = COMMANDS.iter().any(|word| word.name.replace(' ', "_") == *name);
+            assert!(is_word, "NEEDS has \"{name}\", but the table has no such row");
+            let times = needs.iter().filter(|(other, _)| other == name).count();
+            assert_eq!(times, 1, "NEEDS must have \"{name}\" once");
+        }
         let examples = COMMANDS.iter().map(|word| {
             let name = word.name.replace(' ', "_");
             let need = needs.iter().find(|(known, _)| *known == name);
-            (word.example_line(), need.unwrap_or_else(|| panic!("{name}")).1)
+            (
+                word.example_line(),
+                need.unwrap_or_else(|| panic!("NEEDS lacks \"{name}\": add {name}:RIGHT")).1,
+            )
         });
         let forms = FORMS.iter().map(|(line, right)| (line.to_string(), *right));
         for (line, right) in examples.chain(forms) {

@@ -60,12 +60,16 @@ fn every_spelling_whose_command_takes_content_says_that_it_follows() {
             line(&info.example_line()).command,
             Ok(Command::Store(_, Via::Inline) | Command::Append(_, Via::Inline))
         );
-        assert_eq!(matches!(info.parser, Parser::WithContent(_)), takes_content, "{}", info.name);
+        let kind = if takes_content { "WithContent, because content follows its line" } else { "Line" };
+        let is_with_content = matches!(info.parser, Parser::WithContent(_));
+        assert_eq!(is_with_content, takes_content, "the parser of \"{}\" must be a {kind}", info.name);
         if takes_content {
             spellings.extend(info.spellings());
         }
     }
-    assert_eq!(spellings, ["put", "upload", "send", "write", "append"]);
+    for known in ["put", "upload", "send", "write", "append"] {
+        assert!(spellings.contains(&known), "the content after \"{known}\" would be run as commands");
+    }
     for spelling in spellings {
         for arguments in ["f", "'f", "", "f\rABOR"] {
             let line = Input::Line(format!("{spelling} {arguments}").into());
