@@ -454,3 +454,15 @@ fn broken(error: &io::Error, kept: &str) -> Reply {
 fn aborted(watch: Watch) -> Failure {
     watch.lost.map_or(Failure::Aborted, Failure::Lost)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_as_large_as_the_content_and_never_larger_than_a_chunk() {
+        for (size, expected) in [(0, 1), (1, 1), (5000, 5000), (u64::MAX, CHUNK)] {
+            assert_eq!(chunk_for(size), expected);
+        }
+    }
+}
