@@ -1,32 +1,33 @@
 //! The language: a line is parsed to a [`Command`], one `match` runs it.
 //!
-//! A new word is a variant of [`Command`], its arms in [`run`], `needs` and `is_noted` (the compiler
-//! asks for each), its row in `commands/table.rs` and its handler. DESIGN.md lists all steps.
+//! A new word is a variant of [`Command`], its arms in [`run`], `needs` and `is_logged` (the
+//! compiler asks for each), its row in `commands/table.rs` and its handler. DESIGN.md lists all
+//! steps.
 
 use std::time::SystemTime;
 
-use crate::control::{Body, Input, Language, LineKind};
+use crate::control::{InlineBody, Input, Language, LineKind};
 use crate::data::HostPort;
 use crate::reply::Reply;
-use crate::session::{Failure, Pending, Session, Via};
+use crate::session::{Channel, Failure, Pending, Session};
 use crate::users::Password;
 use crate::vfs::Existing;
 
 mod accounts;
 mod args;
-mod content;
+mod transfers;
 mod features;
 mod files;
 mod help;
-mod lists;
-mod note;
-mod rights;
+mod listings;
+mod logging;
+mod permissions;
 mod serve;
-mod setup;
+mod data_connection;
 mod table;
 
 use args::Args;
-use rights::Right;
+use permissions::Permission;
 pub use serve::serve;
 use table::{CommandInfo, Parser};
 
@@ -52,7 +53,7 @@ enum Command {
     PrintFolder,
     ChangeFolder(Vec<u8>),
     ChangeToParent,
-    List(Vec<u8>, lists::Form),
+    List(Vec<u8>, listings::Form),
     MakeFolder(Vec<u8>),
     /// A folder, and those above it that are missing.
     MakeFolders(Vec<u8>),
@@ -93,10 +94,10 @@ enum Command {
     Hash(Vec<u8>),
     HashOnly(Vec<u8>),
     // Content
-    Retrieve(Vec<u8>, Via),
-    Store(Vec<u8>, Via),
+    Retrieve(Vec<u8>, Channel),
+    Store(Vec<u8>, Channel),
     StoreUnique(Option<Vec<u8>>),
-    Append(Vec<u8>, Via),
+    Append(Vec<u8>, Channel),
     Allocate(u64),
     Restart(u64),
     Abort,
@@ -105,7 +106,7 @@ enum Command {
         ascii: bool,
     },
     Passive,
-    ExtendedPassive(setup::Family),
+    ExtendedPassive(data_connection::Family),
     Active(HostPort),
     // Other
     Help(Option<Vec<u8>>),
@@ -114,9 +115,9 @@ enum Command {
     OptionsFacts(Vec<u8>),
     Status(Option<Vec<u8>>),
     /// What is so already, or changes nothing.
-    Confirm(&'static str),
+    Ok200(&'static str),
     /// MODE or STRU with what is so already.
-    ConfirmTransferForm(&'static str),
+    Ok200TransferForm(&'static str),
     System,
     Noop,
     Quit,
@@ -129,7 +130,7 @@ struct Request {
     info: Option<&'static CommandInfo>,
     command: Result<Command, Reply>,
     /// The content that follows the line.
-    body: Option<Body>,
+    body: Option<InlineBody>,
 }
 
 /// What the control connection must know of the language.
@@ -139,7 +140,9 @@ pub const LANGUAGE: Language = Language { is_ftp_verb: table::is_ftp_verb, class
 fn classify(input: &Input) -> LineKind {
     let Some(request) = read(input) else { return LineKind::Other };
     match (request.command, request.body) {
-        (_, Some(Body::Lines | Body::Counted(_) | Body::Unknown)) => LineKind::WithContent,
+        (_, Some(InlineBody::UntilDot | InlineBody::Length(_) | InlineBody::Unknown)) => {
+            LineKind::WithContent
+        }
         (Ok(Command::Abort), _) => LineKind::Abort,
         (Ok(Command::Status(None)), _) => LineKind::Status,
         (Ok(Command::Quit), _) => LineKind::Quit,
@@ -151,9 +154,10 @@ fn classify(input: &Input) -> LineKind {
 fn read(input: &Input) -> Option<Request> {
     match input {
         Input::Line(line) if line.contains(&b'\r') => {
-            // Some servers take such a CR for the line's end. To run a part of the line, or to store a
-            // name that they cannot fetch, would both be wrong.
-            let text = "There is a CR inside the line; lines end with CRLF or LF. Nothing was done.";
+            // Some servers take such a CR for the line's end. To run a part of the line, or to
+            // store a name that they cannot fetch, would both be wrong.
+            let text =
+                "There is a CR inside the line; lines end with CRLF or LF. Nothing was done.";
             Some(Request { command: Err(Reply::new(501, text)), ..parse(line, false) })
         }
         Input::Line(line) => Some(parse(line, false)),
@@ -165,8 +169,8 @@ fn read(input: &Input) -> Option<Request> {
     }
 }
 
-/// Finds the row of a line and lets its parser read the arguments. Pure: a wrong shape is 500 or 501
-/// before anything runs. `is_cut` says that the end of the line is missing.
+/// Finds the row of a line and lets its parser read the arguments. Pure: a wrong shape is 500 or
+/// 501 before anything runs. `is_cut` says that the end of the line is missing.
 #[inline(never)] // or its frame would be part of every handler's stack
 fn parse(line: &[u8], is_cut: bool) -> Request {
     let Some((typed, rest)) = table::find_at_start(line) else {
@@ -185,22 +189,24 @@ fn parse(line: &[u8], is_cut: bool) -> Request {
 }
 
 impl Request {
-    /// Whether the command needs a login. What its example needs, each form of it does, so that a line
-    /// with wrong arguments has the same answer before a login.
+    /// Whether the command needs a login. What its example needs, each form of it does, so that a
+    /// line with wrong arguments has the same answer before a login.
     fn needs_login(&self) -> bool {
         let example = self.info.map(|info| parse(info.example_line().as_bytes(), false).command);
-        example.is_some_and(|command| command.is_ok_and(|command| command.needs() != Right::Nothing))
+        example.is_some_and(|command| {
+            command.is_ok_and(|command| command.needs() != Permission::Nothing)
+        })
     }
 }
 
 fn log_in_first() -> Reply {
-    Reply::new(530, "Sign in first: login NAME PASSWORD")
+    Reply::new(530, "Log in first: login NAME PASSWORD")
 }
 
 /// Runs a command. `Ok` is the reply that follows whatever the command has said already.
 fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Reply, Failure> {
     use Command::*;
-    if !rights::may(session.role(), command.needs()) {
+    if !permissions::allows(session.role(), command.needs()) {
         return Err(match session.role() {
             None => log_in_first(),
             Some(_) => Reply::new(550, "This account may not do that."),
@@ -211,7 +217,9 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         User(name) => accounts::user(session, name),
         Pass(password) => accounts::pass(session, &password),
         Login(name, password) => accounts::login(session, &name, &password),
-        Register { name, password, code } => accounts::register(session, &name, &password, code.as_deref()),
+        Register { name, password, code } => {
+            accounts::register(session, &name, &password, code.as_deref())
+        }
         ChangePassword(old, new) => accounts::change_password(session, &old, &new),
         Unregister(password) => accounts::unregister(session, &password),
         Reinitialize => accounts::reinitialize(session),
@@ -221,7 +229,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         PrintFolder => files::print_folder(session),
         ChangeFolder(path) => files::change_folder(session, &path),
         ChangeToParent => files::change_folder(session, b".."),
-        List(path, form) => lists::list(session, &path, form),
+        List(path, form) => listings::list(session, &path, form),
         MakeFolder(path) => files::make_folder(session, &path),
         MakeFolders(path) => files::make_folders(session, &path),
         RemoveFolder(path) => files::remove_folder(session, &path),
@@ -236,7 +244,9 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         Info(path) => files::info(session, &path),
         Size(path) => files::size(session, &path),
         ModificationTime(path) => files::modification_time(session, &path),
-        TimeOrSetTime { time, path, whole } => files::time_or_set_time(session, time, &path, &whole),
+        TimeOrSetTime { time, path, whole } => {
+            files::time_or_set_time(session, time, &path, &whole)
+        }
         SetTime { time, path, code } => files::set_time(session, time, &path, code),
         SetMode(mode, path) => files::set_mode(session, mode, &path),
         CopyFrom(path) => files::copy_from(session, &path),
@@ -244,24 +254,24 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         Hash(path) => files::hash(session, &path),
         HashOnly(path) => files::hash_only(session, &path),
 
-        Retrieve(path, via) => content::retrieve(session, &path, via, pending),
-        Store(path, via) => content::store(session, &path, via, pending),
-        StoreUnique(name) => content::store_unique(session, name.as_deref()),
-        Append(path, via) => content::append(session, &path, via, pending),
-        Allocate(bytes) => content::allocate(session, bytes),
-        Restart(offset) => content::restart(session, offset),
-        Abort => setup::abort(session),
+        Retrieve(path, channel) => transfers::retrieve(session, &path, channel, pending),
+        Store(path, channel) => transfers::store(session, &path, channel, pending),
+        StoreUnique(name) => transfers::store_unique(session, name.as_deref()),
+        Append(path, channel) => transfers::append(session, &path, channel, pending),
+        Allocate(bytes) => transfers::allocate(session, bytes),
+        Restart(offset) => transfers::restart(session, offset),
+        Abort => data_connection::abort(session),
 
-        Representation { ascii } => setup::representation(session, ascii),
-        Passive => setup::passive(session),
-        ExtendedPassive(family) => setup::extended_passive(session, family),
-        Active(place) => setup::active(session, place),
+        Representation { ascii } => data_connection::representation(session, ascii),
+        Passive => data_connection::passive(session),
+        ExtendedPassive(family) => data_connection::extended_passive(session, family),
+        Active(place) => data_connection::active(session, place),
 
         Features => features::features(session),
         OptionsFacts(facts) => features::options_facts(session, &facts),
         Status(None) => features::status(session),
-        Status(Some(path)) => lists::list(session, &path, lists::Form::Status),
-        Confirm(text) | ConfirmTransferForm(text) => Ok(Reply::new(200, text)),
+        Status(Some(path)) => listings::list(session, &path, listings::Form::Status),
+        Ok200(text) | Ok200TransferForm(text) => Ok(Reply::new(200, text)),
         SiteHelp => Ok(help::site_help()),
         Help(None) => Ok(help::help()),
         Help(Some(word)) => Ok(help::help_about(&word)),
@@ -276,51 +286,68 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
 
 impl Command {
     /// What a client must be allowed to do, to run it.
-    fn needs(&self) -> Right {
+    fn needs(&self) -> Permission {
         use Command::*;
         match self {
-            User(_) | Pass(_) | Login(..) | Register { .. } | Reinitialize | WhoAmI => Right::Nothing,
-            Help(_) | SiteHelp | Features | OptionsFacts(_) | Confirm(_) => Right::Nothing,
-            System | Noop | Quit => Right::Nothing,
+            User(_) | Pass(_) | Login(..) | Register { .. } | Reinitialize | WhoAmI => {
+                Permission::Nothing
+            }
+            Help(_) | SiteHelp | Features | OptionsFacts(_) | Ok200(_) => Permission::Nothing,
+            System | Noop | Quit => Permission::Nothing,
 
-            PrintFolder | ChangeFolder(_) | ChangeToParent | Free | Status(None) => Right::SignedIn,
-            Allocate(_) | Restart(_) | Abort => Right::SignedIn,
-            Representation { .. } | ConfirmTransferForm(_) => Right::SignedIn,
-            Passive | ExtendedPassive(_) | Active(_) => Right::SignedIn,
+            PrintFolder | ChangeFolder(_) | ChangeToParent | Free | Status(None) => {
+                Permission::LoggedIn
+            }
+            Allocate(_) | Restart(_) | Abort => Permission::LoggedIn,
+            Representation { .. } | Ok200TransferForm(_) => Permission::LoggedIn,
+            Passive | ExtendedPassive(_) | Active(_) => Permission::LoggedIn,
 
-            List(..) | Status(Some(_)) | Info(_) | Size(_) | ModificationTime(_) => Right::Read,
-            Hash(_) | HashOnly(_) | Retrieve(..) => Right::Read,
+            List(..) | Status(Some(_)) | Info(_) | Size(_) | ModificationTime(_) => {
+                Permission::Read
+            }
+            Hash(_) | HashOnly(_) | Retrieve(..) => Permission::Read,
 
             // Over an existing name a drop-box refuses them, where they run.
-            Store(..) | StoreUnique(_) | MakeFolder(_) | MakeFolders(_) => Right::Add,
+            Store(..) | StoreUnique(_) | MakeFolder(_) | MakeFolders(_) => Permission::Add,
 
-            Append(..) | Touch(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => Right::Change,
-            Copy { .. } | CopyFrom(_) | CopyTo(_) => Right::Change,
-            Rename { .. } | RenameFrom(_) | RenameTo(_) => Right::Change,
-            TimeOrSetTime { .. } | SetTime { .. } | SetMode(..) => Right::Change,
+            Append(..) | Touch(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => {
+                Permission::Change
+            }
+            Copy { .. } | CopyFrom(_) | CopyTo(_) => Permission::Change,
+            Rename { .. } | RenameFrom(_) | RenameTo(_) => Permission::Change,
+            TimeOrSetTime { .. } | SetTime { .. } | SetMode(..) => Permission::Change,
 
-            ChangePassword(..) | Unregister(_) => Right::Own,
+            ChangePassword(..) | Unregister(_) => Permission::Own,
         }
     }
 
     /// Whether the log tells of it also when it went well: changes and downloads do, and signing
     /// in and out; looking around does not.
-    fn is_noted(&self) -> bool {
+    fn is_logged(&self) -> bool {
         use Command::*;
         match self {
             Pass(_) | Login(..) | Register { .. } | ChangePassword(..) | Unregister(_) => true,
             Reinitialize => true,
-            MakeFolder(_) | MakeFolders(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => true,
+            MakeFolder(_) | MakeFolders(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => {
+                true
+            }
             Touch(_) => true,
-            Copy { .. } | CopyTo(_) | Rename { .. } | RenameTo(_) | SetTime { .. } | SetMode(..) => true,
+            Copy { .. }
+            | CopyTo(_)
+            | Rename { .. }
+            | RenameTo(_)
+            | SetTime { .. }
+            | SetMode(..) => true,
             Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) => true,
             TimeOrSetTime { .. } => true,
             User(_) | WhoAmI | Free | PrintFolder | ChangeFolder(_) | ChangeToParent => false,
-            List(..) | RenameFrom(_) | CopyFrom(_) | Info(_) | Size(_) | ModificationTime(_) => false,
+            List(..) | RenameFrom(_) | CopyFrom(_) | Info(_) | Size(_) | ModificationTime(_) => {
+                false
+            }
             Hash(_) | HashOnly(_) | Allocate(_) | Restart(_) | Abort => false,
             Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => false,
             Help(_) | SiteHelp | Features | OptionsFacts(_) | Status(_) => false,
-            Confirm(_) | ConfirmTransferForm(_) | System | Noop | Quit => false,
+            Ok200(_) | Ok200TransferForm(_) | System | Noop | Quit => false,
         }
     }
 

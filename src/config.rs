@@ -17,18 +17,19 @@ pub const LINE_LIMIT: usize = 8 * 1024;
 /// Refused counted content up to this many bytes is read and thrown away, so that the session can
 /// go on; beyond it the connection is closed instead.
 pub const DISCARD_LIMIT: u64 = 1024 * 1024;
-/// So many lines in a row that were no commands (or not allowed before signing in) end a session.
+/// So many lines in a row that were no commands (or not allowed before logging in) end a session.
 pub const BAD_LINES: u32 = 10;
-/// So many lines a session may have logged by what it says without being signed in; the end of the session
-/// tells how many more there were. Ten bad lines end a session, so this is ample for a person.
-pub const LINES_OF_A_STRANGER: u32 = 20;
-/// So many refusals a session may have logged while it is signed in. A backup of a tree of odd names
-/// may well have hundreds.
-pub const LINES_OF_REFUSALS: u32 = 1_000;
+/// So many lines a session may have logged by what it says without being logged in; the end of the
+/// session tells how many more there were. Ten bad lines end a session, so this is ample for a
+/// person.
+pub const UNAUTHENTICATED_LOG_LINES: u32 = 20;
+/// So many refusals a session may have logged while it is logged in. A backup of a tree of odd
+/// names may well have hundreds.
+pub const REFUSAL_LOG_LINES: u32 = 1_000;
 /// All strangers together may have so many lines logged at once,
-pub const STRANGERS_BURST: u32 = 20_000;
+pub const UNAUTHENTICATED_LOG_BURST: u32 = 20_000;
 /// and so many per second after that: some 50 MB a day at most.
-pub const STRANGERS_PER_SECOND: u32 = 5;
+pub const UNAUTHENTICATED_LOG_RATE: u32 = 5;
 /// How long a transfer waits for its data connection at most. Firewalls drop silently, and a
 /// person who waits wants to know.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -46,8 +47,8 @@ pub const PATH_LIMIT: usize = 64 * 1024;
 /// which takes a few milliseconds for this many.
 pub const LEVEL_LIMIT: usize = 1000;
 
-/// Most PBKDF2 iterations of a password hash. A login with more would take minutes, so a line of the users
-/// file that asks for more is refused.
+/// Most PBKDF2 iterations of a password hash. A login with more would take minutes, so a line of
+/// the users file that asks for more is refused.
 pub const MOST_ITERATIONS: usize = 100_000_000;
 
 /// Who may create an account from the network.
@@ -75,12 +76,13 @@ pub struct Config {
     pub hash_iterations: usize,
     /// Fewest characters of a new password.
     pub min_password: usize,
-    /// Most clients at once. A thread each costs about 16 KiB, so this is no burden for a small box.
+    /// Most clients at once. A thread each costs about 16 KiB, so this is no burden for a small
+    /// box.
     pub max_clients: usize,
     /// How long a client may be silent between two commands. RFC 1123 §4.1.3.2 asks for at least
     /// five minutes.
     pub idle_timeout: Duration,
-    /// How long a client may take to sign in.
+    /// How long a client may take to log in.
     pub login_timeout: Duration,
     /// This number of failed logins in a row ends a session; after this number from one address,
     /// further ones wait longer and longer.
@@ -97,10 +99,11 @@ pub struct Config {
     /// How long a peer may take not a single byte of what we send, or send none of what it has
     /// announced. A slow peer that moves is never ended.
     pub stall_timeout: Duration,
-    /// Where passive data connections are taken; `None` takes random ones from 49152 up (RFC 6335 §6).
+    /// Where passive data connections are taken; `None` takes random ones from 49152 up (RFC 6335
+    /// §6).
     pub passive_ports: Option<RangeInclusive<u16>>,
-    /// Whether PORT and EPRT are obeyed. Whoever comes through a tunnel comes from loopback, and could
-    /// have the server connect to other services of its own machine (RFC 2577 §3).
+    /// Whether PORT and EPRT are obeyed. Whoever comes through a tunnel comes from loopback, and
+    /// could have the server connect to other services of its own machine (RFC 2577 §3).
     pub active: bool,
     /// The address, or its name, that peers from outside are told in PASV's answer.
     pub public_address: Option<String>,
@@ -186,7 +189,9 @@ const SETTINGS: &[Setting] = &[
     setting(
         "listen",
         "address and port to listen on, such as 0.0.0.0:2121, or [::]:2121 for IPv6 and IPv4; may be repeated",
-        Other("ADDR", set_listen, |config| config.listen.iter().map(SocketAddr::to_string).collect()),
+        Other("ADDR", set_listen, |config| {
+            config.listen.iter().map(SocketAddr::to_string).collect()
+        }),
     ),
     setting(
         "dir",
@@ -220,10 +225,14 @@ const SETTINGS: &[Setting] = &[
         "most clients at once",
         Number(1..=MOST_CLIENTS, |config| &mut config.max_clients),
     ),
-    setting("idle-timeout", "how long a client may be silent", Seconds(|config| &mut config.idle_timeout)),
+    setting(
+        "idle-timeout",
+        "how long a client may be silent",
+        Seconds(|config| &mut config.idle_timeout),
+    ),
     setting(
         "login-timeout",
-        "how long a client may take to sign in",
+        "how long a client may take to log in",
         Seconds(|config| &mut config.login_timeout),
     ),
     setting(
@@ -242,7 +251,9 @@ const SETTINGS: &[Setting] = &[
     setting(
         "quota",
         "most bytes an account may store, such as 500M, if the users file sets no other limit",
-        Other("SIZE", set_quota, |config| config.quota.map_or("none".to_string(), |bytes| bytes.to_string())),
+        Other("SIZE", set_quota, |config| {
+            config.quota.map_or("none".to_string(), |bytes| bytes.to_string())
+        }),
     ),
     setting(
         "sync",
@@ -316,7 +327,9 @@ impl Value {
         match self {
             Number(range, field) => *field(config) = number(value, *range.start(), *range.end())?,
             Seconds(field) => *field(config) = Duration::from_secs(number(value, 1, MOST_SECONDS)?),
-            Choice([yes, no], field) if value == *yes || value == *no => *field(config) = value == *yes,
+            Choice([yes, no], field) if value == *yes || value == *no => {
+                *field(config) = value == *yes
+            }
             Choice(words, _) => return Err(words.join(" or ")),
             Other(_, set, _) => set(config, value)?,
         }
@@ -472,10 +485,9 @@ fn apply(
         let Some(setting) = find(name) else {
             return Err(Mistake(format!("{place}unknown setting {name}; see --help")));
         };
-        setting
-            .value
-            .set(config, value)
-            .map_err(|wanted| Mistake(format!("{place}{dashes}{name} needs {wanted}, not \"{value}\"")))?;
+        setting.value.set(config, value).map_err(|wanted| {
+            Mistake(format!("{place}{dashes}{name} needs {wanted}, not \"{value}\""))
+        })?;
     }
     Ok(())
 }
@@ -565,8 +577,14 @@ mod tests {
             (&["2121"], "unknown argument \"2121\"; see --help"),
             (&["--dir"], "--dir needs a value; see --help"),
             (&["--max-clients", "0"], "--max-clients needs a number from 1 to 15000, not \"0\""),
-            (&["--max-clients", "many"], "--max-clients needs a number from 1 to 15000, not \"many\""),
-            (&["--registration", "code:"], "--registration needs open, closed or code:SECRET, not \"code:\""),
+            (
+                &["--max-clients", "many"],
+                "--max-clients needs a number from 1 to 15000, not \"many\"",
+            ),
+            (
+                &["--registration", "code:"],
+                "--registration needs open, closed or code:SECRET, not \"code:\"",
+            ),
             (
                 &["--listen", "2121"],
                 "--listen needs an address with a port, such as 0.0.0.0:2121 or [::1]:2121, not \"2121\"",

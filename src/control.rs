@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 mod content;
 mod decoder;
 
-pub use content::{Body, is_cancelled};
+pub use content::{InlineBody, is_cancelled};
 pub use decoder::Input;
 use decoder::{Decoder, LineUse};
 
@@ -21,13 +21,14 @@ const INBOX: usize = 256;
 /// Room, in the end, for what fills it again and again: pipelined lines, or lines and content.
 const LARGE_INBOX: usize = 16 * 1024;
 const OUTBOX: usize = 16 * 1024;
-/// This much room for replies stays between commands. A long reply's is given back, because a session
-/// may idle for long.
+/// This much room for replies stays between commands. A long reply's is given back, because a
+/// session may idle for long.
 const KEPT: usize = 1024;
-/// The most bytes of lines that wait for a transfer to end; further ones are left unread. An ABOR is seen
-/// behind that much, which is more than 9,000 NOOPs.
+/// The most bytes of lines that wait for a transfer to end; further ones are left unread. An ABOR
+/// is seen behind that much, which is more than 9,000 NOOPs.
 const HELD: usize = 64 * 1024;
-/// So often a look at what comes during a transfer reads; who sends without an end must not hold it up.
+/// So often a look at what comes during a transfer reads; who sends without an end must not hold it
+/// up.
 const FILLS_A_LOOK: usize = 64;
 /// How long a connection that we close may take to end, while its client still sends: closing a
 /// socket with unread input would reset it, and the last reply could be lost on the way.
@@ -63,7 +64,7 @@ pub struct Control {
     stream: Arc<TcpStream>,
     local: Option<SocketAddr>,
     idle: Duration,
-    /// Until when a client that has not signed in may go on, whatever it sends or reads meanwhile.
+    /// Until when a client that has not logged in may go on, whatever it sends or reads meanwhile.
     deadline: Option<Instant>,
     stall: Duration,
     /// The time-outs that the socket has, for reading and for writing.
@@ -140,7 +141,8 @@ impl Control {
         Ok(())
     }
 
-    /// Before each write: sets the time-out. Past the deadline there is still time for the last reply.
+    /// Before each write: sets the time-out. Past the deadline there is still time for the last
+    /// reply.
     fn arm_writing(&mut self) -> io::Result<()> {
         let wanted = self.left().map_or(self.stall, |left| left.max(LINGER).min(self.stall));
         let [_, writing] = &mut self.timeouts;
@@ -187,9 +189,9 @@ impl Control {
         input
     }
 
-    /// Looks, without waiting, at the lines that have come since. `takes` says of each whether it was
-    /// for the transfer; the others wait for their turn. Its second argument says whether none waits
-    /// yet. For use during a transfer.
+    /// Looks, without waiting, at the lines that have come since. `takes` says of each whether it
+    /// was for the transfer; the others wait for their turn. Its second argument says whether none
+    /// waits yet. For use during a transfer.
     pub fn look(&mut self, takes: &mut dyn FnMut(LineKind, bool) -> bool) -> io::Result<()> {
         let mut fills = 0;
         while !self.blocked && fills <= FILLS_A_LOOK {
@@ -208,8 +210,8 @@ impl Control {
         Ok(())
     }
 
-    /// Waits for input, `patience` at most. False if there was none in that time, or if lines that wait
-    /// keep it from being looked at.
+    /// Waits for input, `patience` at most. False if there was none in that time, or if lines that
+    /// wait keep it from being looked at.
     pub fn wait_for_input(&mut self, patience: Duration) -> bool {
         if self.blocked || self.ended || !self.unused.is_empty() {
             return false;
@@ -258,7 +260,11 @@ impl Control {
                 self.ended = read == 0;
                 Ok(read > 0)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
@@ -289,7 +295,8 @@ impl Control {
         self.arm_reading()
     }
 
-    /// Ends the connection of a client that will send no more, as QUIT and the end of input promise.
+    /// Ends the connection of a client that will send no more, as QUIT and the end of input
+    /// promise.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;
         if self.unused.is_empty() && !self.fill_without_waiting()? {
@@ -298,7 +305,8 @@ impl Control {
         self.close_patiently()
     }
 
-    /// Ends the connection of a client that may be sending still, so that it can read the last reply.
+    /// Ends the connection of a client that may be sending still, so that it can read the last
+    /// reply.
     pub fn close_patiently(&mut self) -> io::Result<()> {
         self.flush()?;
         self.stream.shutdown(Shutdown::Write)?;
@@ -379,8 +387,8 @@ impl Control {
     }
 }
 
-/// Lines that wait for a transfer to end, in one piece of memory: a [`Vec`] for each would cost many
-/// times what a NOOP has bytes.
+/// Lines that wait for a transfer to end, in one piece of memory: a [`Vec`] for each would cost
+/// many times what a NOOP has bytes.
 #[derive(Debug, Default)]
 struct HeldLines {
     /// Each line behind a mark and before a LF.

@@ -54,8 +54,8 @@ pub enum Flow {
 /// Ports for whoever needs one for a while (RFC 6335 §6).
 const DYNAMIC_PORTS: RangeInclusive<u16> = 49_152..=65_535;
 
-/// The ports for passive data connections. One account may hold half of them, so that it cannot keep
-/// all others from their files.
+/// The ports for passive data connections. One account may hold half of them, so that it cannot
+/// keep all others from their files.
 #[derive(Debug)]
 pub struct PassivePorts {
     range: Option<RangeInclusive<u16>>,
@@ -86,9 +86,12 @@ impl PassivePorts {
         let held = self.hold(account).ok_or(NoPort::HalfHeld)?;
         let listener = match &self.range {
             Some(ports) => listen_in(local, ports),
-            // A free one of the system's choice would do, but from those it leaves out all that a former
-            // connection keeps in TIME_WAIT: some thousands of small files, and it searches for long.
-            None => listen_in(local, &DYNAMIC_PORTS).or_else(|_| TcpListener::bind(at_port(local, 0))),
+            // A free one of the system's choice would do, but from those it leaves out all that a
+            // former connection keeps in TIME_WAIT: some thousands of small files, and it searches
+            // for long.
+            None => {
+                listen_in(local, &DYNAMIC_PORTS).or_else(|_| TcpListener::bind(at_port(local, 0)))
+            }
         };
         let listener = listener.map_err(NoPort::Failed)?;
         let port = listener.local_addr().map_err(NoPort::Failed)?.port();
@@ -152,14 +155,14 @@ impl DataSetup {
     }
 }
 
-/// How long one try to connect may take. `std` cannot look at anything else while it connects, so `stop`
-/// is asked between the tries. The first try is short, because an ABOR should not wait; the others leave
-/// three seconds for the answer from a satellite.
+/// How long one try to connect may take. `std` cannot look at anything else while it connects, so
+/// `stop` is asked between the tries. The first try is short, because an ABOR should not wait; the
+/// others leave three seconds for the answer from a satellite.
 const FIRST_TRY: Duration = Duration::from_secs(1);
 const LATER_TRY: Duration = Duration::from_secs(3);
 
-/// A thread that connects would see a `stop` sooner, but a client could leave thousands of such threads
-/// behind by PORT, RETR and ABOR again and again.
+/// A thread that connects would see a `stop` sooner, but a client could leave thousands of such
+/// threads behind by PORT, RETR and ABOR again and again.
 fn connect(
     address: SocketAddr,
     patience: Duration,
@@ -239,7 +242,9 @@ fn accept(
         match listener.accept() {
             Ok((stream, from)) if is_same_host(from, peer) => return Ok(stream),
             Ok(_) => {} // somebody else's; dropped
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(NoData::Failed(error)),
         }
@@ -302,12 +307,14 @@ fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
 pub fn own_address(peer: SocketAddr, asked: SocketAddr) -> Option<SocketAddr> {
     let same = peer.ip().to_canonical() == asked.ip().to_canonical();
     // The peer's own form of it, so that an IPv6 scope is kept.
-    (same && asked.port() >= 1024).then(|| SocketAddr::new(peer.ip(), asked.port())).map(|mut address| {
-        if let (SocketAddr::V6(address), SocketAddr::V6(peer)) = (&mut address, peer) {
-            address.set_scope_id(peer.scope_id());
-        }
-        address
-    })
+    (same && asked.port() >= 1024).then(|| SocketAddr::new(peer.ip(), asked.port())).map(
+        |mut address| {
+            if let (SocketAddr::V6(address), SocketAddr::V6(peer)) = (&mut address, peer) {
+                address.set_scope_id(peer.scope_id());
+            }
+            address
+        },
+    )
 }
 
 /// The address that PASV's answer names: the one that the client itself reached, or for a peer
@@ -320,10 +327,12 @@ pub fn announced(local: IpAddr, peer: IpAddr, public: Option<&str>) -> Option<Ip
     };
     match public {
         // Resolved each time: the name of a dynamic address is given for its changes.
-        Some(public) if !is_near => (public, 0).to_socket_addrs().ok()?.find_map(|address| match address {
-            SocketAddr::V4(address) => Some(*address.ip()),
-            SocketAddr::V6(_) => None,
-        }),
+        Some(public) if !is_near => {
+            (public, 0).to_socket_addrs().ok()?.find_map(|address| match address {
+                SocketAddr::V4(address) => Some(*address.ip()),
+                SocketAddr::V6(_) => None,
+            })
+        }
         _ => Some(local),
     }
 }
@@ -361,7 +370,10 @@ mod tests {
     #[test]
     fn eprt_takes_both_families_and_any_delimiter() {
         assert_eq!(parse_eprt(b"|1|132.235.1.2|6275|"), Some(at("132.235.1.2:6275")));
-        assert_eq!(parse_eprt(b"|2|1080::8:800:200C:417A|5282|"), Some(at("[1080::8:800:200c:417a]:5282")));
+        assert_eq!(
+            parse_eprt(b"|2|1080::8:800:200C:417A|5282|"),
+            Some(at("[1080::8:800:200c:417a]:5282"))
+        );
         assert_eq!(parse_eprt(b"|2|fe80::1%eth0|2000|"), Some(at("[fe80::1]:2000")));
         assert_eq!(parse_eprt(b"!1!127.0.0.1!2000!"), Some(at("127.0.0.1:2000")));
         assert_eq!(parse_eprt(b"|3|x|1|"), Some(HostPort::UnknownFamily));
@@ -389,14 +401,17 @@ mod tests {
         let own = |asked: &str| own_address(peer, asked.parse().unwrap());
         assert_eq!(own("10.0.0.1:1024"), Some("[::ffff:10.0.0.1]:1024".parse().unwrap()));
         assert_eq!(own("[::ffff:10.0.0.1]:2000"), Some("[::ffff:10.0.0.1]:2000".parse().unwrap()));
-        for other in ["10.0.0.2:2000", "10.0.0.1:1023", "127.0.0.1:2000", "0.0.0.0:2000", "[::1]:2000"] {
+        for other in
+            ["10.0.0.2:2000", "10.0.0.1:1023", "127.0.0.1:2000", "0.0.0.0:2000", "[::1]:2000"]
+        {
             assert_eq!(own(other), None, "{other}");
         }
     }
 
     #[test]
     fn a_link_local_host_is_the_same_only_behind_the_same_interface() {
-        let same = |one: &str, other: &str| is_same_host(one.parse().unwrap(), other.parse().unwrap());
+        let same =
+            |one: &str, other: &str| is_same_host(one.parse().unwrap(), other.parse().unwrap());
         assert!(same("[fe80::1%2]:5", "[fe80::1%2]:6") && !same("[fe80::1%2]:5", "[fe80::1%3]:5"));
         assert!(same("[::1]:5", "[::1]:6") && same("10.0.0.1:5", "[::ffff:10.0.0.1]:5"));
         assert!(!same("[fe80::1%2]:5", "[fe80::2%2]:5") && !same("10.0.0.1:5", "10.0.0.2:5"));
@@ -406,7 +421,10 @@ mod tests {
         // Where it listens the scope stays too.
         assert_eq!(at_port(peer, 7), "[fe80::1%2]:7".parse().unwrap());
         assert_eq!(canonical(peer), peer);
-        assert_eq!(canonical("[::ffff:10.0.0.1]:5".parse().unwrap()), "10.0.0.1:5".parse().unwrap());
+        assert_eq!(
+            canonical("[::ffff:10.0.0.1]:5".parse().unwrap()),
+            "10.0.0.1:5".parse().unwrap()
+        );
     }
 
     /// A port of an account on this host, with those of other tests.
@@ -417,9 +435,12 @@ mod tests {
     #[test]
     fn one_account_holds_at_most_half_of_the_ports_and_gives_back_what_it_held() {
         let local = "127.0.0.1:0".parse().unwrap();
-        for (first, last, most) in [(61_000_u16, 61_000, 1), (61_010, 61_011, 1), (61_020, 61_024, 2)] {
+        for (first, last, most) in
+            [(61_000_u16, 61_000, 1), (61_010, 61_011, 1), (61_020, 61_024, 2)]
+        {
             let ports = PassivePorts::new(Some(first..=last));
-            let mut setups: Vec<_> = (0..most).map(|_| ports.listen(local, "alice").unwrap()).collect();
+            let mut setups: Vec<_> =
+                (0..most).map(|_| ports.listen(local, "alice").unwrap()).collect();
             assert!(matches!(ports.listen(local, "alice"), Err(NoPort::HalfHeld)), "{first}");
             if first != last {
                 assert!(ports.listen(local, "bob").is_ok());
@@ -441,11 +462,20 @@ mod tests {
         let public = Some("198.51.100.7");
         assert_eq!(announced("192.168.1.2", "8.8.8.8", None).as_deref(), Some("192.168.1.2"));
         assert_eq!(announced("192.168.1.2", "8.8.8.8", public).as_deref(), public);
-        for near in ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.9", "169.254.1.1", "::ffff:10.0.0.1"] {
-            assert_eq!(announced("192.168.1.2", near, public).as_deref(), Some("192.168.1.2"), "{near}");
+        for near in
+            ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.9", "169.254.1.1", "::ffff:10.0.0.1"]
+        {
+            assert_eq!(
+                announced("192.168.1.2", near, public).as_deref(),
+                Some("192.168.1.2"),
+                "{near}"
+            );
         }
         assert_eq!(announced("::1", "::1", public), None);
-        assert_eq!(announced("192.168.1.2", "8.8.8.8", Some("localhost")).as_deref(), Some("127.0.0.1"));
+        assert_eq!(
+            announced("192.168.1.2", "8.8.8.8", Some("localhost")).as_deref(),
+            Some("127.0.0.1")
+        );
     }
 
     #[test]
@@ -469,7 +499,8 @@ mod tests {
         let peer = client.local_addr().unwrap();
         let stream = setup.open(peer, Flow::Out, PATIENCE, &mut || false).unwrap();
         // The system may round it up to its own ticks.
-        let is_tick = |timeout: Option<Duration>| timeout.is_some_and(|t| t >= TICK && t < TICK * 2);
+        let is_tick =
+            |timeout: Option<Duration>| timeout.is_some_and(|t| t >= TICK && t < TICK * 2);
         assert!(is_tick(stream.write_timeout().unwrap()));
         let (setup, port) = listen("127.0.0.1");
         let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -480,7 +511,8 @@ mod tests {
     #[test]
     fn a_port_that_nobody_comes_to_is_named() {
         let (setup, port) = listen("127.0.0.1");
-        let nobody = setup.open("127.0.0.1:9".parse().unwrap(), Flow::In, Duration::ZERO, &mut || false);
+        let nobody =
+            setup.open("127.0.0.1:9".parse().unwrap(), Flow::In, Duration::ZERO, &mut || false);
         assert!(matches!(nobody, Err(NoData::NobodyCame(named)) if named == port), "{nobody:?}");
     }
 
@@ -492,7 +524,9 @@ mod tests {
         let (setup, port) = ports.listen(local, "alice").unwrap();
         assert_eq!(port, free);
         let taken = ports.listen(local, "bob");
-        assert!(matches!(taken, Err(NoPort::Failed(error)) if error.kind() == ErrorKind::AddrInUse));
+        assert!(
+            matches!(taken, Err(NoPort::Failed(error)) if error.kind() == ErrorKind::AddrInUse)
+        );
         drop(setup);
         assert!(ports.listen(local, "bob").is_ok());
     }

@@ -1,7 +1,8 @@
-//! The largest file that this process may write: RLIMIT_FSIZE, as `ulimit -f` and `LimitFSIZE=` set it.
+//! The largest file that this process may write: RLIMIT_FSIZE, as `ulimit -f` and `LimitFSIZE=` set
+//! it.
 //!
-//! The system answers a write beyond it with a signal, SIGXFSZ, which ends the process and which std
-//! cannot ignore. So the code that makes a file longer asks here first.
+//! The system answers a write beyond it with a signal, SIGXFSZ, which ends the process and which
+//! std cannot ignore. So the code that makes a file longer asks here first.
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -1,7 +1,7 @@
 //! An [`Entry`] as a line of text, and entries as a stream of lines; pure.
 //!
-//! A name stands in its line as its bytes, with `?` for CR and LF only, because programs ask for files by
-//! these names. What goes to the control connection passes `text::shown` besides.
+//! A name stands in its line as its bytes, with `?` for CR and LF only, because programs ask for
+//! files by these names. What goes to the control connection passes `text::sanitized` besides.
 //!
 //! `LIST` is the form of `ls -l`, which every client parses although no RFC says it; `NLST` is RFC
 //! 959 §4.1.3; the facts of `MLSD` and `MLST` are RFC 3659 §7.
@@ -59,7 +59,9 @@ impl Allowed {
         let Allowed { read, add, change, rename_folders } = self;
         let is_root = entry.name == b"/";
         let letters: &[(u8, bool)] = match entry.kind {
-            Kind::File => &[(b'a', change), (b'd', change), (b'f', change), (b'r', read), (b'w', change)],
+            Kind::File => {
+                &[(b'a', change), (b'd', change), (b'f', change), (b'r', read), (b'w', change)]
+            }
             Kind::Folder => &[
                 (b'c', add),
                 (b'd', change && !is_root),
@@ -118,7 +120,8 @@ impl FactChoice {
         names
     }
 
-    /// Appends `type=file;size=11; name`: the entry's facts, and `name` for what it is called there.
+    /// Appends `type=file;size=11; name`: the entry's facts, and `name` for what it is called
+    /// there.
     pub fn push_line(&self, line: &mut Vec<u8>, entry: &Entry, name: &[u8], allowed: Allowed) {
         for (fact, chosen) in FACTS.iter().zip(self.0) {
             if chosen {
@@ -250,7 +253,15 @@ mod tests {
 
     fn entry(name: &[u8], kind: Kind) -> Entry {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_465_140);
-        Entry { name: name.to_vec(), kind, size: 11, modified, mode: 0o754, links: 2, id: (0x801, 0x2a) }
+        Entry {
+            name: name.to_vec(),
+            kind,
+            size: 11,
+            modified,
+            mode: 0o754,
+            links: 2,
+            id: (0x801, 0x2a),
+        }
     }
 
     fn line(entry: &Entry) -> String {
@@ -259,7 +270,8 @@ mod tests {
         String::from_utf8(line).unwrap()
     }
 
-    const EVERYTHING: Allowed = Allowed { read: true, add: true, change: true, rename_folders: true };
+    const EVERYTHING: Allowed =
+        Allowed { read: true, add: true, change: true, rename_folders: true };
 
     #[test]
     fn perm_says_what_the_account_may_do() {
@@ -293,8 +305,14 @@ mod tests {
 
     #[test]
     fn ls_lines_show_kind_size_time_and_name() {
-        assert_eq!(line(&entry(b"a b.txt", Kind::File)), "-rwxr-xr--           11 Nov 23 20:19  a b.txt");
-        assert_eq!(line(&entry(b"docs", Kind::Folder)), "drwxr-xr--           11 Nov 23 20:19  docs/");
+        assert_eq!(
+            line(&entry(b"a b.txt", Kind::File)),
+            "-rwxr-xr--           11 Nov 23 20:19  a b.txt"
+        );
+        assert_eq!(
+            line(&entry(b"docs", Kind::Folder)),
+            "drwxr-xr--           11 Nov 23 20:19  docs/"
+        );
         assert_eq!(line(&entry(b"l", Kind::Link)), "lrwxr-xr--           11 Nov 23 20:19  l");
     }
 

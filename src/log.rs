@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::config::{STRANGERS_BURST, STRANGERS_PER_SECOND};
+use crate::config::{UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
 use crate::file_size_limit;
 use crate::stderr::Stderr;
 use crate::time;
@@ -39,17 +39,18 @@ impl Log {
     /// Opens `path` for appending and creates it (mode 0640) if it is missing. A last line that
     /// a power failure tore is ended, so that it stays alone.
     pub fn open(path: &Path) -> io::Result<Log> {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
         end_torn_line(&mut file)?;
-        let appender = Appender { file, lost: 0, complaints: Seldom::default() };
+        let appender = Appender { file, lost: 0, complaints: LogRateLimit::default() };
         let strangers = Mutex::new(Allowance::full());
         Ok(Log { file: Mutex::new(appender), strangers, stderr: Stderr::start(io::stderr())? })
     }
 
-    /// Writes one line. A log that cannot be written (a full disk) must not keep people from
-    /// their files, least of all from deleting some. The loss is reported on standard error, and in the
+    /// Writes one line. A log that cannot be written (a full disk) must not keep people from their
+    /// files, least of all from deleting some. The loss is reported on standard error, and in the
     /// log when there is room again.
-    pub fn write(&self, line: Line) {
+    pub fn write(&self, line: LogLine) {
         let complaint = self.appender().append(line);
         if let Some(text) = complaint {
             self.say(&text);
@@ -59,11 +60,11 @@ impl Log {
     /// Writes a line that a client without an account caused, unless all such clients together have
     /// had too many. Returns whether it was written. What was left out is counted, with the `more`
     /// that the line itself counts, and the next line that is written is preceded by the sum.
-    pub fn write_for_stranger(&self, line: Line, more: u64) -> bool {
+    pub fn write_unauthenticated(&self, line: LogLine, more: u64) -> bool {
         let left_out = self.strangers().take(1 + more, Instant::now());
         let Some(left_out) = left_out else { return false };
         if left_out > 0 {
-            self.write(Line::new("unlogged").number("lines", left_out));
+            self.write(LogLine::new("unlogged").number("lines", left_out));
         }
         self.write(line);
         true
@@ -81,7 +82,7 @@ impl Log {
     /// Writes `text` as a warning, to the log and to standard error.
     pub fn warn(&self, text: &str) {
         self.say(&format!("warning: {text}"));
-        self.write(Line::new("warning").with("text", text));
+        self.write(LogLine::new("warning").with("text", text));
     }
 
     /// Says `text` on standard error, without ever waiting for its reader.
@@ -103,16 +104,16 @@ struct Appender {
     file: File,
     /// Lines since the last one that found room.
     lost: u64,
-    complaints: Seldom,
+    complaints: LogRateLimit,
 }
 
 impl Appender {
     /// Appends a line, behind one that says how many were lost if some were. Returns a complaint
     /// for standard error if there is one to make.
-    fn append(&mut self, line: Line) -> Option<String> {
+    fn append(&mut self, line: LogLine) -> Option<String> {
         let tell_of_loss = match self.lost {
             0 => Ok(()),
-            lost => append_whole(&mut self.file, Line::new("lost").number("lines", lost)),
+            lost => append_whole(&mut self.file, LogLine::new("lost").number("lines", lost)),
         };
         if tell_of_loss.is_ok() {
             self.lost = 0;
@@ -120,13 +121,17 @@ impl Appender {
         let error = tell_of_loss.and_then(|()| append_whole(&mut self.file, line)).err()?;
         self.lost = self.lost.saturating_add(1);
         let more = self.complaints.is_due()?;
-        let times =
-            if more > 0 { format!(" ({more} more lines since the last message)") } else { String::new() };
+        let times = if more > 0 {
+            format!(" ({more} more lines since the last message)")
+        } else {
+            String::new()
+        };
         Some(format!("cannot write the log: {error}{times}"))
     }
 }
 
-/// Ends a last line that has no end. A full disk has room for that in the place of a byte of the line.
+/// Ends a last line that has no end. A full disk has room for that in the place of a byte of the
+/// line.
 fn end_torn_line(file: &mut File) -> io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;
     if end == 0 {
@@ -137,7 +142,10 @@ fn end_torn_line(file: &mut File) -> io::Result<()> {
     file.read_exact(&mut last)?;
     let is_torn = last != *b"\n";
     let has_room = |end| file_size_limit::check(end).is_ok();
-    if is_torn && !(has_room(end.saturating_add(1)) && file.write_all(b"\n").is_ok()) && has_room(end) {
+    if is_torn
+        && !(has_room(end.saturating_add(1)) && file.write_all(b"\n").is_ok())
+        && has_room(end)
+    {
         file.set_len(file.metadata()?.len().saturating_sub(1))?;
         file.write_all(b"\n")?;
     }
@@ -145,7 +153,7 @@ fn end_torn_line(file: &mut File) -> io::Result<()> {
 }
 
 /// One `write`; if the disk takes only a part of the line, that part is cut off again.
-fn append_whole(file: &mut File, line: Line) -> io::Result<()> {
+fn append_whole(file: &mut File, line: LogLine) -> io::Result<()> {
     let mut bytes = line.0;
     bytes.push(b'\n');
     if file_size_limit::limit().is_some() {
@@ -162,12 +170,12 @@ fn append_whole(file: &mut File, line: Line) -> io::Result<()> {
 
 /// A limit for what a peer can bring about as often as it likes: it is reported once a minute.
 #[derive(Debug, Default)]
-pub struct Seldom {
+pub struct LogRateLimit {
     last: Option<Instant>,
     passed_over: u64,
 }
 
-impl Seldom {
+impl LogRateLimit {
     /// How many times it was passed over, if it is time to tell of it again.
     pub fn is_due(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < WARNING_INTERVAL) {
@@ -190,7 +198,7 @@ struct Allowance {
 
 impl Allowance {
     fn full() -> Allowance {
-        Allowance { left: STRANGERS_BURST, counted: Instant::now(), left_out: 0 }
+        Allowance { left: UNAUTHENTICATED_LOG_BURST, counted: Instant::now(), left_out: 0 }
     }
 
     /// Takes one line; returns how many were left out before it. `None` if it is left out too, and
@@ -198,7 +206,8 @@ impl Allowance {
     fn take(&mut self, worth: u64, now: Instant) -> Option<u64> {
         let seconds = now.saturating_duration_since(self.counted).as_secs();
         if seconds > 0 {
-            let more = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(STRANGERS_PER_SECOND);
+            let more =
+                u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(UNAUTHENTICATED_LOG_RATE);
             self.give_back(more);
             self.counted = now;
         }
@@ -215,26 +224,26 @@ impl Allowance {
     }
 
     fn give_back(&mut self, lines: u32) {
-        self.left = self.left.saturating_add(lines).min(STRANGERS_BURST);
+        self.left = self.left.saturating_add(lines).min(UNAUTHENTICATED_LOG_BURST);
     }
 }
 
 /// A line in the making.
 #[derive(Debug)]
-pub struct Line(Vec<u8>);
+pub struct LogLine(Vec<u8>);
 
-impl Line {
+impl LogLine {
     /// Begins a line: the time and the kind of thing that happened.
-    pub fn new(event: &str) -> Line {
+    pub fn new(event: &str) -> LogLine {
         // Room for most lines, so that they need not grow.
         let mut line = Vec::with_capacity(192);
         line.extend_from_slice(&time::log_stamp(SystemTime::now()));
-        Line(line).with("event", event)
+        LogLine(line).with("event", event)
     }
 
-    /// Adds ` key=value`, the value quoted and escaped if it is more than a plain word. A value that
-    /// is shortened is followed by ` key_length=N`, the number of its bytes.
-    pub fn with(mut self, key: &str, value: impl AsRef<[u8]>) -> Line {
+    /// Adds ` key=value`, the value quoted and escaped if it is more than a plain word. A value
+    /// that is shortened is followed by ` key_length=N`, the number of its bytes.
+    pub fn with(mut self, key: &str, value: impl AsRef<[u8]>) -> LogLine {
         let value = value.as_ref();
         self.0.push(b' ');
         self.0.extend_from_slice(key.as_bytes());
@@ -249,7 +258,7 @@ impl Line {
     }
 
     /// Adds ` key=N`.
-    pub fn number(self, key: &str, value: u64) -> Line {
+    pub fn number(self, key: &str, value: u64) -> LogLine {
         self.with(key, value.to_string())
     }
 }
@@ -385,7 +394,7 @@ mod tests {
         {
             for count in [0, 1, 100, 101, 266, 267, 268, 400, 800, 803, 804, 65_536] {
                 let value = [b"/", &unit.repeat(count)[..], b"/end"].concat();
-                let line = Line(Vec::new()).with("path", &value).0;
+                let line = LogLine(Vec::new()).with("path", &value).0;
                 let text = String::from_utf8(line).unwrap();
                 let (written, length) = match text.split_once(" path_length=") {
                     Some((written, length)) => (written, Some(length.parse::<usize>().unwrap())),
@@ -426,7 +435,7 @@ mod tests {
 
     #[test]
     fn what_peers_can_repeat_is_told_once_a_minute_with_the_number() {
-        let mut seldom = Seldom::default();
+        let mut seldom = LogRateLimit::default();
         assert_eq!([seldom.is_due(), seldom.is_due(), seldom.is_due()], [Some(0), None, None]);
         seldom.last = Instant::now().checked_sub(WARNING_INTERVAL);
         assert_eq!([seldom.is_due(), seldom.is_due()], [Some(2), None]);
@@ -436,13 +445,13 @@ mod tests {
     fn strangers_have_a_burst_of_lines_then_some_per_second_and_what_is_left_out_is_counted() {
         let mut allowance = Allowance::full();
         let start = allowance.counted;
-        for _ in 0..STRANGERS_BURST {
+        for _ in 0..UNAUTHENTICATED_LOG_BURST {
             assert_eq!(allowance.take(1, start), Some(0));
         }
         assert_eq!([allowance.take(1, start), allowance.take(7, start)], [None, None]);
         let later = start + Duration::from_secs(1);
         assert_eq!(allowance.take(1, later), Some(8));
-        for _ in 1..STRANGERS_PER_SECOND {
+        for _ in 1..UNAUTHENTICATED_LOG_RATE {
             assert_eq!(allowance.take(1, later), Some(0));
         }
         assert_eq!(allowance.take(1, later), None);
@@ -452,7 +461,7 @@ mod tests {
         assert_eq!(allowance.take(1, later), None);
         let much_later = start + Duration::from_secs(u32::MAX.into());
         assert_eq!(allowance.take(1, much_later), Some(1));
-        assert_eq!(allowance.left, STRANGERS_BURST - 1);
+        assert_eq!(allowance.left, UNAUTHENTICATED_LOG_BURST - 1);
     }
 
     #[test]
@@ -460,7 +469,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
         fs::write(&path, "whole\ntor").unwrap();
-        Log::open(&path).unwrap().write(Line::new("start").number("port", 7));
+        Log::open(&path).unwrap().write(LogLine::new("start").number("port", 7));
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[..2], ["whole", "tor"]);
@@ -478,7 +487,7 @@ mod tests {
                 let log = &log;
                 scope.spawn(move || {
                     for n in 0..100 {
-                        log.write(Line::new("x").number("thread", thread).number("n", n));
+                        log.write(LogLine::new("x").number("thread", thread).number("n", n));
                     }
                 });
             }
@@ -486,7 +495,10 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 800);
         for line in text.lines() {
-            assert!(line.get(23..).is_some_and(|rest| rest.starts_with("Z event=x thread=")), "{line}");
+            assert!(
+                line.get(23..).is_some_and(|rest| rest.starts_with("Z event=x thread=")),
+                "{line}"
+            );
         }
     }
 }

@@ -26,7 +26,7 @@ mod transfer;
 mod server;
 mod session;
 mod commands;
-mod threads;
+mod thread_pool;
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -37,21 +37,22 @@ use std::thread;
 use std::time::Duration;
 
 use config::{Config, Request};
-use log::{Line, Log, Seldom};
+use log::{Log, LogLine, LogRateLimit};
 use reply::Reply;
-use server::{CannotStart, Place, Server};
+use server::{CannotStart, Server, Slot};
 use session::Session;
-use threads::Threads;
+use thread_pool::ThreadPool;
 
 /// How long to wait after `accept` failed, as it does while descriptors have run out.
-const BREATH: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let (code, message) = match config::from_args(std::env::args_os().skip(1)) {
         Ok(Request::Help) => (ExitCode::SUCCESS, Ok(config::help())),
-        Ok(Request::Version) => {
-            (ExitCode::SUCCESS, Ok(concat!("plainftpd ", env!("CARGO_PKG_VERSION"), "\n").to_string()))
-        }
+        Ok(Request::Version) => (
+            ExitCode::SUCCESS,
+            Ok(concat!("plainftpd ", env!("CARGO_PKG_VERSION"), "\n").to_string()),
+        ),
         Ok(Request::HashPassword(config)) => (ExitCode::from(1), hash_password(&config)),
         Ok(Request::Serve(config)) => (ExitCode::from(1), run(*config).map(|()| String::new())),
         Err(mistake) => (ExitCode::from(2), Err(mistake.to_string())),
@@ -93,32 +94,35 @@ fn run(config: Config) -> Result<(), String> {
     let server = Arc::new(Server::open(config).map_err(failed)?);
     tell_of_panics_by(&server.log);
     // No path of the owner's is relative from here on.
-    vfs::go_near_handles();
+    vfs::chdir_to_proc_fd();
     let mut listeners = Vec::new();
     for address in &server.config.listen {
         let listener = TcpListener::bind(address)
             .and_then(|listener| Ok((listener.local_addr()?, listener)))
-            .map_err(|error| failed(CannotStart::new(format!("cannot listen on {address}"), &error)))?;
+            .map_err(|error| {
+                failed(CannotStart::new(format!("cannot listen on {address}"), &error))
+            })?;
         listeners.push(listener);
     }
     let mut text = String::new();
     for (address, _) in &listeners {
-        server.log.write(Line::new("start").with("listen", address.to_string()));
+        server.log.write(LogLine::new("start").with("listen", address.to_string()));
         text.push_str(&format!("listening on {address}\n"));
     }
     for warning in server.warnings() {
         server.log.warn(&warning);
     }
     print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
-    let clients = Threads::new(serve);
+    let clients = ThreadPool::new(serve);
     thread::scope(|scope| {
         let sweeper = thread::Builder::new().name("sweep".to_string());
-        if let Err(error) = sweeper.spawn_scoped(scope, || server.store.sweep()) {
+        if let Err(error) = sweeper.spawn_scoped(scope, || server.workdir.sweep()) {
             server.log.warn(&format!("cannot start a thread to sweep: {error}"));
         }
         for (_, listener) in &listeners {
             let builder = thread::Builder::new().name("accept".to_string());
-            if let Err(error) = builder.spawn_scoped(scope, || accept(&server, &clients, listener)) {
+            if let Err(error) = builder.spawn_scoped(scope, || accept(&server, &clients, listener))
+            {
                 return Err(format!("cannot start a thread: {error}"));
             }
         }
@@ -131,9 +135,9 @@ fn run(config: Config) -> Result<(), String> {
 fn tell_of_panics_by(log: &Arc<Log>) {
     let log = Arc::downgrade(log);
     panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map_or("unknown".to_string(), |location| location.to_string());
+        let slot = panic.location().map_or("unknown".to_string(), |location| location.to_string());
         if let Some(log) = log.upgrade() {
-            log.say(&format!("a panic at {place}; please report it"));
+            log.say(&format!("a panic at {slot}; please report it"));
         }
     }));
 }
@@ -142,23 +146,29 @@ fn tell_of_panics_by(log: &Arc<Log>) {
 struct Client {
     stream: Arc<TcpStream>,
     peer: SocketAddr,
-    place: Place,
+    slot: Slot,
 }
 
-fn accept(server: &Arc<Server>, clients: &Arc<Threads<Client>>, listener: &TcpListener) {
-    let (mut failures, mut refusals, mut shortages) = <(Seldom, Seldom, Seldom)>::default();
+fn accept(server: &Arc<Server>, clients: &Arc<ThreadPool<Client>>, listener: &TcpListener) {
+    let (mut failures, mut refusals, mut shortages) =
+        <(LogRateLimit, LogRateLimit, LogRateLimit)>::default();
     loop {
         match listener.accept() {
             Ok((stream, peer)) => {
-                // The log and the replies name an IPv4 client at an IPv6 socket by its plain address.
+                // The log and the replies name an IPv4 client at an IPv6 socket by its plain
+                // address.
                 let peer = data::canonical(peer);
                 let stream = Arc::new(stream);
                 match server.admit(&stream, peer.ip()) {
-                    Ok(place) => {
-                        if let Err((error, client)) = clients.give(Client { stream, peer, place }) {
+                    Ok(slot) => {
+                        if let Err((error, client)) = clients.execute(Client { stream, peer, slot })
+                        {
                             if let Some(more) = shortages.is_due() {
-                                let more =
-                                    if more > 0 { format!(" ({more} more clients)") } else { String::new() };
+                                let more = if more > 0 {
+                                    format!(" ({more} more clients)")
+                                } else {
+                                    String::new()
+                                };
                                 server.log.warn(&format!("cannot start a thread: {error}{more}"));
                             }
                             let why = "The server has no thread for you; try again later.";
@@ -172,7 +182,7 @@ fn accept(server: &Arc<Server>, clients: &Arc<Threads<Client>>, listener: &TcpLi
                 if failures.is_due().is_some() {
                     server.log.warn(&format!("cannot accept a client: {error}"));
                 }
-                thread::sleep(BREATH);
+                thread::sleep(ACCEPT_RETRY_DELAY);
             }
         }
     }
@@ -183,10 +193,13 @@ fn turn_away(
     mut stream: &TcpStream,
     peer: SocketAddr,
     why: &'static str,
-    refusals: &mut Seldom,
+    refusals: &mut LogRateLimit,
 ) {
     if let Some(more) = refusals.is_due() {
-        let line = Line::new("refused").with("peer", peer.to_string()).number("code", 421).with("why", why);
+        let line = LogLine::new("refused")
+            .with("peer", peer.to_string())
+            .number("code", 421)
+            .with("why", why);
         server.log.write(if more > 0 { line.number("more", more) } else { line });
     }
     // A fresh socket's buffer takes the line at once; a client that is gone needs none. What it has
@@ -196,16 +209,16 @@ fn turn_away(
     let _ = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0; 4096]));
 }
 
-fn serve(Client { stream, peer, place }: Client) {
-    guarded(place, |place| commands::serve(Session::new(stream, peer, place, commands::LANGUAGE)?));
+fn serve(Client { stream, peer, slot }: Client) {
+    guarded(slot, |slot| commands::serve(Session::new(stream, peer, slot, commands::LANGUAGE)?));
 }
 
 /// Serves one client; a panic ends this session only.
-fn guarded(place: Place, serve: impl FnOnce(Place) -> io::Result<()>) {
-    let (server, session) = (Arc::clone(&place.server), place.session);
+fn guarded(slot: Slot, serve: impl FnOnce(Slot) -> io::Result<()>) {
+    let (server, session) = (Arc::clone(&slot.server), slot.session);
     // What is shared are locks, each taken over as it is, and counters; no state is left half-done.
-    if catch_unwind(AssertUnwindSafe(|| serve(place))).is_err() {
-        server.log.write(Line::new("panic").number("session", session));
+    if catch_unwind(AssertUnwindSafe(|| serve(slot))).is_err() {
+        server.log.write(LogLine::new("panic").number("session", session));
     }
 }
 
@@ -222,9 +235,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let client = Arc::new(TcpStream::connect(address).unwrap());
         let admit = || server.admit(&client, address.ip());
-        let place = admit().unwrap();
+        let slot = admit().unwrap();
         assert!(admit().is_err());
-        guarded(place, |_place| panic!("a bug"));
+        guarded(slot, |_place| panic!("a bug"));
         let log = std::fs::read_to_string(dir.path().join("log.txt")).unwrap();
         assert_eq!(&log[24..], " event=panic session=1\n");
         assert!(admit().is_ok());

@@ -14,8 +14,8 @@ pub struct Reply {
     text: Vec<u8>,
     /// The reason as the log may tell it: in words of our own, without what the client typed.
     why: Option<Cow<'static, str>>,
-    /// Of a reply of several lines, what follows the first. Boxed, for nearly every function returns
-    /// a reply, and few have more than one line.
+    /// Of a reply of several lines, what follows the first. Boxed, for nearly every function
+    /// returns a reply, and few have more than one line.
     more: Option<Box<More>>,
 }
 
@@ -53,12 +53,12 @@ struct More {
 }
 
 impl Reply {
-    /// A reply of one line. Control characters in `text` become `?`: no name can end it early. A text
-    /// that is made while the server runs may hold what the client typed, a password perhaps, so it is
-    /// no reason that the log may tell: see [`Reply::because`].
+    /// A reply of one line. Control characters in `text` become `?`: no name can end it early. A
+    /// text that is made while the server runs may hold what the client typed, a password perhaps,
+    /// so it is no reason that the log may tell: see [`Reply::because`].
     pub fn new(code: u16, text: impl Into<Text>) -> Reply {
         let Text { bytes, why } = text.into();
-        let text = match text::shown(&bytes) {
+        let text = match text::sanitized(&bytes) {
             Cow::Borrowed(_) => bytes,
             Cow::Owned(shown) => shown,
         };
@@ -86,8 +86,13 @@ impl Reply {
 
     /// A reply of several lines, `text` the first and `closing` the last (RFC 959 §4.2: the lines
     /// between begin with a space, so that none can be taken for the last).
-    pub fn multi(code: u16, text: impl Into<Text>, lines: Vec<Vec<u8>>, closing: impl AsRef<[u8]>) -> Reply {
-        let lines = lines.iter().map(|line| text::shown(line).into_owned()).collect();
+    pub fn multi(
+        code: u16,
+        text: impl Into<Text>,
+        lines: Vec<Vec<u8>>,
+        closing: impl AsRef<[u8]>,
+    ) -> Reply {
+        let lines = lines.iter().map(|line| text::sanitized(line).into_owned()).collect();
         let more = More { lines, closing: closing.as_ref().to_vec() };
         Reply { more: Some(Box::new(more)), ..Reply::new(code, text) }
     }
@@ -213,6 +218,9 @@ mod tests {
             b"451 /x: trouble on the server's side (system error 24)\r\n"
         );
         let ours = io::Error::new(ErrorKind::InvalidInput, "a folder cannot go into itself");
-        assert_eq!(Reply::failure(b"/x", &ours).encode(), b"550 /x: a folder cannot go into itself\r\n");
+        assert_eq!(
+            Reply::failure(b"/x", &ours).encode(),
+            b"550 /x: a folder cannot go into itself\r\n"
+        );
     }
 }

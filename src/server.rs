@@ -1,7 +1,7 @@
 //! What all sessions share: the settings, the log, the accounts, the working directory, and who is
 //! connected.
 //!
-//! Places are few, and whoever has not signed in is a stranger: strangers cannot take all places,
+//! Places are few, and whoever has not logged in is a stranger: strangers cannot take all places,
 //! one address cannot take more than its share, and when places are short the stranger who has been
 //! idling longest gives way, or at once one of those from an address that has many, so that nobody
 //! who has a password can be locked out by others who have none.
@@ -20,8 +20,8 @@ use crate::config::{Config, Registration};
 use crate::data::PassivePorts;
 use crate::file_size_limit;
 use crate::log::Log;
-use crate::users::{Quota, Users, network_of};
-use crate::vfs::{self, Keeping, Store};
+use crate::users::{QuotaSetting, Users, network_of};
+use crate::vfs::{self, UploadPolicy, Workdir};
 
 /// The state that lives as long as the server does.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Server {
     /// The accounts.
     pub users: Users,
     /// The users' folders.
-    pub store: Arc<Store>,
+    pub workdir: Arc<Workdir>,
     /// The ports for passive data connections.
     pub passive_ports: Arc<PassivePorts>,
     /// Where all of it is, for the owner's eyes.
@@ -49,25 +49,25 @@ struct Clients {
     by_address: HashMap<IpAddr, usize>,
     /// Sessions that are logged in, by account.
     by_account: HashMap<String, usize>,
-    /// Those who have not signed in, oldest first.
-    strangers: BTreeMap<u64, Stranger>,
+    /// Those who have not logged in, oldest first.
+    unauthenticated: BTreeMap<u64, Unauthenticated>,
     /// Sessions whose place was given to another while they end.
-    given_way: HashSet<u64>,
+    evicted: HashSet<u64>,
 }
 
 #[derive(Debug)]
-struct Stranger {
+struct Unauthenticated {
     since: Instant,
     address: IpAddr,
     /// The session's own, to end it from outside.
     stream: Arc<TcpStream>,
     /// It has given a password, and waits for what becomes of it.
-    is_signing_in: bool,
+    is_authenticating: bool,
 }
 
-impl Stranger {
-    fn new(address: IpAddr, stream: Arc<TcpStream>) -> Stranger {
-        Stranger { since: Instant::now(), address, stream, is_signing_in: false }
+impl Unauthenticated {
+    fn new(address: IpAddr, stream: Arc<TcpStream>) -> Unauthenticated {
+        Unauthenticated { since: Instant::now(), address, stream, is_authenticating: false }
     }
 }
 
@@ -91,36 +91,42 @@ impl CannotStart {
 impl Server {
     /// Opens everything in the configured folder, which must exist.
     pub fn open(config: Config) -> Result<Server, CannotStart> {
-        let dir = fs::canonicalize(&config.dir)
-            .map_err(|error| CannotStart::new(format!("the folder {}", config.dir.display()), &error))?;
+        let dir = fs::canonicalize(&config.dir).map_err(|error| {
+            CannotStart::new(format!("the folder {}", config.dir.display()), &error)
+        })?;
         let at = |name: &str| dir.join(name);
         let failed = |name: &str| {
             let place = at(name).display().to_string();
             move |error: io::Error| match error.kind() {
-                ErrorKind::ResourceBusy => CannotStart(format!("{place}: another plainftpd uses it")),
+                ErrorKind::ResourceBusy => {
+                    CannotStart(format!("{place}: another plainftpd uses it"))
+                }
                 _ => CannotStart::new(place, &error),
             }
         };
         let log = Arc::new(Log::open(&at("log.txt")).map_err(failed("log.txt"))?);
-        vfs::look_for_handles().map_err(|error| {
+        vfs::check_proc_fd().map_err(|error| {
             CannotStart::new(
                 "/proc must be mounted here, because files are opened through /proc/self/fd",
                 &error,
             )
         })?;
-        let keeping = Keeping { sync: config.sync, partial: config.keep_partial };
-        let store = Store::open(&at("workdir"), keeping, Arc::clone(&log)).map_err(failed("workdir"))?;
-        let users = Users::open(&at("users"), &config, Arc::clone(&log)).map_err(failed("users"))?;
-        let store = Arc::new(store);
+        let policy = UploadPolicy { sync: config.sync, partial: config.keep_partial };
+        let workdir =
+            Workdir::open(&at("workdir"), policy, Arc::clone(&log)).map_err(failed("workdir"))?;
+        let users =
+            Users::open(&at("users"), &config, Arc::clone(&log)).map_err(failed("users"))?;
+        let workdir = Arc::new(workdir);
         let passive_ports = PassivePorts::new(config.passive_ports.clone());
-        Ok(Server { config, log, users, store, passive_ports, dir, clients: Mutex::default() })
+        Ok(Server { config, log, users, workdir, passive_ports, dir, clients: Mutex::default() })
     }
 
     /// What the owner should know about these settings, a line each.
     pub fn warnings(&self) -> Vec<String> {
         let config = &self.config;
         let is_open = config.registration == Registration::Open;
-        let is_exposed = config.listen.iter().any(|address| !address.ip().to_canonical().is_loopback());
+        let is_exposed =
+            config.listen.iter().any(|address| !address.ip().to_canonical().is_loopback());
         let mut warnings = Vec::new();
         if let Some(limit) = file_size_limit::limit() {
             warnings.push(format!(
@@ -139,19 +145,21 @@ impl Server {
                 "passwords of {least} characters are allowed beyond loopback: set --min-password 8"
             ));
         }
-        let mode = fs::metadata(self.dir.join("users")).map_or(0, |metadata| metadata.permissions().mode());
+        let mode = fs::metadata(self.dir.join("users"))
+            .map_or(0, |metadata| metadata.permissions().mode());
         if mode & 0o077 != 0 {
-            warnings.push("others on this machine may read the users file: chmod 600 it".to_string());
+            warnings
+                .push("others on this machine may read the users file: chmod 600 it".to_string());
         }
         warnings
     }
 
     /// How many bytes an account may store whose quota is this.
-    pub fn limit(&self, quota: Quota) -> Option<u64> {
+    pub fn limit(&self, quota: QuotaSetting) -> Option<u64> {
         match quota {
-            Quota::Usual => self.config.quota,
-            Quota::Unlimited => None,
-            Quota::Bytes(bytes) => Some(bytes),
+            QuotaSetting::Usual => self.config.quota,
+            QuotaSetting::Unlimited => None,
+            QuotaSetting::Bytes(bytes) => Some(bytes),
         }
     }
 
@@ -168,26 +176,31 @@ impl Server {
     }
 
     /// A place for one more client, or why there is none.
-    pub fn admit(self: &Arc<Server>, stream: &Arc<TcpStream>, peer: IpAddr) -> Result<Place, &'static str> {
+    pub fn admit(
+        self: &Arc<Server>,
+        stream: &Arc<TcpStream>,
+        peer: IpAddr,
+    ) -> Result<Slot, &'static str> {
         let address = network_of(peer);
         let mut clients = self.clients();
         let most = self.most_per_address(peer);
         let cap = self.config.max_clients;
         let short = if clients.by_address.get(&address).is_some_and(|count| *count >= most) {
-            Some(Short::OfItsShare)
-        } else if clients.count >= cap || clients.strangers.len() >= cap - cap / 8 {
-            Some(Short::OfPlaces)
+            Some(Shortage::PerAddress)
+        } else if clients.count >= cap || clients.unauthenticated.len() >= cap - cap / 8 {
+            Some(Shortage::Slots)
         } else {
             None
         };
         if let Some(short) = short {
-            // Threads of sessions that gave way may still be about to end; they are few beside the cap.
-            let is_ending = clients.given_way.len() >= cap.div_ceil(8);
+            // ThreadPool of sessions that gave way may still be about to end; they are few beside
+            // the cap.
+            let is_ending = clients.evicted.len() >= cap.div_ceil(8);
             let grace = self.config.login_timeout / 12;
-            if is_ending || !clients.make_way_for(address, short, grace) {
+            if is_ending || !clients.evict_for(address, short, grace) {
                 return Err(match short {
-                    Short::OfItsShare => "Too many clients from your address; try again later.",
-                    Short::OfPlaces => "Too many clients; try again later.",
+                    Shortage::PerAddress => "Too many clients from your address; try again later.",
+                    Shortage::Slots => "Too many clients; try again later.",
                 });
             }
         }
@@ -196,8 +209,8 @@ impl Server {
         *clients.by_address.entry(address).or_default() += 1;
         let session = clients.last_session;
         let stream = Arc::clone(stream);
-        clients.strangers.insert(session, Stranger::new(address, Arc::clone(&stream)));
-        Ok(Place { server: Arc::clone(self), session, address, stream, account: None })
+        clients.unauthenticated.insert(session, Unauthenticated::new(address, Arc::clone(&stream)));
+        Ok(Slot { server: Arc::clone(self), session, address, stream, account: None })
     }
 
     /// One account has at most half of the places, so that it cannot keep all others out.
@@ -216,41 +229,47 @@ impl Server {
 
 /// What there is too little of for a newcomer.
 #[derive(Debug, Clone, Copy)]
-enum Short {
+enum Shortage {
     /// Of what its address may have.
-    OfItsShare,
+    PerAddress,
     /// Of places for all, or for strangers.
-    OfPlaces,
+    Slots,
 }
 
 impl Clients {
-    /// The oldest stranger gives way that has had `grace` to sign in, or whose address has more
+    /// The oldest stranger gives way that has had `grace` to log in, or whose address has more
     /// strangers than the newcomer's would; for a share, one of the same address. Who is about to
-    /// have signed in gives way to nobody.
-    fn make_way_for(&mut self, newcomer: IpAddr, short: Short, grace: Duration) -> bool {
-        let mut crowds: HashMap<IpAddr, usize> = HashMap::new();
-        for stranger in self.strangers.values() {
-            *crowds.entry(stranger.address).or_default() += 1;
+    /// have logged in gives way to nobody.
+    fn evict_for(&mut self, newcomer: IpAddr, short: Shortage, grace: Duration) -> bool {
+        let mut per_address: HashMap<IpAddr, usize> = HashMap::new();
+        for stranger in self.unauthenticated.values() {
+            *per_address.entry(stranger.address).or_default() += 1;
         }
-        let crowd_of = |address| crowds.get(&address).copied().unwrap_or(0);
-        let may_go = |stranger: &Stranger| {
-            let is_many = crowd_of(stranger.address) > crowd_of(newcomer) + 1;
+        let count_of = |address| per_address.get(&address).copied().unwrap_or(0);
+        let may_go = |stranger: &Unauthenticated| {
+            let is_many = count_of(stranger.address) > count_of(newcomer) + 1;
             let would_help = match short {
-                Short::OfItsShare => stranger.address == newcomer,
-                Short::OfPlaces => true,
+                Shortage::PerAddress => stranger.address == newcomer,
+                Shortage::Slots => true,
             };
-            would_help && !stranger.is_signing_in && (is_many || stranger.since.elapsed() >= grace)
+            would_help
+                && !stranger.is_authenticating
+                && (is_many || stranger.since.elapsed() >= grace)
         };
-        let oldest =
-            self.strangers.iter().find(|(_, stranger)| may_go(stranger)).map(|(session, _)| *session);
-        let Some((session, stranger)) = oldest.and_then(|session| self.strangers.remove_entry(&session))
+        let oldest = self
+            .unauthenticated
+            .iter()
+            .find(|(_, stranger)| may_go(stranger))
+            .map(|(session, _)| *session);
+        let Some((session, stranger)) =
+            oldest.and_then(|session| self.unauthenticated.remove_entry(&session))
         else {
             return false;
         };
         // Its thread sees the end of the connection, and goes.
         let _ = stranger.stream.shutdown(Shutdown::Both);
-        self.free_place(stranger.address);
-        self.given_way.insert(session);
+        self.release_slot(stranger.address);
+        self.evicted.insert(session);
         true
     }
 
@@ -265,7 +284,7 @@ impl Clients {
     }
 
     /// One client of this address has no place any more.
-    fn free_place(&mut self, address: IpAddr) {
+    fn release_slot(&mut self, address: IpAddr) {
         self.count = self.count.saturating_sub(1);
         if let Some(count) = self.by_address.get_mut(&address) {
             *count = count.saturating_sub(1);
@@ -278,7 +297,7 @@ impl Clients {
 
 /// A client's place among `--max-clients`, free again when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Slot {
     /// The server that it is a place at.
     pub server: Arc<Server>,
     /// The number that the log knows this session by.
@@ -289,12 +308,12 @@ pub struct Place {
     account: Option<String>,
 }
 
-impl Place {
+impl Slot {
     /// Does `work`, during which the stranger gives way to nobody.
-    pub fn undisturbed<T>(&self, work: impl FnOnce() -> T) -> T {
-        let mark = |is_signing_in| {
-            if let Some(stranger) = self.server.clients().strangers.get_mut(&self.session) {
-                stranger.is_signing_in = is_signing_in;
+    pub fn while_authenticating<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mark = |is_authenticating| {
+            if let Some(stranger) = self.server.clients().unauthenticated.get_mut(&self.session) {
+                stranger.is_authenticating = is_authenticating;
             }
         };
         mark(true);
@@ -313,7 +332,7 @@ impl Place {
             return false;
         }
         *count += 1;
-        clients.strangers.remove(&self.session);
+        clients.unauthenticated.remove(&self.session);
         drop(clients);
         self.account = Some(account.to_string());
         true
@@ -325,22 +344,22 @@ impl Place {
         let mut clients = self.server.clients();
         clients.leave_account(&account);
         // A place that was given to another one already is not to be given again.
-        if !clients.given_way.contains(&self.session) {
-            let stranger = Stranger::new(self.address, Arc::clone(&self.stream));
-            clients.strangers.insert(self.session, stranger);
+        if !clients.evicted.contains(&self.session) {
+            let stranger = Unauthenticated::new(self.address, Arc::clone(&self.stream));
+            clients.unauthenticated.insert(self.session, stranger);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut clients = self.server.clients();
-        clients.strangers.remove(&self.session);
+        clients.unauthenticated.remove(&self.session);
         if let Some(account) = &self.account {
             clients.leave_account(account);
         }
-        if !clients.given_way.remove(&self.session) {
-            clients.free_place(self.address);
+        if !clients.evicted.remove(&self.session) {
+            clients.release_slot(self.address);
         }
     }
 }
@@ -360,20 +379,24 @@ mod tests {
     impl House {
         fn new(max_clients: usize, login_timeout: Duration) -> House {
             let dir = tempfile::tempdir().unwrap();
-            let config =
-                Config { dir: dir.path().to_path_buf(), max_clients, login_timeout, ..Config::default() };
+            let config = Config {
+                dir: dir.path().to_path_buf(),
+                max_clients,
+                login_timeout,
+                ..Config::default()
+            };
             let server = Arc::new(Server::open(config).unwrap());
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
             House { server, stream, _dir: dir }
         }
 
-        fn admit(&self, from: &str) -> Option<Place> {
+        fn admit(&self, from: &str) -> Option<Slot> {
             self.server.admit(&self.stream, from.parse().unwrap()).ok()
         }
 
-        fn is_stranger(&self, place: &Place) -> bool {
-            self.server.clients().strangers.contains_key(&place.session)
+        fn is_stranger(&self, place: &Slot) -> bool {
+            self.server.clients().unauthenticated.contains_key(&place.session)
         }
     }
 
@@ -392,17 +415,23 @@ mod tests {
             assert_eq!((most(7, None, address), most(7, Some(3), address)), (4, 3));
         }
         for address in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1", "::1"] {
-            assert_eq!((most(7, None, address), most(7, Some(3), address)), (usize::MAX, 3), "{address}");
+            assert_eq!(
+                (most(7, None, address), most(7, Some(3), address)),
+                (usize::MAX, 3),
+                "{address}"
+            );
         }
     }
 
     #[test]
-    fn a_stranger_gives_way_unless_it_is_signing_in() {
+    fn a_stranger_gives_way_unless_it_is_logging_in() {
         let house = House::new(2, Duration::ZERO);
         let admit = || house.admit("127.0.0.1");
         let (first, second) = (admit().unwrap(), admit().unwrap());
-        let third = first.undisturbed(|| {
-            second.undisturbed(|| assert!(admit().is_none(), "both are about to have signed in"));
+        let third = first.while_authenticating(|| {
+            second.while_authenticating(|| {
+                assert!(admit().is_none(), "both are about to have logged in")
+            });
             admit().unwrap()
         });
         let stayed = [&first, &second, &third].map(|place| house.is_stranger(place));
@@ -418,8 +447,12 @@ mod tests {
         assert!(house.admit("127.0.0.1").is_none(), "of one's own crowd all are as young");
         crowd.push(house.admit("10.0.0.2").unwrap());
         crowd.push(house.admit("10.0.0.3").unwrap());
-        assert!(!house.is_stranger(&crowd[0]) && !house.is_stranger(&crowd[1]) && house.is_stranger(&other));
-        assert_eq!(house.server.clients().strangers.len(), 14);
+        assert!(
+            !house.is_stranger(&crowd[0])
+                && !house.is_stranger(&crowd[1])
+                && house.is_stranger(&other)
+        );
+        assert_eq!(house.server.clients().unauthenticated.len(), 14);
     }
 
     #[test]
@@ -463,14 +496,19 @@ mod tests {
             assert!(house.is_stranger(&first) && further.log_in("alice") && !first.log_in("alice"));
             drop((first, further, places));
             let clients = house.server.clients();
-            assert!(clients.by_account.is_empty() && clients.strangers.is_empty() && clients.count == 0);
+            assert!(
+                clients.by_account.is_empty()
+                    && clients.unauthenticated.is_empty()
+                    && clients.count == 0
+            );
         }
     }
 
     #[test]
     fn who_has_logged_out_gives_way_like_any_other_stranger() {
         let house = House::new(2, Duration::ZERO);
-        let (mut first, mut second) = (house.admit("10.0.0.1").unwrap(), house.admit("10.0.0.2").unwrap());
+        let (mut first, mut second) =
+            (house.admit("10.0.0.1").unwrap(), house.admit("10.0.0.2").unwrap());
         assert!(first.log_in("alice") && second.log_in("bob"));
         assert!(house.admit("10.0.0.3").is_none());
         first.log_out();

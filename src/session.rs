@@ -5,17 +5,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{DISCARD_LIMIT, LINES_OF_A_STRANGER, LINES_OF_REFUSALS};
-use crate::control::{Body, Control, Language};
+use crate::config::{DISCARD_LIMIT, REFUSAL_LOG_LINES, UNAUTHENTICATED_LOG_LINES};
+use crate::control::{Control, InlineBody, Language};
 use crate::data::DataSetup;
 use crate::listing::FactChoice;
-use crate::log::Line;
+use crate::log::LogLine;
 use crate::reply::Reply;
-use crate::server::{Place, Server};
+use crate::server::{Server, Slot};
 use crate::users::{Record, Role};
 use crate::vfs::{Vfs, VirtualPath};
 
-mod wire;
+mod transfer;
 
 /// What the next command may need to know of the one before.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub enum Pending {
 
 /// The connection that content travels on: decided by the word, never guessed from state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
+pub enum Channel {
     /// A data connection.
     Data,
     /// The control connection.
@@ -43,8 +43,8 @@ pub enum Via {
 /// What a client has set for its transfers, and REIN sets back.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// TYPE A; otherwise I. A session begins with I, where RFC 959 §3.1.1.5 has A: a device that says
-    /// no TYPE sends pictures, which converted line endings would ruin.
+    /// TYPE A; otherwise I. A session begins with I, where RFC 959 §3.1.1.5 has A: a device that
+    /// says no TYPE sends pictures, which converted line endings would ruin.
     pub ascii: bool,
     /// What the next transfer uses.
     pub data: DataSetup,
@@ -71,7 +71,7 @@ impl From<Reply> for Failure {
     }
 }
 
-/// Who is signed in.
+/// Who is logged in.
 #[derive(Debug)]
 pub struct Account {
     /// The account's name as the users file spells it.
@@ -84,7 +84,7 @@ pub struct Account {
 
 /// Why a client with the right password is not logged in.
 #[derive(Debug)]
-pub enum NotEntered {
+pub enum LoginError {
     /// The account's folder cannot be used.
     Folder(io::Error),
     /// The account has half of all places already.
@@ -93,8 +93,8 @@ pub enum NotEntered {
 
 /// What the log will say of the present command.
 #[derive(Debug, Default)]
-pub struct Notes {
-    /// The account that it concerned, where nobody is signed in to it now.
+pub struct LogContext {
+    /// The account that it concerned, where nobody is logged in to it now.
     pub account: Option<String>,
     /// What it was done to.
     pub path: Option<VirtualPath>,
@@ -123,9 +123,9 @@ pub enum LogShare {
     /// Not limited here: a change by an account; a wrong password, which the throttle limits.
     Unlimited,
     /// What clients say without being logged in.
-    Stranger,
+    Unauthenticated,
     /// What a stranger's session causes once: limited for all strangers together only.
-    StrangerOnce,
+    UnauthenticatedOnce,
     /// Refusals to an account.
     Refusal,
 }
@@ -148,13 +148,13 @@ pub struct Session {
     // The way in and out
     control: Control,
     peer: SocketAddr,
-    place: Place,
+    slot: Slot,
     // Who and where
     account: Option<Account>,
-    /// Failed sign-ins in a row.
+    /// Failed logins in a row.
     failures: usize,
     /// The name that USER gave, waiting for its PASS.
-    pub claimed_name: Option<Vec<u8>>,
+    pub user_name: Option<Vec<u8>>,
     /// The current folder.
     pub folder: VirtualPath,
     // What outlives a command
@@ -162,51 +162,52 @@ pub struct Session {
     pub settings: Settings,
     /// For the next command.
     pub pending: Pending,
-    /// The content that follows the present command's line. A command that takes content takes it from
-    /// here; what is left when the command ends is thrown away before the next line is read, so that it
-    /// is never run as commands.
-    pub body: Option<Body>,
+    /// The content that follows the present command's line. A command that takes content takes it
+    /// from here; what is left when the command ends is thrown away before the next line is read,
+    /// so that it is never run as commands.
+    pub body: Option<InlineBody>,
     /// The session ends after the present reply.
     leaving: bool,
     // What the log says
     /// Of the present command.
-    pub notes: Notes,
+    pub log_context: LogContext,
     received: u64,
     sent: u64,
     log_budget: LogBudget,
 }
 
 impl Session {
-    /// Begins the session of a client that was given a place. It lives on the heap, and is made in a
-    /// frame of its own: of its thread's stack whole pages stay in use.
+    /// Begins the session of a client that was given a place. It lives on the heap, and is made in
+    /// a frame of its own: of its thread's stack whole pages stay in use.
     #[inline(never)]
     pub fn new(
         stream: Arc<TcpStream>,
         peer: SocketAddr,
-        place: Place,
+        slot: Slot,
         language: Language,
     ) -> io::Result<Box<Session>> {
-        let config = &place.server.config;
-        let mut control = Control::new(stream, language, config.idle_timeout, config.stall_timeout)?;
+        let config = &slot.server.config;
+        let mut control =
+            Control::new(stream, language, config.idle_timeout, config.stall_timeout)?;
         control.set_deadline(Some(Instant::now() + config.login_timeout));
         Ok(Box::new(Session {
             control,
             peer,
-            place,
+            slot,
             account: None,
             failures: 0,
-            claimed_name: None,
+            user_name: None,
             folder: VirtualPath::root(),
             settings: Settings::default(),
             pending: Pending::Nothing,
             body: None,
             leaving: false,
-            notes: Notes::default(),
+            log_context: LogContext::default(),
             received: 0,
             sent: 0,
             log_budget: LogBudget {
-                stranger: LINES_OF_A_STRANGER,
-                refusals: LINES_OF_REFUSALS,
+                stranger: UNAUTHENTICATED_LOG_LINES,
+                refusals: REFUSAL_LOG_LINES,
                 taken: 0,
                 had_account: false,
                 unlogged: 0,
@@ -221,7 +222,7 @@ impl Session {
 
     /// The server that it is a session of.
     pub fn server(&self) -> Arc<Server> {
-        Arc::clone(&self.place.server)
+        Arc::clone(&self.slot.server)
     }
 
     /// The control connection, to read lines from.
@@ -240,8 +241,10 @@ impl Session {
     }
 
     /// A log line that says whose it is.
-    pub fn line(&self, event: &str) -> Line {
-        let line = Line::new(event).number("session", self.place.session).with("peer", self.peer.to_string());
+    pub fn line(&self, event: &str) -> LogLine {
+        let line = LogLine::new(event)
+            .number("session", self.slot.session)
+            .with("peer", self.peer.to_string());
         match &self.account {
             Some(account) => line.with("user", &account.name),
             None => line,
@@ -253,8 +256,8 @@ impl Session {
     pub fn may_log(&mut self, share: LogShare) -> bool {
         let budget = &mut self.log_budget;
         let left = match share {
-            LogShare::Unlimited | LogShare::StrangerOnce => return true,
-            LogShare::Stranger => &mut budget.stranger,
+            LogShare::Unlimited | LogShare::UnauthenticatedOnce => return true,
+            LogShare::Unauthenticated => &mut budget.stranger,
             LogShare::Refusal => &mut budget.refusals,
         };
         let rest = left.checked_sub(1);
@@ -266,53 +269,53 @@ impl Session {
     }
 
     /// Writes a line to the log, unless strangers have had too many.
-    pub fn log(&mut self, line: Line, share: LogShare) {
-        let log = &self.place.server.log;
+    pub fn log(&mut self, line: LogLine, share: LogShare) {
+        let log = &self.slot.server.log;
         match share {
             LogShare::Unlimited | LogShare::Refusal => log.write(line),
-            LogShare::Stranger | LogShare::StrangerOnce => {
-                if log.write_for_stranger(line, 0) {
+            LogShare::Unauthenticated | LogShare::UnauthenticatedOnce => {
+                if log.write_unauthenticated(line, 0) {
                     self.log_budget.taken = self.log_budget.taken.saturating_add(1);
                 }
             }
         }
     }
 
-    /// Notes the beginning.
+    /// LogContext the beginning.
     pub fn log_connect(&mut self) {
         let line = self.line("connect");
-        self.log(line, LogShare::StrangerOnce);
+        self.log(line, LogShare::UnauthenticatedOnce);
     }
 
-    /// Notes the end, with the totals.
+    /// LogContext the end, with the totals.
     pub fn log_end(&mut self, why: &str) {
         let unlogged = self.log_budget.unlogged;
         let line = self.line("end").with("why", why);
         let line = line.number("received", self.received).number("sent", self.sent);
         let line = if unlogged > 0 { line.number("unlogged", unlogged) } else { line };
-        let log = &self.place.server.log;
+        let log = &self.slot.server.log;
         match self.log_budget.had_account {
             true => log.write(line),
-            false => drop(log.write_for_stranger(line, unlogged)),
+            false => drop(log.write_unauthenticated(line, unlogged)),
         }
     }
 
-    /// Does the work of signing in, during which the client's place is not given to another.
-    pub fn undisturbed<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.place.undisturbed(work)
+    /// Does the work of logging in, during which the client's place is not given to another.
+    pub fn while_authenticating<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.slot.while_authenticating(work)
     }
 
     /// Logs an account in, whose folder was opened: goes to its top.
-    pub fn enter(&mut self, record: &Record, files: Vfs) -> Result<(), NotEntered> {
-        let limit = self.place.server.limit(record.quota);
+    pub fn log_in(&mut self, record: &Record, files: Vfs) -> Result<(), LoginError> {
+        let limit = self.slot.server.limit(record.quota);
         // The first count of a large tree takes long, and whoever was let in gives way to nobody.
-        self.place.undisturbed(|| files.set_quota(limit)).map_err(NotEntered::Folder)?;
-        if !self.place.log_in(&record.name) {
-            return Err(NotEntered::TooManySessions);
+        self.slot.while_authenticating(|| files.set_quota(limit)).map_err(LoginError::Folder)?;
+        if !self.slot.log_in(&record.name) {
+            return Err(LoginError::TooManySessions);
         }
         self.control.set_deadline(None);
         self.log_budget.had_account = true;
-        self.place.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
+        self.slot.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
         self.failures = 0;
         self.settings = Settings::default();
         self.account = Some(Account { role: record.role, name: record.name.clone(), files });
@@ -321,40 +324,40 @@ impl Session {
     }
 
     /// Signs out; the connection stays (RFC 959 §4.1.1, REIN).
-    pub fn sign_out(&mut self) {
+    pub fn log_out(&mut self) {
         if self.account.take().is_some() {
-            self.place.log_out();
-            self.control.set_deadline(Some(Instant::now() + self.place.server.config.login_timeout));
+            self.slot.log_out();
+            self.control.set_deadline(Some(Instant::now() + self.slot.server.config.login_timeout));
         }
-        self.claimed_name = None;
+        self.user_name = None;
         self.folder = VirtualPath::root();
         self.settings = Settings::default();
     }
 
-    /// Whether the client has taken too long to sign in.
+    /// Whether the client has taken too long to log in.
     pub fn is_overdue(&self) -> bool {
         self.control.is_overdue()
     }
 
-    /// Notes a failed sign-in; true where it was one too many.
+    /// LogContext a failed login; true where it was one too many.
     pub fn fails_too_often(&mut self) -> bool {
         self.failures += 1;
-        self.failures >= self.place.server.config.max_failures
+        self.failures >= self.slot.server.config.max_failures
     }
 
-    /// What the account may do, of somebody signed in.
+    /// What the account may do, of somebody logged in.
     pub fn role(&self) -> Option<Role> {
         self.account.as_ref().map(|account| account.role)
     }
 
-    /// The account, of somebody signed in.
+    /// The account, of somebody logged in.
     pub fn account(&self) -> Option<&Account> {
         self.account.as_ref()
     }
 
-    /// The files of the account. That somebody is signed in has been checked before.
+    /// The files of the account. That somebody is logged in has been checked before.
     pub fn files(&self) -> Result<&Vfs, Failure> {
-        let account = self.account.as_ref().ok_or_else(not_signed_in)?;
+        let account = self.account.as_ref().ok_or_else(not_logged_in)?;
         Ok(&account.files)
     }
 
@@ -362,7 +365,7 @@ impl Session {
     pub fn resolve(&mut self, argument: &[u8]) -> Result<VirtualPath, Failure> {
         match self.folder.join(argument) {
             Ok(path) => {
-                self.notes.path = Some(path.clone());
+                self.log_context.path = Some(path.clone());
                 Ok(path)
             }
             Err(error) => Err(Reply::failure(argument, &error).into()),
@@ -379,17 +382,19 @@ impl Session {
         self.leaving
     }
 
-    /// Decides about content that no command took: returns what a person must know of it. The session
-    /// ends if it is not worth reading.
+    /// Decides about content that no command took: returns what a person must know of it. The
+    /// session ends if it is not worth reading.
     pub fn refuse_body(&mut self) -> &'static str {
         match &self.body {
-            None | Some(Body::Line(_)) => "",
+            None | Some(InlineBody::Text(_)) => "",
             Some(body) if !is_worth_reading(body) => {
                 self.leave();
                 " (Closing, because more content may follow.)"
             }
-            Some(Body::Lines) => " (What you type now is thrown away, up to a line with only \".\".)",
-            Some(Body::Counted(_) | Body::Unknown) => " (Its content is thrown away.)",
+            Some(InlineBody::UntilDot) => {
+                " (What you type now is thrown away, up to a line with only \".\".)"
+            }
+            Some(InlineBody::Length(_) | InlineBody::Unknown) => " (Its content is thrown away.)",
         }
     }
 
@@ -402,15 +407,15 @@ impl Session {
     }
 }
 
-fn not_signed_in() -> Reply {
-    Reply::new(530, "Sign in first.")
+fn not_logged_in() -> Reply {
+    Reply::new(530, "Log in first.")
 }
 
 /// Whether refused content is thrown away, and not the connection.
-fn is_worth_reading(body: &Body) -> bool {
+fn is_worth_reading(body: &InlineBody) -> bool {
     match body {
-        Body::Counted(length) => *length <= DISCARD_LIMIT,
-        Body::Line(_) | Body::Lines => true,
-        Body::Unknown => false,
+        InlineBody::Length(length) => *length <= DISCARD_LIMIT,
+        InlineBody::Text(_) | InlineBody::UntilDot => true,
+        InlineBody::Unknown => false,
     }
 }

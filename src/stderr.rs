@@ -68,7 +68,10 @@ fn write_messages(mut sink: impl Write, messages: &Receiver<Vec<u8>>, dropped: &
         let _ = sink.write_all(&message);
         let missing = dropped.swap(0, Ordering::Relaxed);
         if missing > 0 {
-            let _ = writeln!(sink, "plainftpd: {missing} messages were dropped, because nothing read them");
+            let _ = writeln!(
+                sink,
+                "plainftpd: {missing} messages were dropped, because nothing read them"
+            );
         }
     }
 }

@@ -18,7 +18,7 @@ pub fn has_control(bytes: &[u8]) -> bool {
 }
 
 /// `bytes` with a `?` for every control character, all else untouched.
-pub fn shown(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub fn sanitized(bytes: &[u8]) -> Cow<'_, [u8]> {
     if !has_control(bytes) {
         return Cow::Borrowed(bytes);
     }
@@ -74,10 +74,10 @@ mod tests {
 
     #[test]
     fn control_characters_become_question_marks_and_other_encodings_pass() {
-        assert_eq!(&*shown(b"a\x1b[2Jb\r\n\x7f"), b"a?[2Jb???");
-        assert_eq!(&*shown("c1 \u{9b} \u{85}".as_bytes()), b"c1 ? ?");
-        assert_eq!(&*shown(b"latin-1 \xe9t\xe9"), b"latin-1 \xe9t\xe9");
-        assert_eq!(&*shown("Приве́т 🙂".as_bytes()), "Приве́т 🙂".as_bytes());
+        assert_eq!(&*sanitized(b"a\x1b[2Jb\r\n\x7f"), b"a?[2Jb???");
+        assert_eq!(&*sanitized("c1 \u{9b} \u{85}".as_bytes()), b"c1 ? ?");
+        assert_eq!(&*sanitized(b"latin-1 \xe9t\xe9"), b"latin-1 \xe9t\xe9");
+        assert_eq!(&*sanitized("Приве́т 🙂".as_bytes()), "Приве́т 🙂".as_bytes());
         assert_eq!(&*on_one_line(b"a\x1b\tb\r\n\x7f\xff"), b"a\x1b\tb??\x7f\xff");
         assert!(has_control(b"\xe9\0"));
         assert!(!has_control(b"\xe9\x9b"));

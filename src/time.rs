@@ -32,14 +32,18 @@ impl From<SystemTime> for Civil {
     /// Times outside the years 0 to 9999 become the nearest one inside.
     fn from(time: SystemTime) -> Civil {
         let (seconds, millisecond) = match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => (i64::try_from(after.as_secs()).unwrap_or(LAST), i64::from(after.subsec_millis())),
+            Ok(after) => {
+                (i64::try_from(after.as_secs()).unwrap_or(LAST), i64::from(after.subsec_millis()))
+            }
             Err(before) => {
                 let before = before.duration();
                 let whole = i64::try_from(before.as_secs()).unwrap_or(-FIRST);
                 // The second that contains the moment began up to a second earlier.
                 match before.subsec_nanos() {
                     0 => (-whole, 0),
-                    nanos => ((-whole).saturating_sub(1), i64::from((1_000_000_000 - nanos) / 1_000_000)),
+                    nanos => {
+                        ((-whole).saturating_sub(1), i64::from((1_000_000_000 - nanos) / 1_000_000))
+                    }
                 }
             }
         };
@@ -55,7 +59,8 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468; // days since 0000-03-01
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
@@ -170,7 +175,11 @@ mod tests {
 
     fn at(seconds: i64, nanos: u32) -> SystemTime {
         let whole = Duration::from_secs(seconds.unsigned_abs());
-        let base = if seconds < 0 { SystemTime::UNIX_EPOCH - whole } else { SystemTime::UNIX_EPOCH + whole };
+        let base = if seconds < 0 {
+            SystemTime::UNIX_EPOCH - whole
+        } else {
+            SystemTime::UNIX_EPOCH + whole
+        };
         base + Duration::from_nanos(nanos.into())
     }
 
@@ -205,7 +214,9 @@ mod tests {
 
     #[test]
     fn a_time_val_is_read_back_and_nothing_else_is() {
-        for seconds in [0, 951_782_400, 1_709_251_199, 1_795_465_140, -1, -2_203_891_200, LAST, FIRST] {
+        for seconds in
+            [0, 951_782_400, 1_709_251_199, 1_795_465_140, -1, -2_203_891_200, LAST, FIRST]
+        {
             let time = at(seconds, 0);
             assert_eq!(parse_time_val(&time_val(time)), Some(time));
         }

@@ -21,10 +21,10 @@ pub enum End {
 /// The first buffer in bytes: a small file needs no more, and a large one little longer.
 const FIRST_CHUNK: usize = 32 * 1024;
 
-/// Copies `source` to `sink` through a buffer of `chunk` bytes, where that many are there. Either may tick with
-/// [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`]: then the time since
-/// the last byte is held against `idle`. `stop` is told how many bytes have moved, and asked at every
-/// chunk and tick whether to go on.
+/// Copies `source` to `sink` through a buffer of `chunk` bytes, where that many are there. Either
+/// may tick with [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`]: then the time since the last
+/// byte is held against `idle`. `stop` is told how many bytes have moved, and asked at every chunk
+/// and tick whether to go on.
 pub fn pump(
     source: &mut dyn Read,
     sink: &mut dyn Write,
@@ -68,8 +68,8 @@ pub fn pump(
     }
 }
 
-/// The same between things that do not tick. Fails with [`ErrorKind::Interrupted`] where `stop` asked
-/// for it.
+/// The same between things that do not tick. Fails with [`ErrorKind::Interrupted`] where `stop`
+/// asked for it.
 pub fn pump_all(
     source: &mut dyn Read,
     sink: &mut dyn Write,
@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn silence_beyond_the_limit_times_out_on_either_side() {
-        let end = pump(&mut Script(vec![tick()]), &mut Script(vec![]), 9, Duration::ZERO, &mut |_| false);
+        let end =
+            pump(&mut Script(vec![tick()]), &mut Script(vec![]), 9, Duration::ZERO, &mut |_| false);
         assert!(matches!(end, End::TimedOut), "{end:?}");
         let mut sink = Script(vec![tick()]);
         let end = pump(&mut Script(vec![Ok(1)]), &mut sink, 9, Duration::ZERO, &mut |_| false);
@@ -230,14 +231,21 @@ mod tests {
             asked += 1;
             asked > 1
         };
-        let end = pump(&mut Script(vec![Ok(1), Ok(1)]), &mut Script(vec![Ok(1), Ok(1)]), 9, LONG, &mut stop);
+        let end = pump(
+            &mut Script(vec![Ok(1), Ok(1)]),
+            &mut Script(vec![Ok(1), Ok(1)]),
+            9,
+            LONG,
+            &mut stop,
+        );
         assert!(matches!(end, End::Aborted), "{end:?}");
         let mut asked = 0;
         let mut stop = |_| {
             asked += 1;
             asked > 1
         };
-        let end = pump(&mut Script(vec![Ok(1)]), &mut Script(vec![tick(), Ok(1)]), 9, LONG, &mut stop);
+        let end =
+            pump(&mut Script(vec![Ok(1)]), &mut Script(vec![tick(), Ok(1)]), 9, LONG, &mut stop);
         assert!(matches!(end, End::Aborted), "{end:?}");
     }
 

@@ -19,17 +19,17 @@ mod record;
 mod hash;
 mod index;
 mod file;
-mod gate;
-mod memory;
+mod hash_queue;
+mod password_cache;
 mod throttle;
 
 pub use hash::{Password, PasswordHash};
-pub use record::{Quota, Record, Role, is_valid_name};
+pub use record::{QuotaSetting, Record, Role, is_valid_name};
 pub use throttle::network_of;
 
 use file::UsersFile;
-use gate::Gate;
-use memory::Memory;
+use hash_queue::HashQueue;
+use password_cache::PasswordCache;
 use throttle::{Attempt, Throttle};
 
 /// Why an account was not created or changed.
@@ -66,9 +66,9 @@ pub struct Users {
     min_password: usize,
     iterations: usize,
     file: UsersFile,
-    gate: Gate,
+    hash_queue: HashQueue,
     throttle: Throttle,
-    memory: Memory,
+    password_cache: PasswordCache,
     /// Held while an account appears or goes, and while a login opens its folder. It is taken after
     /// the lock of the file, because other programs may hold that one for as long as they like.
     entry: Mutex<()>,
@@ -83,26 +83,26 @@ impl Users {
             min_password: config.min_password,
             iterations: config.hash_iterations,
             file: UsersFile::open(path, log)?,
-            gate: Gate::new(thread::available_parallelism().map_or(1, usize::from)),
+            hash_queue: HashQueue::new(thread::available_parallelism().map_or(1, usize::from)),
             throttle: Throttle::new(config.max_failures),
-            memory: Memory::new()?,
+            password_cache: PasswordCache::new()?,
             entry: Mutex::new(()),
         })
     }
 
     /// Verifies a login; returns the record and the result of `then`. Unknown names cost the same
     /// work and give the same error as wrong passwords. `then` runs under a lock under which no
-    /// account goes, so it sees what belongs to this account: hashing takes long, and the account may
-    /// go while it does.
-    pub fn sign_in<T>(
+    /// account goes, so it sees what belongs to this account: hashing takes long, and the account
+    /// may go while it does.
+    pub fn log_in<T>(
         &self,
         name: &[u8],
         password: &Password,
         from: IpAddr,
         then: impl FnOnce(&Record) -> T,
     ) -> Result<(Record, T), Refusal> {
-        // Before what is remembered is asked: or a guess that is refused a turn would still tell, at
-        // no cost, that it is not the password.
+        // Before what is remembered is asked: or a guess that is refused a turn would still tell,
+        // at no cost, that it is not the password.
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyTries)?;
         let entry = self.entry();
         let record = self.file.look(|index| index.find(name).cloned())?;
@@ -126,7 +126,12 @@ impl Users {
         self.verify_by(attempt, name, password)
     }
 
-    fn verify_by(&self, attempt: Attempt<'_>, name: &[u8], password: &Password) -> Result<Record, Refusal> {
+    fn verify_by(
+        &self,
+        attempt: Attempt<'_>,
+        name: &[u8],
+        password: &Password,
+    ) -> Result<Record, Refusal> {
         let found = self.file.look(|index| (index.find(name).cloned(), index.iterations()))?;
         let (record, iterations) = found;
         let record = record.filter(|record| record.role != Role::Disabled);
@@ -134,7 +139,7 @@ impl Users {
         let is_right = self.is_right(record.as_ref(), &decoy, password);
         match record.filter(|_| is_right) {
             Some(record) => {
-                self.memory.learn(&record, password);
+                self.password_cache.insert(&record, password);
                 Ok(record)
             }
             None => {
@@ -146,7 +151,7 @@ impl Users {
 
     /// Whether the password was right before, and the account may log in.
     fn is_known(&self, record: &Record, password: &Password) -> bool {
-        record.role != Role::Disabled && self.memory.knows(record, password)
+        record.role != Role::Disabled && self.password_cache.contains(record, password)
     }
 
     /// Whether it is the record's password, with the work of hashing unless that is known already.
@@ -155,7 +160,7 @@ impl Users {
         if is_known() {
             return true;
         }
-        let _turn = self.gate.enter();
+        let _turn = self.hash_queue.acquire();
         // Of many connections of one client the first may have been right while this one waited.
         is_known() || record.map_or(decoy, |record| &record.hash).matches(password)
     }
@@ -165,11 +170,12 @@ impl Users {
         self.file.look(|index| index.has(name))
     }
 
-    /// What the file says of the quota of the account whose folder has this name; `None` if there is
-    /// no such account. An account that is locked, because its line is malformed, has the usual one.
-    pub fn quota_of(&self, folder: &[u8]) -> io::Result<Option<Quota>> {
+    /// What the file says of the quota of the account whose folder has this name; `None` if there
+    /// is no such account. An account that is locked, because its line is malformed, has the usual
+    /// one.
+    pub fn quota_of(&self, folder: &[u8]) -> io::Result<Option<QuotaSetting>> {
         self.file.look(|index| match index.find(folder) {
-            None => index.has(folder).then_some(Quota::Usual),
+            None => index.has(folder).then_some(QuotaSetting::Usual),
             Some(record) => (record.name.as_bytes() == folder).then_some(record.quota),
         })
     }
@@ -179,8 +185,8 @@ impl Users {
     /// nothing can happen to the account before its first session holds its folder. If the account
     /// does not appear after all, what `found` returned is dropped under that lock.
     ///
-    /// A registration spends nothing of what its source may fail, unless it guesses at the code. But
-    /// of each source one registration at a time is hashed, when no login waits.
+    /// A registration spends nothing of what its source may fail, unless it guesses at the code.
+    /// But of each source one registration at a time is hashed, when no login waits.
     pub fn register<H>(
         &self,
         name: &[u8],
@@ -200,21 +206,21 @@ impl Users {
         let name = String::from_utf8_lossy(name).into_owned();
         self.is_free(&name)?;
         self.check_length(password)?;
-        let turn = self.gate.enter_to_register(network_of(from));
+        let turn = self.hash_queue.acquire_for_registration(network_of(from));
         let hash = PasswordHash::new(password, self.iterations)?;
         drop(turn);
-        let record = Record { name, role: Role::User, quota: Quota::Usual, hash };
+        let record = Record { name, role: Role::User, quota: QuotaSetting::Usual, hash };
         let mut change = self.file.change()?;
         let _entry = self.entry();
         self.is_free(&record.name)?;
         let home = found(&record.name)?.ok_or(Refusal::NameTaken)?;
         change.append(&record)?;
-        self.memory.learn(&record, password);
+        self.password_cache.insert(&record, password);
         Ok((record, home))
     }
 
-    /// Fails if the name is taken. A glance is enough: if it misses the line of an editor that saves
-    /// in this very moment, the name has two lines, and neither can log in.
+    /// Fails if the name is taken. A glance is enough: if it misses the line of an editor that
+    /// saves in this very moment, the name has two lines, and neither can log in.
     fn is_free(&self, name: &str) -> Result<(), Refusal> {
         let is_taken = self.file.glance(|index| index.has(name.as_bytes()))?;
         if is_taken { Err(Refusal::NameTaken) } else { Ok(()) }
@@ -224,7 +230,7 @@ impl Users {
     fn check_code(&self, given: Option<&[u8]>, secret: &str, from: IpAddr) -> Result<(), Refusal> {
         let given = given.ok_or(Refusal::WrongCode)?;
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyTries)?;
-        if same(given, secret) {
+        if constant_time_eq(given, secret) {
             Ok(())
         } else {
             attempt.failed();
@@ -242,7 +248,7 @@ impl Users {
     ) -> Result<(), Refusal> {
         let known = self.verify(name.as_bytes(), old, from)?;
         self.check_length(new)?;
-        let turn = self.gate.enter();
+        let turn = self.hash_queue.acquire();
         let hash = PasswordHash::new(new, self.iterations)?;
         drop(turn);
         let mut changed = None;
@@ -253,13 +259,14 @@ impl Users {
             Ok(Some(record.clone()))
         })?;
         if let Some(record) = changed {
-            self.memory.learn(&record, new);
+            self.password_cache.insert(&record, new);
         }
         Ok(())
     }
 
-    /// Removes an account, if `password` is its present one; returns the result of `then`, which runs
-    /// under the lock under which accounts appear and go, before the name can be registered again.
+    /// Removes an account, if `password` is its present one; returns the result of `then`, which
+    /// runs under the lock under which accounts appear and go, before the name can be registered
+    /// again.
     pub fn unregister<T>(
         &self,
         name: &str,
@@ -290,9 +297,10 @@ fn unchanged(present: Option<Record>, known: &Record) -> Result<Record, Refusal>
 }
 
 /// Compares two secrets in a time that tells nothing but their lengths.
-fn same(given: &[u8], secret: &str) -> bool {
+fn constant_time_eq(given: &[u8], secret: &str) -> bool {
     let secret = secret.as_bytes();
-    given.len() == secret.len() && given.iter().zip(secret).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    given.len() == secret.len()
+        && given.iter().zip(secret).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 #[cfg(test)]

@@ -18,25 +18,25 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 mod folder;
-mod moving;
+mod cross_device;
 mod names;
 mod path;
 mod removal;
-mod space;
+mod quota;
 mod staging;
-mod store;
+mod workdir;
 mod tree;
 mod upload;
 
 use folder::{Folder, check_regular, id_of};
-pub use folder::{go_near_handles, look_for_handles};
+pub use folder::{chdir_to_proc_fd, check_proc_fd};
 use names::Names;
 pub use path::VirtualPath;
-use removal::Hidden;
-use space::{Gone, Sizes, Space, blocks};
+use quota::{Quota, Removed, Sizes, blocks};
+use removal::HiddenFolder;
 use staging::is_reserved;
-pub use store::{Keeping, Store};
-pub use upload::{Existing, Place, Upload, check_restart};
+pub use upload::{Existing, Upload, WriteStart, check_restart};
+pub use workdir::{UploadPolicy, Workdir};
 
 /// An error whose text is ours, fit for a reply.
 fn refused(kind: ErrorKind, text: &'static str) -> io::Error {
@@ -100,17 +100,17 @@ impl Entry {
 #[derive(Debug)]
 pub struct Vfs {
     root: Arc<Folder>,
-    store: Arc<Store>,
-    whose: Whose,
+    workdir: Arc<Workdir>,
+    scope: Scope,
 }
 
-/// Whose files they are.
+/// Scope files they are.
 #[derive(Debug)]
-enum Whose {
+enum Scope {
     /// One user's.
-    One(Arc<Space>),
+    User(Arc<Quota>),
     /// All users': the root holds a folder for each, and what is changed in it is accounted there.
-    Everybodys(QuotaOf),
+    Admin(QuotaOf),
 }
 
 /// Asks how many bytes an account may store, by the name of its folder.
@@ -135,7 +135,7 @@ impl fmt::Debug for QuotaOf {
 struct Target<'p> {
     folder: Arc<Folder>,
     name: &'p [u8],
-    space: Arc<Space>,
+    quota: Arc<Quota>,
 }
 
 /// Walks down from a folder, one handle per component.
@@ -148,13 +148,15 @@ fn walk<'n>(from: &Arc<Folder>, names: impl Iterator<Item = &'n [u8]>) -> io::Re
 }
 
 /// The names in a folder that are shown to the client and `wanted`.
-fn dir_entries(folder: &Folder, wanted: impl Fn(&[u8]) -> bool + 'static) -> io::Result<DirEntries> {
+fn dir_entries(
+    folder: &Folder,
+    wanted: impl Fn(&[u8]) -> bool + 'static,
+) -> io::Result<DirEntries> {
     let is_shown = move |name: &[u8]| !is_reserved(name) && wanted(name);
     let entries = folder.entries()?;
-    Ok(Box::new(
-        entries
-            .filter(move |entry| entry.as_ref().map_or(true, |entry| is_shown(entry.file_name().as_bytes()))),
-    ))
+    Ok(Box::new(entries.filter(move |entry| {
+        entry.as_ref().map_or(true, |entry| is_shown(entry.file_name().as_bytes()))
+    })))
 }
 
 /// Whether a temporary would be entered, which does not exist for any command.
@@ -162,8 +164,13 @@ fn is_hidden(path: &VirtualPath) -> bool {
     path.names().any(is_reserved)
 }
 
-/// Whether something may take a name that `before` has now: a file that of a file, if it may replace it.
-fn check_free(before: Option<&fs::Metadata>, existing: Existing, new: &fs::Metadata) -> io::Result<()> {
+/// Whether something may take a name that `before` has now: a file that of a file, if it may
+/// replace it.
+fn check_free(
+    before: Option<&fs::Metadata>,
+    existing: Existing,
+    new: &fs::Metadata,
+) -> io::Result<()> {
     match before {
         Some(before) if existing == Existing::Keep || !before.is_file() || new.is_dir() => {
             Err(ErrorKind::AlreadyExists.into())
@@ -182,10 +189,12 @@ fn into_itself() -> io::Error {
 }
 
 /// Why the folder that should hold a name cannot be entered.
-fn no_holder(error: io::Error) -> io::Error {
+fn no_parent(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::NotFound => refused(ErrorKind::NotFound, "no such folder to hold it"),
-        ErrorKind::NotADirectory => refused(ErrorKind::NotADirectory, "what should hold it is not a folder"),
+        ErrorKind::NotADirectory => {
+            refused(ErrorKind::NotADirectory, "what should hold it is not a folder")
+        }
         _ => error,
     }
 }
@@ -226,8 +235,8 @@ fn with_facts(entries: DirEntries) -> Entries {
 }
 
 impl Vfs {
-    fn new(root: Arc<Folder>, store: Arc<Store>, whose: Whose) -> Vfs {
-        Vfs { root, store, whose }
+    fn new(root: Arc<Folder>, workdir: Arc<Workdir>, scope: Scope) -> Vfs {
+        Vfs { root, workdir, scope }
     }
 
     /// Walks to a folder, a handle a component.
@@ -239,22 +248,25 @@ impl Vfs {
     }
 
     /// Walks to the folder that holds `path`. The root is in none.
-    fn holder<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
+    fn open_parent<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
         let name = name_of(path)?;
         if is_reserved(name) {
             return Err(ErrorKind::NotFound.into());
         }
-        Ok((self.folder(&path.parent()).map_err(no_holder)?, name))
+        Ok((self.folder(&path.parent()).map_err(no_parent)?, name))
     }
 
-    /// Like [`Vfs::holder`], for what only a file can be done to.
-    fn holder_of_file<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
-        if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.holder(path) }
+    /// Like [`Vfs::parent`], for what only a file can be done to.
+    fn open_parent_of_file<'p>(
+        &self,
+        path: &'p VirtualPath,
+    ) -> io::Result<(Arc<Folder>, &'p [u8])> {
+        if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.open_parent(path) }
     }
 
-    /// Walks to the folder that holds `path`, to change something there. What an administrator changes
-    /// in an account's folder counts for that account, so the walk begins at the folder that the
-    /// space belongs to.
+    /// Walks to the folder that holds `path`, to change something there. What an administrator
+    /// changes in an account's folder counts for that account, so the walk begins at the folder
+    /// that the space belongs to.
     fn target<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
         let name = name_of(path)?;
         if is_reserved(name) {
@@ -262,24 +274,25 @@ impl Vfs {
         }
         let parent = path.parent();
         if is_hidden(&parent) {
-            return Err(no_holder(ErrorKind::NotFound.into()));
+            return Err(no_parent(ErrorKind::NotFound.into()));
         }
         let mut names = parent.names();
-        let (start, space) = match &self.whose {
-            Whose::One(space) => (Arc::clone(&self.root), Arc::clone(space)),
-            Whose::Everybodys(quota_of) => match names.next() {
-                None => (Arc::clone(&self.root), self.store.space_beside()),
+        let (start, quota) = match &self.scope {
+            Scope::User(quota) => (Arc::clone(&self.root), Arc::clone(quota)),
+            Scope::Admin(quota_of) => match names.next() {
+                None => (Arc::clone(&self.root), self.workdir.quota_of_root()),
                 Some(account) => {
-                    let home = self.store.open_home(account).map_err(no_holder)?;
+                    let home = self.workdir.open_home(account).map_err(no_parent)?;
                     let quota = (quota_of.0)(account)?;
-                    self.store
-                        .counting(&home.space, &home.root, |count| home.space.set_limit(quota, count))?;
-                    (home.root, home.space)
+                    self.workdir.counting(&home.quota, &home.root, |count| {
+                        home.quota.set_limit(quota, count)
+                    })?;
+                    (home.root, home.quota)
                 }
             },
         };
-        let folder = walk(&start, names).map_err(no_holder)?;
-        Ok(Target { folder, name, space })
+        let folder = walk(&start, names).map_err(no_parent)?;
+        Ok(Target { folder, name, quota })
     }
 
     /// Like [`Vfs::target`], for what only a file can be done to.
@@ -303,7 +316,7 @@ impl Vfs {
 
     /// Whether a folder at `path` is the whole folder of an account.
     fn is_top(&self, path: &VirtualPath) -> bool {
-        matches!(self.whose, Whose::Everybodys(_)) && path.parent().is_root()
+        matches!(self.scope, Scope::Admin(_)) && path.parent().is_root()
     }
 
     /// The facts about what bears the name.
@@ -311,8 +324,8 @@ impl Vfs {
         if path.is_root() {
             return Ok(Entry::new(b"/".to_vec(), &self.root.metadata()?));
         }
-        let (holder, name) = self.holder(path)?;
-        Ok(Entry::new(name.to_vec(), &holder.stat(name)?))
+        let (parent, name) = self.open_parent(path)?;
+        Ok(Entry::new(name.to_vec(), &parent.stat(name)?))
     }
 
     /// Whether a folder bears the name; a missing name is no error.
@@ -321,7 +334,7 @@ impl Vfs {
     }
 
     /// Whether one may go there.
-    pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
+    pub fn check_dir(&self, path: &VirtualPath) -> io::Result<()> {
         // A handle alone needs no right to look into it; reading it does.
         self.folder(path)?.entries().map(drop)
     }
@@ -331,9 +344,9 @@ impl Vfs {
         Ok(with_facts(dir_entries(&*self.folder(path)?, |_| true)?))
     }
 
-    /// What a folder holds of the names that are `wanted`, sorted by name up to a bound. Beyond it, the rest
-    /// follows as the disk has it. The facts about an entry are looked up when it is its turn, so that the
-    /// first one comes at once.
+    /// What a folder holds of the names that are `wanted`, sorted by name up to a bound. Beyond it,
+    /// the rest follows as the disk has it. The facts about an entry are looked up when it is its
+    /// turn, so that the first one comes at once.
     pub fn sorted_entries(
         &self,
         path: &VirtualPath,
@@ -360,8 +373,8 @@ impl Vfs {
 
     /// Opens a regular file to read it; also tells its size.
     pub fn open(&self, path: &VirtualPath) -> io::Result<(File, u64)> {
-        let (holder, name) = self.holder_of_file(path)?;
-        let (file, metadata) = holder.open_file(name, OpenOptions::new().read(true))?;
+        let (parent, name) = self.open_parent_of_file(path)?;
+        let (file, metadata) = parent.open_file(name, OpenOptions::new().read(true))?;
         Ok((file, metadata.len()))
     }
 
@@ -370,41 +383,48 @@ impl Vfs {
         self.create_with_mode(path, existing, 0o666)
     }
 
-    /// Begins a file under a name that is free and that no other such file will take: `wanted`, or that
-    /// with a suffix.
+    /// Begins a file under a name that is free and that no other such file will take: `wanted`, or
+    /// that with a suffix.
     pub fn create_unique(&self, wanted: &VirtualPath) -> io::Result<(VirtualPath, Upload)> {
-        let Target { folder: holder, name: base, space } = self.new_target_file(wanted)?;
-        let folder = holder.id()?;
+        let Target { folder: parent, name: base, quota } = self.new_target_file(wanted)?;
+        let folder = parent.id()?;
         for attempt in 0..UNIQUE_ATTEMPTS {
             let name = [base, unique_suffix(attempt)?.as_bytes()].concat();
-            let is_taken = || Ok(holder.find(&name)?.is_some());
-            if let Some(promise) = space.promise(folder, &name, is_taken)? {
+            let is_taken = || Ok(parent.find(&name)?.is_some());
+            if let Some(claim) = quota.claim(folder, &name, is_taken)? {
                 let path = wanted.parent().join(&name)?;
                 let upload = self.create(&path, Existing::Keep)?;
-                return Ok((path, upload.with_promise(promise)));
+                return Ok((path, upload.with_claim(claim)));
             }
         }
         Err(ErrorKind::AlreadyExists.into())
     }
 
-    fn create_with_mode(&self, path: &VirtualPath, existing: Existing, mode: u32) -> io::Result<Upload> {
-        let Target { folder, name, space } = self.new_target_file(path)?;
-        Upload::new(&self.store, &space, folder, name, existing, mode)
+    fn create_with_mode(
+        &self,
+        path: &VirtualPath,
+        existing: Existing,
+        mode: u32,
+    ) -> io::Result<Upload> {
+        let Target { folder, name, quota } = self.new_target_file(path)?;
+        Upload::new(&self.workdir, &quota, folder, name, existing, mode)
     }
 
-    /// Opens a file to write on in place, at its end or at an offset; where there is none, makes it.
-    /// One upload at a time may do so.
-    pub fn write_on(&self, path: &VirtualPath, place: Place) -> io::Result<Upload> {
-        let Target { folder, name, space } = self.new_target_file(path)?;
-        Upload::in_place(&self.store, &space, folder, name, place)
+    /// Opens a file to write on in place, at its end or at an offset; where there is none, makes
+    /// it. One upload at a time may do so.
+    pub fn write_on(&self, path: &VirtualPath, place: WriteStart) -> io::Result<Upload> {
+        let Target { folder, name, quota } = self.new_target_file(path)?;
+        Upload::in_place(&self.workdir, &quota, folder, name, place)
     }
 
-    /// Sets the times of a file or folder to now; if there is none, creates an empty file. Says whether it
-    /// did.
+    /// Sets the times of a file or folder to now; if there is none, creates an empty file. Says
+    /// whether it did.
     pub fn touch(&self, path: &VirtualPath) -> io::Result<bool> {
         let now = SystemTime::now();
         match self.open_any(path) {
-            Ok(file) => file.set_times(FileTimes::new().set_accessed(now).set_modified(now)).map(|()| false),
+            Ok(file) => {
+                file.set_times(FileTimes::new().set_accessed(now).set_modified(now)).map(|()| false)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.create(path, Existing::Keep)?.commit().map(|()| true)
             }
@@ -412,8 +432,8 @@ impl Vfs {
         }
     }
 
-    /// Sets the modification time of a file or folder. Returns the time that the disk stored, which may
-    /// differ.
+    /// Sets the modification time of a file or folder. Returns the time that the disk stored, which
+    /// may differ.
     pub fn set_modified(&self, path: &VirtualPath, time: SystemTime) -> io::Result<SystemTime> {
         let file = self.open_any(path)?;
         file.set_times(FileTimes::new().set_modified(time))?;
@@ -432,7 +452,7 @@ impl Vfs {
 
     fn open_any(&self, path: &VirtualPath) -> io::Result<File> {
         if self.is_folder(path) {
-            self.folder(path)?.open_itself()
+            self.folder(path)?.open_for_sync()
         } else {
             self.open(path).map(|(file, _)| file)
         }
@@ -443,75 +463,78 @@ impl Vfs {
         if path.is_root() {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        let Target { folder, name, space } = self.new_target(path)?;
-        let mut reservation = space::Reservation::new(Arc::clone(&space));
+        let Target { folder, name, quota } = self.new_target(path)?;
+        let mut reservation = quota::Reservation::new(Arc::clone(&quota));
         reservation.grow(blocks(0))?;
-        let mut state = space.lock_for(&folder)?;
+        let mut usage = quota.lock_for(&folder)?;
         let made = folder.make_folder(name, 0o777);
         if made.is_ok() {
-            reservation.keep(&mut state);
+            reservation.keep(&mut usage);
         }
-        drop(state); // the reservation gives back under the same lock
-        made.and_then(|()| self.settle(&folder))
+        drop(usage); // the reservation gives back under the same lock
+        made.and_then(|()| self.sync_dir(&folder))
     }
 
     /// Makes a change of names in a folder last, where the owner wants that.
-    fn settle(&self, folder: &Folder) -> io::Result<()> {
-        if self.store.keeping().sync { folder.open_itself()?.sync_all() } else { Ok(()) }
+    fn sync_dir(&self, folder: &Folder) -> io::Result<()> {
+        if self.workdir.policy().sync { folder.open_for_sync()?.sync_all() } else { Ok(()) }
     }
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VirtualPath) -> io::Result<()> {
-        let Target { folder, name, space } = self.target(path)?;
-        let mut state = space.lock_for(&folder)?;
-        removal::remove_empty(&self.store, &folder, name)?;
-        state.removed(Gone::Folder);
-        drop(state);
-        self.settle(&folder)
+        let Target { folder, name, quota } = self.target(path)?;
+        let mut usage = quota.lock_for(&folder)?;
+        removal::remove_empty(&self.workdir, &folder, name)?;
+        usage.removed(Removed::Folder);
+        drop(usage);
+        self.sync_dir(&folder)
     }
 
     /// Removes a file, or a link itself.
     pub fn remove_file(&self, path: &VirtualPath) -> io::Result<()> {
-        let Target { folder, name, space } = self.target_file(path)?;
-        let mut state = space.lock_for(&folder)?;
+        let Target { folder, name, quota } = self.target_file(path)?;
+        let mut usage = quota.lock_for(&folder)?;
         let metadata = folder.stat(name)?;
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());
         }
         folder.remove_file(name)?;
-        state.removed(Gone::Leaf(&metadata));
-        drop(state);
-        self.settle(&folder)
+        usage.removed(Removed::Leaf(&metadata));
+        drop(usage);
+        self.sync_dir(&folder)
     }
 
     /// Removes a file, or a folder with all in it. The folder leaves the user's sight in one step,
     /// before it is taken apart.
     pub fn remove_tree(&self, path: &VirtualPath) -> io::Result<()> {
-        let Target { folder, name, space } = self.target(path)?;
-        let mut state = space.lock_for(&folder)?;
+        let Target { folder, name, quota } = self.target(path)?;
+        let mut usage = quota.lock_for(&folder)?;
         let metadata = folder.stat(name)?;
         if !metadata.is_dir() {
             folder.remove_file(name)?;
-            state.removed(Gone::Leaf(&metadata));
-            drop(state);
-            return self.settle(&folder);
+            usage.removed(Removed::Leaf(&metadata));
+            drop(usage);
+            return self.sync_dir(&folder);
         }
         // What is in the whole folder of an account counts there, also if it cannot be removed.
-        let account = self.is_top(path).then(|| self.store.open_home(name)).transpose()?;
-        let mut counted = account.as_ref().map(|home| home.space.lock());
-        let hidden = Hidden::new(&self.store, &folder, name)?;
+        let account = self.is_top(path).then(|| self.workdir.open_home(name)).transpose()?;
+        let mut counted = account.as_ref().map(|home| home.quota.lock());
+        let hidden = HiddenFolder::new(&self.workdir, &folder, name)?;
         let removal = match (&account, &mut counted) {
-            (Some(home), Some(counted)) => home.space.begin_removal(counted),
-            _ => space.begin_removal(&mut state),
+            (Some(home), Some(counted)) => home.quota.begin_removal(counted),
+            _ => quota.begin_removal(&mut usage),
         };
-        drop((state, counted));
-        let removed = removal::remove(&self.store, &folder, hidden.name(name), Some(&removal));
-        removed.or_else(|error| hidden.put_back(&self.store, &folder, name, &error, Some(&removal)))?;
-        self.settle(&folder)
+        drop((usage, counted));
+        let removed = removal::remove(&self.workdir, &folder, hidden.name(name), Some(&removal));
+        removed.or_else(|error| {
+            hidden.put_back(&self.workdir, &folder, name, &error, Some(&removal))
+        })?;
+        self.sync_dir(&folder)
     }
 
     /// Gives a file or folder another name. It stays within its account, because open sessions and
-    /// what is counted go with an account's folder. To another disk it is copied, which `stop` can stop.
+    /// what is counted go with an account's folder. To another disk it is copied, which `stop` can
+    /// stop.
     pub fn move_to(
         &self,
         from: &VirtualPath,
@@ -527,14 +550,14 @@ impl Vfs {
         if to.is_within(from) && metadata.is_dir() {
             return Err(into_itself());
         }
-        if !Arc::ptr_eq(&source.space, &target.space) {
+        if !Arc::ptr_eq(&source.quota, &target.quota) {
             let why = "nothing moves from one account to another; copy it, then remove it";
             return Err(refused(ErrorKind::InvalidInput, why));
         }
-        let mut state = target.space.lock_for(&target.folder)?;
-        state.check_stays(&source.folder)?;
-        // Looked at again under the lock: a file at the top could give way to the folder of an account, and
-        // another session could have moved what was there to this very target.
+        let mut usage = target.quota.lock_for(&target.folder)?;
+        usage.check_stays(&source.folder)?;
+        // Looked at again under the lock: a file at the top could give way to the folder of an
+        // account, and another session could have moved what was there to this very target.
         let metadata = source.folder.stat(source.name)?;
         if self.is_top(from) && metadata.is_dir() {
             let why = "the whole folder of an account is not moved; copy it, then remove it";
@@ -552,23 +575,26 @@ impl Vfs {
         }
         match renamed {
             renamed if crosses(&renamed) => {
-                drop(state);
-                moving::between_disks(&self.store, &source, &target, existing, stop)?;
-                return self.settle(&target.folder).and_then(|()| self.settle(&source.folder));
+                drop(usage);
+                cross_device::move_across(&self.workdir, &source, &target, existing, stop)?;
+                return self.sync_dir(&target.folder).and_then(|()| self.sync_dir(&source.folder));
             }
             renamed => renamed.map_err(removal::of_mounted)?,
         }
         match before {
             // Of two names of one file rename(2) takes none away.
-            Some(before) if id_of(&before) != id_of(&metadata) => state.removed(Gone::Leaf(&before)),
-            _ => state.renamed(),
+            Some(before) if id_of(&before) != id_of(&metadata) => {
+                usage.removed(Removed::Leaf(&before))
+            }
+            _ => usage.renamed(),
         }
-        drop(state);
-        self.settle(&target.folder).and_then(|()| self.settle(&source.folder))
+        drop(usage);
+        self.sync_dir(&target.folder).and_then(|()| self.sync_dir(&source.folder))
     }
 
-    /// Copies a file, or a folder with all in it; the copy appears whole or not at all. `stop` is told
-    /// how many bytes have been copied, and asked whether to give up. Returns the bytes of a file.
+    /// Copies a file, or a folder with all in it; the copy appears whole or not at all. `stop` is
+    /// told how many bytes have been copied, and asked whether to give up. Returns the bytes of a
+    /// file.
     pub fn copy(
         &self,
         from: &VirtualPath,
@@ -579,12 +605,12 @@ impl Vfs {
         if from == to {
             return Err(refused(ErrorKind::InvalidInput, "it cannot be copied onto itself"));
         }
-        let (holder, name) = if from.is_root() {
+        let (parent, name) = if from.is_root() {
             return Err(into_itself());
         } else {
-            self.holder(from)?
+            self.open_parent(from)?
         };
-        let metadata = holder.stat(name)?;
+        let metadata = parent.stat(name)?;
         if metadata.is_dir() {
             if to.is_within(from) {
                 return Err(into_itself());
@@ -593,58 +619,66 @@ impl Vfs {
             if target.folder.find(target.name)?.is_some() {
                 return Err(ErrorKind::AlreadyExists.into());
             }
-            let space = self.space_of_copy(to, target.space)?;
-            let copy = tree::TreeCopy::new(&self.store, &space, &holder.child(name)?, target.folder, stop)?;
+            let quota = self.quota_of_copy(to, target.quota)?;
+            let copy = tree::TreeCopy::new(
+                &self.workdir,
+                &quota,
+                &parent.child(name)?,
+                target.folder,
+                stop,
+            )?;
             return copy.commit(target.name).map(|()| None);
         }
         check_regular(&metadata)?;
-        let (mut source, metadata) = holder.open_file(name, OpenOptions::new().read(true))?;
+        let (mut source, metadata) = parent.open_file(name, OpenOptions::new().read(true))?;
         let mut upload = self.create_with_mode(to, existing, tree::writable(&metadata))?;
         let bytes = upload.copy_from(&mut source, metadata.len(), stop)?;
         upload.commit().map(|()| Some(bytes))
     }
 
-    /// The space that the copy of a folder must fit into. If it becomes the whole folder of an account,
-    /// nothing is counted there yet.
-    fn space_of_copy(&self, to: &VirtualPath, space: Arc<Space>) -> io::Result<Arc<Space>> {
-        match (&self.whose, to.name()) {
-            (Whose::Everybodys(quota_of), Some(account)) if to.parent().is_root() => {
+    /// The space that the copy of a folder must fit into. If it becomes the whole folder of an
+    /// account, nothing is counted there yet.
+    fn quota_of_copy(&self, to: &VirtualPath, quota: Arc<Quota>) -> io::Result<Arc<Quota>> {
+        match (&self.scope, to.name()) {
+            (Scope::Admin(quota_of), Some(account)) if to.parent().is_root() => {
                 let quota = (quota_of.0)(account)?;
-                let empty: Arc<Space> = Arc::default();
+                let empty: Arc<Quota> = Arc::default();
                 // The folder itself counts for the copy and not for the account.
                 empty.set_limit(quota.map(|quota| quota.saturating_add(blocks(0))), |_| Ok(0))?;
                 Ok(empty)
             }
-            _ => Ok(space),
+            _ => Ok(quota),
         }
     }
 
     /// Fails with [`ErrorKind::QuotaExceeded`] where a new file of `bytes` would not fit.
     pub fn check_room(&self, bytes: u64) -> io::Result<()> {
-        match &self.whose {
-            Whose::One(space) => space.lock().check(blocks(bytes)),
-            Whose::Everybodys(_) => Ok(()),
+        match &self.scope {
+            Scope::User(quota) => quota.lock().check(blocks(bytes)),
+            Scope::Admin(_) => Ok(()),
         }
     }
 
     /// Sets the most bytes that the files may take, and counts them where nobody has yet.
-    pub fn set_quota(&self, quota: Option<u64>) -> io::Result<()> {
-        match &self.whose {
-            Whose::One(space) => {
-                self.store.counting(space, &self.root, |count| space.set_limit(quota, count))
+    pub fn set_quota(&self, limit: Option<u64>) -> io::Result<()> {
+        match &self.scope {
+            Scope::User(quota) => {
+                self.workdir.counting(quota, &self.root, |count| quota.set_limit(limit, count))
             }
-            Whose::Everybodys(_) => Ok(()),
+            Scope::Admin(_) => Ok(()),
         }
     }
 
     /// The bytes that the files take, counted anew, and the quota.
     pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
-        match &self.whose {
-            Whose::One(space) => self.store.counting(space, &self.root, |count| space.recount(count)),
-            Whose::Everybodys(_) => {
-                let beside = self.store.space_beside();
+        match &self.scope {
+            Scope::User(quota) => {
+                self.workdir.counting(quota, &self.root, |count| quota.recount(count))
+            }
+            Scope::Admin(_) => {
+                let beside = self.workdir.quota_of_root();
                 let counted = |count: &mut dyn FnMut(&mut Sizes) -> _| count(&mut Sizes::default());
-                Ok((self.store.counting(&beside, &self.root, counted)?, None))
+                Ok((self.workdir.counting(&beside, &self.root, counted)?, None))
             }
         }
     }

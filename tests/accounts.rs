@@ -22,7 +22,12 @@ fn wait_for_line(server: &Server, name: &str, wanted: bool) {
 fn shell(server: &Server, command: &str) -> std::process::Output {
     let program = Path::new(env!("CARGO_BIN_EXE_plainftpd")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    Command::new("sh").args(["-c", command]).env("PATH", path).current_dir(server.dir()).output().unwrap()
+    Command::new("sh")
+        .args(["-c", command])
+        .env("PATH", path)
+        .current_dir(server.dir())
+        .output()
+        .unwrap()
 }
 
 /// README's command that adds an account by hand.
@@ -41,7 +46,10 @@ fn an_account_is_added_by_hand_as_readme_says_without_a_restart() {
     assert!(command.contains("her password"));
     let short = shell(&server, &command.replace("her password", "abc"));
     assert!(!short.status.success());
-    assert_eq!(String::from_utf8(short.stderr).unwrap(), "plainftpd: a password has at least 4 characters\n");
+    assert_eq!(
+        String::from_utf8(short.stderr).unwrap(),
+        "plainftpd: a password has at least 4 characters\n"
+    );
     assert!(server.users().ends_with("# my own\n"), "a part of a line: {}", server.users());
     assert!(shell(&server, &command).status.success());
     early.expect("login carol 'her password'", 230);
@@ -49,10 +57,14 @@ fn an_account_is_added_by_hand_as_readme_says_without_a_restart() {
     early.expect("mkdir a", 257);
     early.expect("write b text", 150);
     assert!(early.reply().starts_with("226 "));
-    assert_eq!(early.ask("write c text"), "552 /c: the quota is used up: 8192 of 8192 bytes are taken");
+    assert_eq!(
+        early.ask("write c text"),
+        "552 /c: the quota is used up: 8192 of 8192 bytes are taken"
+    );
     // Another account, and the line and its comment are still there.
     server.registered("dave");
-    let (_, own) = server.users().split_once("# my own\n").map(|(_, own)| ((), own.to_string())).unwrap();
+    let (_, own) =
+        server.users().split_once("# my own\n").map(|(_, own)| ((), own.to_string())).unwrap();
     let names: Vec<_> = own.lines().map(|line| line.split(':').next().unwrap()).collect();
     assert_eq!(names, ["carol", "dave"]);
 }
@@ -102,7 +114,9 @@ fn a_new_account_is_one_line_at_the_end_of_the_same_file() {
     assert_eq!(inode(), id);
     let users = server.users();
     let added = users.strip_prefix(&before).unwrap();
-    assert!(added.starts_with("alice:user:-:") && added.ends_with('\n') && added.lines().count() == 1);
+    assert!(
+        added.starts_with("alice:user:-:") && added.ends_with('\n') && added.lines().count() == 1
+    );
     // What has no end is ended first: neither of both lines is lost.
     fs::write(server.dir().join("users"), users + "guest:user:-:").unwrap();
     server.registered("bob");
@@ -124,7 +138,8 @@ fn a_lock_of_another_program_delays_changes_and_no_login() {
     // The server waits for the lock when it has the file open.
     let is_open = || {
         let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
-        open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok()).any(|path| path.ends_with("users"))
+        open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok())
+            .any(|path| path.ends_with("users"))
     };
     while !is_open() {
         std::thread::yield_now();
@@ -133,7 +148,10 @@ fn a_lock_of_another_program_delays_changes_and_no_login() {
     server.connect().expect("login alice wrong", 530);
     let busy = "451 another program holds the lock of the accounts; try again";
     assert_eq!([bob.reply(), carol.reply(), alice.reply()], [busy; 3]);
-    assert_eq!(server.log().matches("why=\"the users file: another program holds the lock").count(), 3);
+    assert_eq!(
+        server.log().matches("why=\"the users file: another program holds the lock").count(),
+        3
+    );
     assert!(!server.users().contains("bob") && !server.real("bob").exists());
     foreign.unlock().unwrap();
     bob.expect("register bob password", 230);
@@ -177,7 +195,8 @@ fn a_users_file_in_utf_16_or_with_bare_crs_lets_nobody_in_and_gives_no_name_away
         assert_eq!(fs::read(dir.path().join("users")).unwrap(), bytes);
     }
     let log = server.log();
-    let warnings: Vec<_> = log.lines().filter_map(|line| line.split_once("event=warning text=")).collect();
+    let warnings: Vec<_> =
+        log.lines().filter_map(|line| line.split_once("event=warning text=")).collect();
     assert_eq!(warnings.len(), 2, "{log}");
     assert!(log.contains("why=\"the users file: it is in UTF-16; save it as UTF-8\""));
     drop((server, alice));
@@ -223,7 +242,7 @@ fn no_password_is_on_the_disk_or_in_the_log_however_it_was_mistyped() {
     ] {
         client.ask(line);
     }
-    // Signed out, each as somebody in a hurry might.
+    // Logged out, each as somebody in a hurry might.
     for line in [
         "Xyzzy-Secret2",
         "login Xyzzy-Secret2 alice",
@@ -326,12 +345,15 @@ fn a_session_whose_own_folder_opens_slowly_never_gets_a_successors() {
     let mut first = server.connect();
     // Every way to open "alice" in this thread: the descriptor of the folder above may be any.
     let names = (0..40).flat_map(|fd| ["-P".to_string(), format!("{fd}/alice")]);
-    let options = ["-e", "trace=openat", "-e", "inject=openat:delay_enter=1000000"].map(String::from);
+    let options =
+        ["-e", "trace=openat", "-e", "inject=openat:delay_enter=1000000"].map(String::from);
     let options: Vec<_> = options.into_iter().chain(names).collect();
-    let slowed = Delayed::last_thread(&server, &options.iter().map(String::as_str).collect::<Vec<_>>());
+    let slowed =
+        Delayed::last_thread(&server, &options.iter().map(String::as_str).collect::<Vec<_>>());
     first.send_line("register alice password");
     wait_for_line(&server, "alice", true);
-    // As soon as the account is there, its owner removes it from elsewhere, and another has the name.
+    // As soon as the account is there, its owner removes it from elsewhere, and another has the
+    // name.
     let mut second = server.connect();
     second.expect("login alice password", 230);
     second.expect("unregister password", 250);

@@ -15,7 +15,8 @@ use std::path::Path;
 
 use support::{Client, Server, Way, snapshot};
 
-/// These tests fail to sign in on purpose, far more often than a server would let pass without a wait.
+/// These tests fail to log in on purpose, far more often than a server would let pass without a
+/// wait.
 const PATIENT: &[&str] = &["--max-failures", "1000"];
 
 fn lossy(bytes: &[u8]) -> String {
@@ -57,7 +58,7 @@ fn reply_of_line(client: &mut Client, line: &str) -> String {
     reply_of(client)
 }
 
-fn signed_in(server: &Server, name: &str) -> Client {
+fn logged_in(server: &Server, name: &str) -> Client {
     let mut client = server.connect();
     client.expect(&format!("login {name} password"), 230);
     client
@@ -81,7 +82,8 @@ fn victim(ip: &str) -> TcpListener {
 /// parsers that wrap octets, stop early, or know an address by one spelling only.
 #[test]
 fn no_spelling_of_an_address_makes_the_server_connect_to_a_third_party() {
-    let server = Server::with(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "[::]:0"]);
+    let server =
+        Server::with(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", "[::]:0"]);
     server.registered("alice").put("f", b"secret");
     let (other, six) = (victim("127.0.0.2"), victim("::1"));
     let port = other.local_addr().unwrap().port();
@@ -200,14 +202,18 @@ fn a_long_line_is_never_taken_for_two() {
     client.put("keep", b"keep");
     client.expect("mkdir d", 257);
     let seen = snapshot(&server.real("alice"));
-    for size in [64, 128, 255, 256, 512, 1000, 1023, 1024, 2048, 4095, 4096, 8191, 8192, 8193, 16384, 65536] {
+    for size in
+        [64, 128, 255, 256, 512, 1000, 1023, 1024, 2048, 4095, 4096, 8191, 8192, 8193, 16384, 65536]
+    {
         for command in ["DELE keep", "MKD pwned", "SITE RMDIR d", "RNFR keep"] {
-            for (verb, fill) in [("CWD ", "/"), ("SIZE ", "x"), ("xyzzy ", " "), ("MLST ", "/."), ("", "\t")]
+            for (verb, fill) in
+                [("CWD ", "/"), ("SIZE ", "x"), ("xyzzy ", " "), ("MLST ", "/."), ("", "\t")]
             {
                 // The command stands where the piece would begin, and one off to both sides.
                 for off in 0..3 {
                     let fill = fill.repeat(size);
-                    let padding = &fill[..(size + off).saturating_sub(verb.len() + 1).min(fill.len())];
+                    let padding =
+                        &fill[..(size + off).saturating_sub(verb.len() + 1).min(fill.len())];
                     let line = format!("{verb}{padding}{command}");
                     if verb.is_empty() && line.len() <= 8192 {
                         continue; // blanks before a command mean nothing
@@ -218,7 +224,10 @@ fn a_long_line_is_never_taken_for_two() {
                     } else {
                         &["550 ", "553 ", "500 "]
                     };
-                    assert!(expected.iter().any(|start| reply.starts_with(start)), "{size} {verb}: {reply}");
+                    assert!(
+                        expected.iter().any(|start| reply.starts_with(start)),
+                        "{size} {verb}: {reply}"
+                    );
                     in_step(&mut client);
                 }
             }
@@ -234,9 +243,16 @@ fn no_http_request_gets_a_command_run_or_anything_quoted() {
     let server = Server::with(PATIENT);
     server.registered("alice");
     let long = format!("/{}", "a".repeat(9000));
-    let targets =
-        ["/", "*", "127.0.0.1:25", "/<script>alert(1)</script>", "/register%20mallory%20password", &long];
-    let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"];
+    let targets = [
+        "/",
+        "*",
+        "127.0.0.1:25",
+        "/<script>alert(1)</script>",
+        "/register%20mallory%20password",
+        &long,
+    ];
+    let methods =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"];
     // What stands before it, too, changes nothing: it need not be the first line.
     let before = [
         ("", 0),
@@ -246,7 +262,8 @@ fn no_http_request_gets_a_command_run_or_anything_quoted() {
         ("login alice password\r\nlogout\r\n", 2),
     ];
     let body = "Host: <script>\r\nContent-Type: text/plain\r\n\r\nregister mallory password\r\nMKD pwned\r\n";
-    for (method, target) in methods.iter().flat_map(|method| targets.map(|target| (method, target))) {
+    for (method, target) in methods.iter().flat_map(|method| targets.map(|target| (method, target)))
+    {
         for (start, answers) in before {
             for end in [" HTTP/1.1\r\n", " HTTP/9.9\r\n", " HTTP/2.0\n"] {
                 let mut client = server.connect();
@@ -285,9 +302,9 @@ fn content_is_never_run_whatever_became_of_its_line() {
         format!("  PUT\t'/' {counted}"),
         format!("upload keep/in/../../.. {counted}"),
     ] {
-        for signed_in_too in [true, false] {
+        for logged_in_too in [true, false] {
             let mut client = server.connect();
-            if signed_in_too {
+            if logged_in_too {
                 client.expect("login alice password", 230);
             }
             client.send(format!("{line}\r\n{EVIL}NOOP\r\nquit\r\n"));
@@ -295,23 +312,33 @@ fn content_is_never_run_whatever_became_of_its_line() {
             let tail = "200 Nothing done, as asked.\r\n221 Goodbye.\r\n";
             let before = said.strip_suffix(tail).unwrap_or_else(|| panic!("{line}: {said}"));
             assert!(before.lines().count() <= 2, "{line}: {said}");
-            if !signed_in_too {
+            if !logged_in_too {
                 assert!(before.starts_with("530 ") || before.starts_with("501 "), "{line}: {said}");
             }
         }
     }
     // Lines, up to the dot.
-    for line in
-        ["write /", "append keep", "write nowhere/f", "put keep", "write 'f", "append ''", "send f", "put"]
-    {
-        for signed_in_too in [true, false] {
+    for line in [
+        "write /",
+        "append keep",
+        "write nowhere/f",
+        "put keep",
+        "write 'f",
+        "append ''",
+        "send f",
+        "put",
+    ] {
+        for logged_in_too in [true, false] {
             let mut client = server.connect();
-            if signed_in_too {
+            if logged_in_too {
                 client.expect("login alice password", 230);
             }
             client.send(format!("{line}\r\n{EVIL}.\r\nNOOP\r\nquit\r\n"));
             let said = client.rest();
-            assert!(said.ends_with("200 Nothing done, as asked.\r\n221 Goodbye.\r\n"), "{line}: {said}");
+            assert!(
+                said.ends_with("200 Nothing done, as asked.\r\n221 Goodbye.\r\n"),
+                "{line}: {said}"
+            );
             assert!(said.lines().count() <= 4, "{line}: {said}");
         }
     }
@@ -325,9 +352,9 @@ fn content_is_never_run_whatever_became_of_its_line() {
         "put f 2000000 x 3000000",
         &endless,
     ] {
-        for signed_in_too in [true, false] {
+        for logged_in_too in [true, false] {
             let mut client = server.connect();
-            if signed_in_too {
+            if logged_in_too {
                 client.expect("login alice password", 230);
             }
             client.send(format!("{line}\r\n{EVIL}"));
@@ -338,7 +365,7 @@ fn content_is_never_run_whatever_became_of_its_line() {
         }
     }
     // Content on its way over a data connection is not looked at either.
-    let mut client = signed_in(&server, "alice");
+    let mut client = logged_in(&server, "alice");
     client.upload(Way::Epsv, "STOR f", EVIL.as_bytes());
     assert_eq!(client.download(Way::Epsv, "RETR f"), EVIL.as_bytes());
     in_step(&mut client);
@@ -380,7 +407,8 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
                 let mut bytes = line.as_bytes().to_vec();
                 bytes.splice(at..at, escape.iter().copied());
                 bytes.extend_from_slice(b"\r\n");
-                // Inside a line, where nothing is Telnet, one that holds line ends would be several lines.
+                // Inside a line, where nothing is Telnet, one that holds line ends would be several
+                // lines.
                 if at > 0 && escape.contains(&b'\n') {
                     continue;
                 }
@@ -396,7 +424,8 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
         }
     }
     // Before a line's end they belong to the name, and none of them hides the end.
-    for tail in [&b"\xff"[..], b"\xff\xff", b"\xff\xfb", b"\xff\xfd", b"\xff\xf4\xff", b"\xff\xfa"] {
+    for tail in [&b"\xff"[..], b"\xff\xff", b"\xff\xfb", b"\xff\xfd", b"\xff\xf4\xff", b"\xff\xfa"]
+    {
         for line in ["SITE CHMOD 640 f", "SITE CPFR f", "XSHA256 f", "DELE f"] {
             expect_bytes(&mut client, &[line.as_bytes(), tail].concat(), 550);
             in_step(&mut client);
@@ -407,7 +436,9 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
     assert_eq!(reply_of(&mut client), "200 /f has permissions 0640.");
     client.send([b"SITE CPFR ".as_slice(), &b"\xff\xff".repeat(100_000), b"\r\n"].concat());
     assert_eq!(reply_of(&mut client), "500 The line is longer than 8 KiB; nothing of it was done.");
-    client.send([b"\xff\xfa".as_slice(), &b"DELE f\r\n".repeat(100_000), b"\xff\xf0NOOP\r\n"].concat());
+    client.send(
+        [b"\xff\xfa".as_slice(), &b"DELE f\r\n".repeat(100_000), b"\xff\xf0NOOP\r\n"].concat(),
+    );
     assert_eq!(reply_of(&mut client), "200 Nothing done, as asked.");
     // The connection ends within a sequence: nothing runs, and the session's thread ends.
     let before = server.log().matches(" event=end ").count();
@@ -422,7 +453,7 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
         b"DELE f\r",
     ];
     for bytes in cuts {
-        let mut cut = signed_in(&server, "alice");
+        let mut cut = logged_in(&server, "alice");
         cut.send(bytes);
         cut.half_close();
         assert_eq!(cut.rest(), "");
@@ -431,8 +462,8 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
     assert_eq!(client.get("f").unwrap(), b"hello\n");
 }
 
-/// Waits until the server has read all that was sent: a Telnet request is answered when its turn to be read
-/// comes, also while a transfer waits.
+/// Waits until the server has read all that was sent: a Telnet request is answered when its turn to
+/// be read comes, also while a transfer waits.
 #[track_caller]
 fn is_looked_at(client: &mut Client) {
     client.send(b"\xff\xfd\x06");
@@ -473,7 +504,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         "DELE f",
         "QUIT",
     ] {
-        let mut client = signed_in(&server, "alice");
+        let mut client = logged_in(&server, "alice");
         client.put("f", b"alice's");
         let port = client.epsv_port();
         client.send(format!("RETR f\r\n{later}\r\n"));
@@ -488,10 +519,11 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         assert!(reply.as_bytes()[0] > b'1', "{later}: {reply}");
     }
     // All of them at once, while a transfer is in its midst.
-    let mut client = signed_in(&server, "alice");
+    let mut client = logged_in(&server, "alice");
     let large: Vec<u8> = (0..LARGE).map(|n| (n >> 8) as u8).collect();
     fs::write(server.real("alice/large"), &large).unwrap();
-    let later = "CWD d\r\nTYPE A\r\nEPSV\r\nREST 3\r\nRNFR /g\r\nDELE {}\r\nUSER bob\r\nPASS password\r\n";
+    let later =
+        "CWD d\r\nTYPE A\r\nEPSV\r\nREST 3\r\nRNFR /g\r\nDELE {}\r\nUSER bob\r\nPASS password\r\n";
     let mut stream = client.begin(Way::Epsv, "RETR large");
     let mut content = vec![0; 65536];
     stream.read_exact(&mut content).unwrap();
@@ -502,7 +534,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
     for code in ["226", "250", "200", "229", "350", "350", "250", "331", "230"] {
         assert!(client.reply().starts_with(code));
     }
-    let mut client = signed_in(&server, "alice");
+    let mut client = logged_in(&server, "alice");
     let mut stream = client.begin(Way::Epsv, "STOR large");
     stream.write_all(&large[..65536]).unwrap();
     client.send(later.replace("{}", "/g"));
@@ -515,7 +547,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
     assert!(fs::read(server.real("alice/large")).unwrap() == large);
     assert_eq!(fs::read_dir(server.real("bob")).unwrap().count(), 1);
     // An upload goes where it was to go.
-    let mut client = signed_in(&server, "alice");
+    let mut client = logged_in(&server, "alice");
     let port = client.epsv_port();
     client.send("STOR up\r\nCWD d\r\nPASV\r\n");
     is_looked_at(&mut client);
@@ -547,7 +579,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
     client.put("f", b"alice's");
     for farewell in ["", "QUIT\r\n", "USER bob\r\n", "CWD d\r\nPASV\r\nQUIT\r\n"] {
         let before = server.log().matches(" event=end ").count();
-        let mut gone = signed_in(&server, "alice");
+        let mut gone = logged_in(&server, "alice");
         let port = gone.epsv_port();
         gone.send(format!("RETR f\r\n{farewell}"));
         drop(gone);
@@ -557,9 +589,10 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
     }
 }
 
-/// "Pizza thief" (RFC 2577 §5, J. Gilbert 1999): who connects to a passive port before the client does. From
-/// another address it gets nothing, however often it comes. At the client's own address nothing tells the two
-/// apart: the first one gets the transfer, but the client learns that it was another's.
+/// "Pizza thief" (RFC 2577 §5, J. Gilbert 1999): who connects to a passive port before the client
+/// does. From another address it gets nothing, however often it comes. At the client's own address
+/// nothing tells the two apart: the first one gets the transfer, but the client learns that it was
+/// another's.
 #[test]
 fn a_thief_gets_a_transfer_at_the_clients_own_address_only_and_the_client_learns_of_it() {
     let server = Server::start();
@@ -570,7 +603,8 @@ fn a_thief_gets_a_transfer_at_the_clients_own_address_only_and_the_client_learns
             "EPSV" => client.epsv_port(),
             _ => {
                 let reply = client.expect("PASV", 227);
-                let numbers: Vec<u16> = reply.split([',', ')']).filter_map(|n| n.parse().ok()).collect();
+                let numbers: Vec<u16> =
+                    reply.split([',', ')']).filter_map(|n| n.parse().ok()).collect();
                 let [.., high, low] = numbers[..] else { panic!("{reply}") };
                 high * 256 + low
             }
@@ -604,7 +638,7 @@ fn what_was_named_for_a_rename_or_a_copy_is_forgotten_with_its_account() {
     bob.put("secret", b"bob's");
     server.registered("alice").put("secret", b"alice's");
     for pair in [("RNFR", "RNTO"), ("SITE CPFR", "SITE CPTO")] {
-        // Signed out, or not signed in yet.
+        // Logged out, or not logged in yet.
         let mut client = server.connect();
         for path in ["/etc/passwd", "secret", "/proc/self/cmdline"] {
             client.expect(&format!("{} {path}", pair.0), 530);
@@ -628,7 +662,7 @@ fn what_was_named_for_a_rename_or_a_copy_is_forgotten_with_its_account() {
         .into_iter()
         .enumerate()
         {
-            let mut client = signed_in(&server, "alice");
+            let mut client = logged_in(&server, "alice");
             client.expect(&format!("{} secret", pair.0), 350);
             for line in between {
                 let verb = pair.0.split(' ').next_back().unwrap();
@@ -641,14 +675,14 @@ fn what_was_named_for_a_rename_or_a_copy_is_forgotten_with_its_account() {
             client.expect(&format!("{} loot", pair.1), 503);
         }
         // One is not the other's.
-        let mut client = signed_in(&server, "alice");
+        let mut client = logged_in(&server, "alice");
         let other = if pair.0 == "RNFR" { "SITE CPTO loot" } else { "RNTO loot" };
         client.expect(&format!("{} secret", pair.0), 350);
         client.expect(other, 503);
         client.expect(&format!("{} loot", pair.1), 503);
     }
     // Nor does a REST survive, which would cut another's file.
-    let mut client = signed_in(&server, "alice");
+    let mut client = logged_in(&server, "alice");
     client.expect("REST 3", 350);
     client.expect("login bob password", 230);
     assert_eq!(client.download(Way::Epsv, "RETR secret"), b"bob's");
@@ -659,8 +693,8 @@ fn what_was_named_for_a_rename_or_a_copy_is_forgotten_with_its_account() {
     }
 }
 
-/// CVE-2010-2632, CVE-2011-0418 and CVE-2001-1501: patterns that cost the server exponentially
-/// many steps, or expand to more than fits. A matcher that tries every star anew would need more than
+/// CVE-2010-2632, CVE-2011-0418 and CVE-2001-1501: patterns that cost the server exponentially many
+/// steps, or expand to more than fits. A matcher that tries every star anew would need more than
 /// 2^80 steps for one of these names, so that this test returns at all is the proof.
 #[test]
 fn many_stars_over_long_names_are_answered_all_the_same() {
@@ -670,14 +704,18 @@ fn many_stars_over_long_names_are_answered_all_the_same() {
     for n in 0..200 {
         fs::write(server.real(&format!("alice/d/{}{n:03}", "a".repeat(250))), "").unwrap();
     }
-    for pattern in
-        ["a*".repeat(100) + "b", "*a".repeat(100) + "b", "*".repeat(254) + "b", "?*".repeat(120) + "b"]
-    {
+    for pattern in [
+        "a*".repeat(100) + "b",
+        "*a".repeat(100) + "b",
+        "*".repeat(254) + "b",
+        "?*".repeat(120) + "b",
+    ] {
         for verb in ["LIST", "NLST", "STAT", "LIST -R", "ls", "dir"] {
             let reply = client.expect(&format!("{verb} d/{pattern}"), 550);
             assert!(reply.ends_with(": nothing matches"), "{reply}");
         }
-        for verb in ["MLSD", "MLST", "CWD", "RETR", "DELE", "RMD", "SIZE", "XSHA256", "SITE RMDIR"] {
+        for verb in ["MLSD", "MLST", "CWD", "RETR", "DELE", "RMD", "SIZE", "XSHA256", "SITE RMDIR"]
+        {
             client.expect(&format!("{verb} d/{pattern}"), 550);
         }
     }
@@ -687,7 +725,9 @@ fn many_stars_over_long_names_are_answered_all_the_same() {
         assert_eq!(names.lines().count(), 200, "{pattern}");
     }
     // What csh and glob(3) expand stands for itself here.
-    for pattern in ["{a,b}".repeat(40), "~".repeat(100), "[a-z]".repeat(40), "*/../".repeat(500) + "*/x*"] {
+    for pattern in
+        ["{a,b}".repeat(40), "~".repeat(100), "[a-z]".repeat(40), "*/../".repeat(500) + "*/x*"]
+    {
         client.expect(&format!("LIST d/{pattern}"), 550);
     }
     client.expect("LIST */*", 550);
@@ -695,8 +735,8 @@ fn many_stars_over_long_names_are_answered_all_the_same() {
 }
 
 /// CVE-2019-20176: a stack that a client's deep tree used up, by recursion in a listing. Here a
-/// client makes a tree of 3,000 levels by moves, deeper than its paths may be. Every walk must go down
-/// there and up again.
+/// client makes a tree of 3,000 levels by moves, deeper than its paths may be. Every walk must go
+/// down there and up again.
 #[test]
 fn a_tree_of_3000_levels_is_listed_copied_and_removed() {
     let server = Server::with(PATIENT);
@@ -770,7 +810,9 @@ fn verbs(client: &mut Client) -> Vec<String> {
         for usage in usages.flat_map(|usages| usages.split(", ")) {
             let words: Vec<_> = usage.split_whitespace().collect();
             match words[..] {
-                ["SITE", command, ..] if command != "COMMAND" => verbs.push(format!("SITE {command}")),
+                ["SITE", command, ..] if command != "COMMAND" => {
+                    verbs.push(format!("SITE {command}"))
+                }
                 _ => verbs.push(words[0].to_string()),
             }
         }
@@ -795,7 +837,8 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
     client.put("keep/f", b"f");
     let mut verbs = verbs(&mut client);
     verbs.extend(
-        ["AUTH", "HOST", "ACCT", "SMNT", "PBSZ", "XYZZY", "SITE", "SITE XYZZY", ""].map(str::to_string),
+        ["AUTH", "HOST", "ACCT", "SMNT", "PBSZ", "XYZZY", "SITE", "SITE XYZZY", ""]
+            .map(str::to_string),
     );
     let a64k = "a".repeat(65536);
     let arguments = [
@@ -840,9 +883,11 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
                     client.expect("login alice password", 230);
                     client.expect("CWD keep", 250);
                 }
-                let line = if argument.is_empty() { verb.clone() } else { format!("{verb} {argument}") };
+                let line =
+                    if argument.is_empty() { verb.clone() } else { format!("{verb} {argument}") };
                 let shown = &line[..line.floor_char_boundary(40)];
-                // The dot ends what the words take that content follows. In one go, for after QUIT it would be late.
+                // The dot ends what the words take that content follows. In one go, for after QUIT
+                // it would be late.
                 client.send(format!("{line}\r\n.\r\nNOOP\r\n"));
                 client.half_close();
                 let mut codes = Vec::new();
@@ -910,7 +955,8 @@ fn a_password_typed_in_any_place_is_in_no_file_of_the_server() {
             "777 S",
             "x\r\nS",
         ] {
-            // What makes a thing of that name succeeds for an account that may, and is then in the log by right.
+            // What makes a thing of that name succeeds for an account that may, and is then in the
+            // log by right.
             for here in [false, arguments.contains("nowhere")] {
                 let mut client = server.connect();
                 if here {
@@ -1005,13 +1051,19 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
             let mut client = server.connect();
             client.send([verb, name, b" password\r\nwhoami\r\n"].concat());
             let reply = reply_of(&mut client);
-            assert!(reply.starts_with("553 ") || reply.starts_with("501 "), "{}: {reply}", lossy(name));
+            assert!(
+                reply.starts_with("553 ") || reply.starts_with("501 "),
+                "{}: {reply}",
+                lossy(name)
+            );
             assert!(reply_of(&mut client).starts_with("211 Nobody yet."), "{}", lossy(name));
         }
         // A line's end within the name ends the command.
         for end in ["\n", "\r\n", "\r\0"] {
             let mut client = server.connect();
-            client.send([verb, b"mal", end.as_bytes(), b"mallory:user:-:x password\r\nwhoami\r\n"].concat());
+            client.send(
+                [verb, b"mal", end.as_bytes(), b"mallory:user:-:x password\r\nwhoami\r\n"].concat(),
+            );
             assert!(reply_of(&mut client).starts_with("501 "));
             // In an FTP verb's argument CR NUL ends no line.
             if !(verb.starts_with(b"SITE") && end == "\r\0") {
@@ -1025,7 +1077,10 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
     // Passwords are hashed, so that nothing of theirs is in a line.
     alice.expect("passwd password 'x:user:-:y $z #'", 200);
     let changed = server.users();
-    assert_eq!((changed.lines().count(), changed.matches("alice").count()), (users.lines().count(), 1));
+    assert_eq!(
+        (changed.lines().count(), changed.matches("alice").count()),
+        (users.lines().count(), 1)
+    );
     alice.expect("login alice 'x:user:-:y $z #'", 230);
     // Names of files, and all that else is logged.
     let forged = [
@@ -1062,15 +1117,16 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
     for line in server.log().lines() {
         for (key, value) in log_fields(line) {
             let known = [
-                "event", "session", "peer", "user", "word", "path", "to", "bytes", "code", "ms", "why",
-                "listen", "text", "account", "received", "sent",
+                "event", "session", "peer", "user", "word", "path", "to", "bytes", "code", "ms",
+                "why", "listen", "text", "account", "received", "sent",
             ];
             assert!(known.contains(&key.as_str()), "{key}: {line}");
             match key.as_str() {
                 "user" | "account" => assert_eq!(value, "alice", "{line}"),
                 "event" => {
                     assert!(
-                        ["start", "connect", "command", "login-failed", "end"].contains(&value.as_str()),
+                        ["start", "connect", "command", "login-failed", "end"]
+                            .contains(&value.as_str()),
                         "{line}"
                     )
                 }
@@ -1112,7 +1168,8 @@ fn control_characters_in_names_on_the_disk_are_shown_as_question_marks() {
     client.expect("mkdir d", 257);
     plant("alice/d");
     let shown: BTreeSet<String> = names.iter().map(|(_, shown)| shown.to_string()).collect();
-    // Programs ask for files by the names that a data connection brings, so these are whole but for CR and LF.
+    // Programs ask for files by the names that a data connection brings, so these are whole but for
+    // CR and LF.
     let on_a_line: BTreeSet<String> =
         names.iter().map(|(name, _)| lossy(name).replace(['\r', '\n'], "?")).collect();
     let check = |text: &str, line: &str, names: &BTreeSet<String>| {
@@ -1133,16 +1190,24 @@ fn control_characters_in_names_on_the_disk_are_shown_as_question_marks() {
     assert_eq!(listing.lines().map(str::to_string).collect::<BTreeSet<_>>(), with_folder.collect());
     for line in ["ls d", "dir d", "STAT d", "ls d/*"] {
         let listing = reply_of_line(&mut client, line);
-        assert!(!listing.chars().any(|c| c.is_control() && !"\r\n".contains(c)), "{line}: {listing:?}");
+        assert!(
+            !listing.chars().any(|c| c.is_control() && !"\r\n".contains(c)),
+            "{line}: {listing:?}"
+        );
         check(&listing, line, &shown);
         assert_eq!(listing.lines().count(), names.len() + 2, "{line}: {listing}");
-        assert!(listing.lines().skip(1).take(names.len()).all(|line| line.starts_with(' ')), "{listing}");
+        assert!(
+            listing.lines().skip(1).take(names.len()).all(|line| line.starts_with(' ')),
+            "{listing}"
+        );
     }
     // A reply about something in a tree, which cannot be named by typing.
     let reply = client.expect("cp d copy", 550);
     assert!(reply.contains("\"b??226 done??\" in it cannot be copied"), "{reply}");
     // By hand such a name must be quoted, and no reply shows it as it is.
-    for name in [&b"x\x1b[2J"[..], b"x\xc2\x9b2J", b"x\xff\xf1\x1b", b"x\x00", b"x\x0c", b"x\xc2\x85"] {
+    for name in
+        [&b"x\x1b[2J"[..], b"x\xc2\x9b2J", b"x\xff\xf1\x1b", b"x\x00", b"x\x0c", b"x\xc2\x85"]
+    {
         for verb in ["mkdir", "cd", "rm", "get", "info"] {
             expect_bytes(&mut client, &[verb.as_bytes(), b" ", name].concat(), 501);
             in_step(&mut client);
@@ -1253,7 +1318,10 @@ fn a_damaged_line_of_the_users_file_lets_nobody_in() {
         let mut client = server.connect();
         for password in ["password", "''", "'*'", field] {
             let reply = reply_of_line(&mut client, &format!("login {name} {password}"));
-            assert!(reply.starts_with("530 ") || reply.starts_with("501 "), "{line:?} {password:?}: {reply}");
+            assert!(
+                reply.starts_with("530 ") || reply.starts_with("501 "),
+                "{line:?} {password:?}: {reply}"
+            );
             client.expect("USER x", 331);
         }
         client.expect(&format!("USER {name}"), 331);
@@ -1271,7 +1339,7 @@ fn a_damaged_line_of_the_users_file_lets_nobody_in() {
     }
     assert_eq!(server.users(), before, "somebody rewrote it");
     // A change of one leaves the damaged ones damaged.
-    let mut client = signed_in(&server, "crlf");
+    let mut client = logged_in(&server, "crlf");
     client.expect("passwd password password2", 200);
     for (name, _) in &damaged {
         server.connect().expect(&format!("login {name} password"), 530);
@@ -1475,8 +1543,8 @@ fn no_ftp_verb_follows_a_planted_link() {
     }
 }
 
-/// As in CVE-2004-0148, where a home made unusable opened the host's root: who removes or renames the folder that the
-/// session stands on, or its root, may stand elsewhere afterwards.
+/// As in CVE-2004-0148, where a home made unusable opened the host's root: who removes or renames
+/// the folder that the session stands on, or its root, may stand elsewhere afterwards.
 #[test]
 fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
     let server = Server::with(PATIENT);
@@ -1484,7 +1552,9 @@ fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
     client.expect("mkdir d", 257);
     client.put("d/keep", b"keep");
     client.put("f", b"f");
-    for spelling in ["/", ".", "..", "/.", "/..", "//", "d/..", "d/../../..", "/d/../.", "../alice/.."] {
+    for spelling in
+        ["/", ".", "..", "/.", "/..", "//", "d/..", "d/../../..", "/d/../.", "../alice/.."]
+    {
         for line in [
             "RMD {}",
             "XRMD {}",
@@ -1566,7 +1636,9 @@ fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
         ] {
             client.expect(line, 550);
         }
-        assert!(client.ask("put x 1\r\nx").starts_with("150") && client.reply().starts_with("550 "));
+        assert!(
+            client.ask("put x 1\r\nx").starts_with("150") && client.reply().starts_with("550 ")
+        );
         client.expect("CWD /", 250);
         client.ask("rm -r /a");
         client.ask("rm -r /gone");
@@ -1575,7 +1647,7 @@ fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
     // By another session, which then gives the name to a file.
     client.expect("MKD /a", 257);
     client.expect("CWD /a", 250);
-    let mut other = signed_in(&server, "alice");
+    let mut other = logged_in(&server, "alice");
     other.expect("RMD a", 250);
     other.put("a", b"file");
     for line in ["STOR x", "MKD x", "RETR x", "CWD x", "DELE x", "RNFR x"] {
@@ -1590,7 +1662,7 @@ fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
 fn misbehave(server: &Server, rounds: usize) -> usize {
     let mut cycles = 0;
     for round in 0..rounds {
-        let mut client = signed_in(server, "alice");
+        let mut client = logged_in(server, "alice");
         for _ in 0..8 {
             client.expect("PASV", 227);
             client.expect("ABOR", 226);
@@ -1642,7 +1714,8 @@ fn ten_thousand_half_done_things_leave_no_descriptor_thread_or_memory_behind() {
     drop(client);
     let bout = |rounds| -> usize {
         let cycles = std::thread::scope(|scope| {
-            let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| misbehave(&server, rounds))).collect();
+            let clients: Vec<_> =
+                (0..CLIENTS).map(|_| scope.spawn(|| misbehave(&server, rounds))).collect();
             clients.into_iter().map(|client| client.join().unwrap()).sum()
         });
         server.settle();
@@ -1656,10 +1729,11 @@ fn ten_thousand_half_done_things_leave_no_descriptor_thread_or_memory_behind() {
     assert!(cycles >= 10_000, "{cycles} cycles");
     let after = held();
     assert_eq!((after.0, after.1), (before.0, before.1), "descriptors and threads");
-    // What is lost once for each thing of a kind is one page each at least, and so often each kind was there.
+    // What is lost once for each thing of a kind is one page each at least, and so often each kind
+    // was there.
     let rarest = (CLIENTS * ROUNDS / 4) as u64;
     assert!(after.2 < before.2 + rarest, "{} pages, and then {}", before.2, after.2);
-    let mut client = signed_in(&server, "alice");
+    let mut client = logged_in(&server, "alice");
     assert_eq!(client.get("f").unwrap(), b"f");
     assert_eq!(server.temporaries(), [""; 0]);
 }

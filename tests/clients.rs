@@ -257,7 +257,8 @@ fn lftp_mirrors_both_ways_and_does_the_rest_of_its_work() {
     scene.write("big", &content);
     let lftp = |commands: &str| {
         let open = "set net:max-retries 2; set net:timeout 20; set cmd:fail-exit yes; set ftp:ssl-allow no;";
-        let open = format!("{open} open -u alice,password 127.0.0.1 -p {}; {commands}", scene.port());
+        let open =
+            format!("{open} open -u alice,password 127.0.0.1 -p {}; {commands}", scene.port());
         String::from_utf8(scene.run("lftp", &["-c", &open])).unwrap()
     };
     lftp("mirror -R --parallel=4 out up");
@@ -275,7 +276,10 @@ fn lftp_mirrors_both_ways_and_does_the_rest_of_its_work() {
     lftp("put -c big -o rest");
     assert_eq!(sha256(&scene.stored("rest")), sha256(&content));
     lftp("mv big 'moved [1] *'; mkdir -p x/y/z; chmod 600 rest; rm -r up; mrm re*; cls -1");
-    assert!(scene.server.real("alice/moved [1] *").exists() && scene.server.real("alice/x/y/z").exists());
+    assert!(
+        scene.server.real("alice/moved [1] *").exists()
+            && scene.server.real("alice/x/y/z").exists()
+    );
     assert!(!scene.server.real("alice/up").exists() && !scene.server.real("alice/rest").exists());
 }
 
@@ -317,15 +321,17 @@ fn ncftp_copies_whole_folders_both_ways() {
     scene.run("ncftpget", &[&login[..], &["-R", "127.0.0.1", "in", "/up/out"]].concat());
     assert_eq!(scene.same_tree("in/out", "up/out"), 65);
     let listing =
-        String::from_utf8(scene.run("ncftpls", &[&login[..6], &[&scene.url("up/out/")]].concat())).unwrap();
+        String::from_utf8(scene.run("ncftpls", &[&login[..6], &[&scene.url("up/out/")]].concat()))
+            .unwrap();
     assert!(listing.contains("d0") && listing.contains("d4"), "{listing}");
 }
 
 #[test]
 fn wget_fetches_a_whole_tree() {
     let Some(scene) = Scene::with("wget") else { return };
-    for (n, name) in
-        ["d/with space", "d/Привет", "d/sub/hash#mark", "d/sub/[bracket]", "d/plain"].iter().enumerate()
+    for (n, name) in ["d/with space", "d/Привет", "d/sub/hash#mark", "d/sub/[bracket]", "d/plain"]
+        .iter()
+        .enumerate()
     {
         let path = scene.server.real("alice").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -333,7 +339,8 @@ fn wget_fetches_a_whole_tree() {
     }
     for flags in [&[][..], &["--no-passive-ftp"]] {
         let url = scene.url("d/");
-        let args = ["-q", "-r", "-nH", "--restrict-file-names=nocontrol", "--tries=2", "--timeout=20"];
+        let args =
+            ["-q", "-r", "-nH", "--restrict-file-names=nocontrol", "--tries=2", "--timeout=20"];
         scene.run("wget", &[&args[..], flags, &[&url]].concat());
         assert_eq!(scene.same_tree("d", "d"), 6);
         fs::remove_dir_all(scene.here.path().join("d")).unwrap();
@@ -359,8 +366,9 @@ fn rclone_copies_checks_syncs_and_moves() {
         "--low-level-retries=2",
         "--config=",
     ];
-    let rclone =
-        |args: &[&str]| String::from_utf8(scene.run("rclone", &[args, &flags[..]].concat())).unwrap();
+    let rclone = |args: &[&str]| {
+        String::from_utf8(scene.run("rclone", &[args, &flags[..]].concat())).unwrap()
+    };
     rclone(&["copy", "--create-empty-src-dirs", "out", ":ftp:up"]);
     assert!(scene.same_tree("out", "up") > 500);
     rclone(&["check", "--download", "out", ":ftp:up"]);

@@ -46,7 +46,8 @@ fn unknown_flags_and_bad_values_are_one_line_and_exit_2() {
 fn an_argument_that_is_not_utf_8_is_a_mistake_and_no_panic() {
     use std::os::unix::ffi::OsStrExt;
     let odd = std::ffi::OsStr::from_bytes(b"/x\xff");
-    let output = Command::new(env!("CARGO_BIN_EXE_plainftpd")).arg("--dir").arg(odd).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_plainftpd")).arg("--dir").arg(odd).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(output.stderr, "plainftpd: not UTF-8: /x\u{fffd}\n".as_bytes());
 }
@@ -62,7 +63,10 @@ fn a_busy_port_or_an_unusable_folder_is_one_line_and_exit_1() {
     let occupied = tempfile::tempdir().unwrap();
     fs::write(occupied.path().join("workdir"), "").unwrap();
     for (args, words) in [
-        (vec!["--dir", path, "--listen", &address], format!("plainftpd: cannot listen on {address}: ")),
+        (
+            vec!["--dir", path, "--listen", &address],
+            format!("plainftpd: cannot listen on {address}: "),
+        ),
         (vec!["--dir", "/nowhere/at/all"], "plainftpd: the folder /nowhere/at/all: ".to_string()),
         (vec!["--dir", file.to_str().unwrap()], format!("plainftpd: {}/log.txt: ", file.display())),
         // Not even root may write here.
@@ -92,7 +96,10 @@ fn a_second_server_on_the_same_folder_is_refused() {
 fn it_listens_on_several_addresses_ipv6_too_and_says_where_its_files_are() {
     let mut server = Server::with(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]);
     let dir = server.dir().display().to_string();
-    assert_eq!(server.next_line_of_output(), format!("files are in {dir} (users, log.txt, workdir/)\n"));
+    assert_eq!(
+        server.next_line_of_output(),
+        format!("files are in {dir} (users, log.txt, workdir/)\n")
+    );
     for address in server.addresses.clone() {
         assert!(Client::to(address).reply().starts_with("220 "));
     }

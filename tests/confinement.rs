@@ -87,7 +87,8 @@ fn every_word_that_takes_a_path_is_tried() {
     let mut client = server.connect();
     let pages = [client.expect("help", 214), client.expect("help ftp", 214)].join("\n");
     let usages = pages.lines().filter_map(|line| line.strip_prefix(' ')?.split("  ").next());
-    let takes_a_path = |usage: &&str| ["DIR", "FILE", "PATH", "FROM"].iter().any(|name| usage.contains(name));
+    let takes_a_path =
+        |usage: &&str| ["DIR", "FILE", "PATH", "FROM"].iter().any(|name| usage.contains(name));
     // STOU's name is a path, too.
     let usages: Vec<_> = usages.filter(takes_a_path).chain(["STOU [NAME]"]).collect();
     for usage in &usages {
@@ -124,7 +125,10 @@ fn scene() -> Scene {
 fn leave(client: &mut Client) -> String {
     client.send_line("cat loot\r\nls\r\npwd\r\nunregister password\r\nquit");
     let rest = client.rest();
-    assert!(rest.ends_with("250 Account alice and its folder are gone.\r\n221 Goodbye.\r\n"), "{rest}");
+    assert!(
+        rest.ends_with("250 Account alice and its folder are gone.\r\n221 Goodbye.\r\n"),
+        "{rest}"
+    );
     rest
 }
 

@@ -17,10 +17,14 @@ fn every_byte_value_and_every_size_around_the_buffers_survive() {
     let all: Vec<u8> = (0..=255).collect();
     assert!(client.put("all", &all).starts_with("226 "));
     assert_eq!(client.get("all").unwrap(), all);
-    for size in [0, 1, 4095, 4096, 4097, 16_383, 16_384, 16_385, 262_143, 262_144, 262_145, 1_000_000] {
+    for size in
+        [0, 1, 4095, 4096, 4097, 16_383, 16_384, 16_385, 262_143, 262_144, 262_145, 1_000_000]
+    {
         let content = noise(size, size as u64);
-        let (done, bytes) =
-            (if size == 0 { "stored" } else { "replaced" }, if size == 1 { "byte" } else { "bytes" });
+        let (done, bytes) = (
+            if size == 0 { "stored" } else { "replaced" },
+            if size == 1 { "byte" } else { "bytes" },
+        );
         assert_eq!(client.put("f", &content), format!("226 /f {done}, {size} {bytes}."));
         assert_eq!(client.get("f").unwrap(), content);
     }
@@ -55,7 +59,7 @@ fn a_large_refused_put_is_answered_once_and_the_connection_closed() {
     client.send_line("put x 1048577\r\npwd");
     assert_eq!(
         client.rest(),
-        "530 Sign in first: login NAME PASSWORD (Closing, because more content may follow.)\r\n"
+        "530 Log in first: login NAME PASSWORD (Closing, because more content may follow.)\r\n"
     );
 }
 
@@ -76,7 +80,8 @@ fn a_quote_left_open_lets_no_content_be_run() {
     let server = Server::start();
     let mut client = server.registered("alice");
     client.expect("mkdir d", 257);
-    for line in ["write \"my file.txt", "write it's mine.txt", "append a\\", "append", "write \"\""] {
+    for line in ["write \"my file.txt", "write it's mine.txt", "append a\\", "append", "write \"\""]
+    {
         client.send_line(&format!("{line}\r\nrm -r d\r\n."));
         assert!(client.reply().starts_with("501 "), "{line}");
     }
@@ -86,7 +91,8 @@ fn a_quote_left_open_lets_no_content_be_run() {
 }
 
 /// Would change something, or have an answer, if it was run.
-const EVIL: &str = "mkdir pwned\r\nregister mallory password\r\nrm -r keep\r\nABOR\r\nNOOP\r\nquit\r\n";
+const EVIL: &str =
+    "mkdir pwned\r\nregister mallory password\r\nrm -r keep\r\nABOR\r\nNOOP\r\nquit\r\n";
 
 #[test]
 fn content_is_never_run_whoever_sent_it_and_wherever_it_was_refused() {
@@ -107,12 +113,14 @@ fn content_is_never_run_whoever_sent_it_and_wherever_it_was_refused() {
     ];
     for (name, path, before, code) in cases {
         let content = format!("{before}\r\n{EVIL}");
-        let lines = ["put", "upload", "write", "append"].map(|word| (format!("{word} {path}"), ".\r\n"));
+        let lines =
+            ["put", "upload", "write", "append"].map(|word| (format!("{word} {path}"), ".\r\n"));
         let counted = (format!("put {path} {}", content.len()), "");
         for (line, end) in lines.into_iter().chain([counted]) {
             let is_counted = end.is_empty();
             // Where `put` does not tell how much follows, the session ends.
-            let ends = line.starts_with(['p', 'u']) && (path == long || path.contains('\r') && !is_counted);
+            let ends = line.starts_with(['p', 'u'])
+                && (path == long || path.contains('\r') && !is_counted);
             // Counted content has lines of any length.
             if ends || is_counted && before == long {
                 continue;
@@ -126,11 +134,17 @@ fn content_is_never_run_whoever_sent_it_and_wherever_it_was_refused() {
                 replies.len() == 3 && replies[0].starts_with(&code.to_string()),
                 "{name} {shown}: {said}"
             );
-            assert_eq!(replies[1..], ["200 Nothing done, as asked.", "221 Goodbye."], "{name} {shown}");
+            assert_eq!(
+                replies[1..],
+                ["200 Nothing done, as asked.", "221 Goodbye."],
+                "{name} {shown}"
+            );
         }
     }
     for name in ["alice", "guest", "small"] {
-        assert!(server.real(name).join("keep").is_dir() && !server.real(name).join("pwned").exists());
+        assert!(
+            server.real(name).join("keep").is_dir() && !server.real(name).join("pwned").exists()
+        );
     }
     assert!(!server.users().contains("mallory"));
 }
@@ -143,7 +157,11 @@ fn content_that_comes_too_late_is_not_run() {
         let mut client = server.logged_in("alice");
         client.send(format!("{line}\r\npart\r\n"));
         assert!(client.reply().starts_with("150 "), "{line}");
-        assert_eq!(client.reply(), "421 Silent for too long; closing. Nothing was stored.", "{line}");
+        assert_eq!(
+            client.reply(),
+            "421 Silent for too long; closing. Nothing was stored.",
+            "{line}"
+        );
         client.send(EVIL);
         client.half_close();
         assert_eq!(client.rest(), "", "{line}");
@@ -162,7 +180,9 @@ fn an_append_that_breaks_off_leaves_the_file_as_it_was() {
     client.send("append f\r\none\r\n");
     client.half_close();
     assert!(
-        client.rest().ends_with("426 The connection ended before the content did. Nothing was stored.\r\n")
+        client
+            .rest()
+            .ends_with("426 The connection ended before the content did. Nothing was stored.\r\n")
     );
     assert_eq!(std::fs::read(server.real("alice/f")).unwrap(), b"old\n");
 }
@@ -217,7 +237,10 @@ fn whoever_goes_on_sending_after_the_server_has_ended_the_session_is_not_reset()
     let server = Server::start();
     let mut client = server.registered("alice");
     client.send("put x 12y\n");
-    assert_eq!(client.rest(), "501 Usage: put FILE [SIZE] (Closing, because more content may follow.)\r\n");
+    assert_eq!(
+        client.rest(),
+        "501 Usage: put FILE [SIZE] (Closing, because more content may follow.)\r\n"
+    );
     client.send([b'x'; 100_000]);
     client.half_close();
     assert_eq!(client.rest(), "");
@@ -240,7 +263,9 @@ fn a_reader_sees_the_old_file_or_the_new_one() {
                     n => {
                         assert!(writer.put("g", &content).starts_with("226 "));
                         let words = if n == 2 { &["cp -f g f"][..] } else { &["RNFR g", "RNTO f"] };
-                        words.iter().for_each(|word| assert!(writer.ask(word).starts_with(['2', '3'])));
+                        words
+                            .iter()
+                            .for_each(|word| assert!(writer.ask(word).starts_with(['2', '3'])));
                     }
                 }
             }

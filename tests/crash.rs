@@ -61,10 +61,13 @@ fn twenty_kills_lose_no_acknowledged_file_or_account() {
                 .map(|uploader| {
                     scope.spawn(move || {
                         type_until_death(address, acknowledged, |n| match n {
-                            0 => (format!("register up{round}-{uploader} password"), vec![], "230 "),
+                            0 => {
+                                (format!("register up{round}-{uploader} password"), vec![], "230 ")
+                            }
                             _ => {
                                 // Every third one over the same name.
-                                let name = if n % 3 == 0 { "same".to_string() } else { format!("f{n}") };
+                                let name =
+                                    if n % 3 == 0 { "same".to_string() } else { format!("f{n}") };
                                 let content = content(round, uploader, n);
                                 (format!("put {name} {}", content.len()), content, "226 ")
                             }
@@ -78,12 +81,14 @@ fn twenty_kills_lose_no_acknowledged_file_or_account() {
                 })
             });
             // The moment differs from round to round, and comes after work of each kind.
-            while acknowledged.load(Ordering::SeqCst) < 30 + round * 17 || enrolled.load(Ordering::SeqCst) < 6
+            while acknowledged.load(Ordering::SeqCst) < 30 + round * 17
+                || enrolled.load(Ordering::SeqCst) < 6
             {
                 std::thread::yield_now();
             }
             server.kill();
-            let uploaded: Vec<_> = uploaders.into_iter().map(|thread| thread.join().unwrap()).collect();
+            let uploaded: Vec<_> =
+                uploaders.into_iter().map(|thread| thread.join().unwrap()).collect();
             (uploaded, registrar.join().unwrap())
         });
 
@@ -91,7 +96,10 @@ fn twenty_kills_lose_no_acknowledged_file_or_account() {
         for (uploader, done) in uploaded.into_iter().enumerate() {
             let folder = server.real(&format!("up{round}-{uploader}"));
             for n in (1..done).filter(|n| n % 3 != 0) {
-                assert_eq!(fs::read(folder.join(format!("f{n}"))).unwrap(), content(round, uploader, n));
+                assert_eq!(
+                    fs::read(folder.join(format!("f{n}"))).unwrap(),
+                    content(round, uploader, n)
+                );
                 files += 1;
             }
             // The last acknowledged one, or the one whose acknowledgement was cut off.
@@ -109,7 +117,10 @@ fn twenty_kills_lose_no_acknowledged_file_or_account() {
         server.wait_until_swept();
         assert!(!server.log().contains("event=warning"), "a line of the users file was torn");
     }
-    assert!(files > 100 && accounts > 100, "too little was tried: {files} files, {accounts} accounts");
+    assert!(
+        files > 100 && accounts > 100,
+        "too little was tried: {files} files, {accounts} accounts"
+    );
     let log = fs::read_to_string(dir.path().join("log.txt")).unwrap();
     assert!(log.lines().all(|line| line.starts_with("20") && line.contains("Z event=")));
 }

@@ -1,5 +1,5 @@
-//! kill -9 and SIGTERM, a hundred times, under a mix of everything that changes something: all that was
-//! acknowledged is there, and of what was not, either all or nothing.
+//! kill -9 and SIGTERM, a hundred times, under a mix of everything that changes something: all that
+//! was acknowledged is there, and of what was not, either all or nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -87,7 +87,9 @@ impl Change {
                 }
                 4 => Some(Change::AppendByData { path, text: content() }),
                 5 => match (rng.below(4), rng.of(&folders), rng.of(&free), rng.of(&files)) {
-                    (0, Some(from), Some(to), _) => Some(Change::Move { from: from.clone(), to: to.clone() }),
+                    (0, Some(from), Some(to), _) => {
+                        Some(Change::Move { from: from.clone(), to: to.clone() })
+                    }
                     (_, _, _, Some(from)) if *from != path => {
                         Some(Change::Move { from: from.clone(), to: path })
                     }
@@ -103,7 +105,9 @@ impl Change {
                     _ => None,
                 },
                 7 => match (rng.below(2), rng.of(&folders), rng.of(&free), rng.of(&files)) {
-                    (0, Some(from), Some(to), _) => Some(Change::Copy { from: from.clone(), to: to.clone() }),
+                    (0, Some(from), Some(to), _) => {
+                        Some(Change::Copy { from: from.clone(), to: to.clone() })
+                    }
                     (_, _, _, Some(from)) if *from != path => {
                         Some(Change::Copy { from: from.clone(), to: path })
                     }
@@ -218,7 +222,8 @@ impl Change {
             }
             Change::Store { path, content } => typist.upload(&format!("STOR {path}"), content),
             Change::Append { path, text } => {
-                typist.line(&format!("append {path} {}", String::from_utf8_lossy(text).trim_end()))?;
+                typist
+                    .line(&format!("append {path} {}", String::from_utf8_lossy(text).trim_end()))?;
                 typist.reply("150 ")?;
                 typist.reply("226 ")
             }
@@ -376,7 +381,10 @@ fn write_by_halves(stream: &mut TcpStream, content: &[u8], fate: &Fate) -> io::R
 /// A failure that is the end of the server, and not that of a client's patience.
 fn is_end(error: &io::Error) {
     let kind = error.kind();
-    assert!(!matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut), "the server hangs: {error}");
+    assert!(
+        !matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "the server hangs: {error}"
+    );
 }
 
 /// What a worker got done.
@@ -410,7 +418,7 @@ fn work(address: SocketAddr, fate: &Fate, account: String, mut rng: Rng) -> Work
     }
 }
 
-/// Names with the passwords one of which must sign in, and the name whose account may be there.
+/// Names with the passwords one of which must log in, and the name whose account may be there.
 #[derive(Default)]
 struct Enrolled {
     accounts: Vec<(String, Vec<String>)>,
@@ -504,12 +512,16 @@ fn names_in(users: &str) -> BTreeSet<String> {
 /// A line that a kill tore stands alone, the next thing being that the server started.
 fn check_log(log: &str, rounds: u64) {
     let lines: Vec<_> = log.lines().collect();
-    let is_whole =
-        |line: &str| line.starts_with("20") && line.get(23..).is_some_and(|l| l.starts_with("Z event="));
+    let is_whole = |line: &str| {
+        line.starts_with("20") && line.get(23..).is_some_and(|l| l.starts_with("Z event="))
+    };
     let mut torn = 0;
     for pair in lines.windows(2) {
         if !is_whole(pair[0]) {
-            assert!(is_whole(pair[1]) && pair[1].contains(" event=start "), "torn in the middle: {pair:?}");
+            assert!(
+                is_whole(pair[1]) && pair[1].contains(" event=start "),
+                "torn in the middle: {pair:?}"
+            );
             torn += 1;
         }
     }
@@ -537,7 +549,13 @@ struct Tally {
 }
 
 impl Tally {
-    fn check_worker(&mut self, server: &Server, names: &BTreeSet<String>, worked: Worked, keep: bool) {
+    fn check_worker(
+        &mut self,
+        server: &Server,
+        names: &BTreeSet<String>,
+        worked: Worked,
+        keep: bool,
+    ) {
         for kind in worked.done {
             *self.done.entry(kind).or_default() += 1;
         }
@@ -568,7 +586,13 @@ impl Tally {
             };
             self.cut_off.entry(change.kind(before)).or_default()[outcome] += 1;
         } else {
-            assert!(found == *before, "{}: {:?} {:?}", worked.account, shown(before), shown(&found));
+            assert!(
+                found == *before,
+                "{}: {:?} {:?}",
+                worked.account,
+                shown(before),
+                shown(&found)
+            );
         }
         if keep {
             self.kept.push((worked.account, found));
@@ -587,7 +611,8 @@ impl Tally {
                 .map(|password| client.ask(&format!("login {name} {password}")).starts_with("230 "))
                 .collect();
             let holds = works.iter().position(|works| *works);
-            let holds = holds.unwrap_or_else(|| panic!("{name} cannot sign in with any of {passwords:?}"));
+            let holds =
+                holds.unwrap_or_else(|| panic!("{name} cannot log in with any of {passwords:?}"));
             if passwords.len() > 1 {
                 assert!(works != [true, true], "{name}: both passwords hold");
                 self.passwords_cut_off[holds] += 1;
@@ -597,7 +622,10 @@ impl Tally {
         for name in enrolled.unregistered {
             self.registered += 1;
             self.unregistered += 1;
-            assert!(!names.contains(&name) && !server.real(&name).exists(), "{name} is there again");
+            assert!(
+                !names.contains(&name) && !server.real(&name).exists(),
+                "{name} is there again"
+            );
         }
         if let Some((name, password)) = enrolled.unregistering {
             if names.contains(&name) {
@@ -657,7 +685,8 @@ impl Tally {
         }
         let mut client = server.connect();
         for _ in 0..3.min(self.kept_accounts.len()) {
-            let (name, password) = &self.kept_accounts[rng.below(self.kept_accounts.len() as u64) as usize];
+            let (name, password) =
+                &self.kept_accounts[rng.below(self.kept_accounts.len() as u64) as usize];
             client.expect(&format!("login {name} {password}"), 230);
         }
         if !self.kept.is_empty() {
@@ -700,7 +729,8 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         let flags = if round % 10 == 0 { &["--sync"][..] } else { &[] };
         server = Server::in_folder(dir.path(), flags);
         server.wait_until_swept();
-        let mut there: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut there: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         there.sort();
         assert_eq!(there, ["log.txt", "users", "workdir"], "round {round}");
         let names = names_in(&server.users());

@@ -1,5 +1,5 @@
-//! The disk runs full at every kind of write: 452, nothing half, what was there before is as it was,
-//! the session and the server go on, and with space made the same command works.
+//! The disk runs full at every kind of write: 452, nothing half, what was there before is as it
+//! was, the session and the server go on, and with space made the same command works.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -108,7 +108,9 @@ fn everything(server: &Server) -> Tree {
 
 fn same(one: &Tree, other: &Tree, what: &str) {
     let shown = |tree: &Tree| -> Vec<String> {
-        tree.iter().map(|(path, content)| format!("{path:?}: {:?}", content.as_ref().map(Vec::len))).collect()
+        tree.iter()
+            .map(|(path, content)| format!("{path:?}: {:?}", content.as_ref().map(Vec::len)))
+            .collect()
     };
     assert!(one == other, "{what}:\n{:?}\n{:?}", shown(one), shown(other));
 }
@@ -141,7 +143,11 @@ fn lay_out(server: &Server) {
     let home = server.real("alice");
     for entry in fs::read_dir(&home).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
     }
     fs::write(home.join("small"), small()).unwrap();
     fs::write(home.join("big"), big()).unwrap();
@@ -418,7 +424,8 @@ fn lengthen_users(server: &Server) {
 fn check_log(log: &str) {
     assert!(log.ends_with('\n'), "a torn end");
     for line in log.lines() {
-        let whole = line.starts_with("20") && line.get(23..).is_some_and(|rest| rest.starts_with("Z event="));
+        let whole = line.starts_with("20")
+            && line.get(23..).is_some_and(|rest| rest.starts_with("Z event="));
         assert!(whole && line.matches(" event=").count() == 1, "torn: {line}");
     }
 }
@@ -473,19 +480,23 @@ fn accounts_stay_as_they_are_while_the_disk_is_full() {
         // The last page has room for a part of a new line only.
         let text = server.users();
         let comment = 2 * PAGE - 50 - text.len() % PAGE;
-        fs::write(server.dir().join("users"), format!("{text}#{}\n", "-".repeat(comment - 2))).unwrap();
+        fs::write(server.dir().join("users"), format!("{text}#{}\n", "-".repeat(comment - 2)))
+            .unwrap();
         assert_eq!(server.users().len() % PAGE, PAGE - 50);
         let before = everything(&server);
         disk.fill(free);
         for _ in 0..2 {
             let name = format!("bob{free}");
             if free == 0 {
-                assert_eq!(client.ask(&format!("register {name} password")), "452 the disk is full");
+                assert_eq!(
+                    client.ask(&format!("register {name} password")),
+                    "452 the disk is full"
+                );
                 same(&before, &everything(&server), "register");
             }
             assert_eq!(client.ask("passwd password another"), "452 the disk is full");
             same(&before, &everything(&server), "passwd");
-            // Nobody was signed out, and who may sign in is the same.
+            // Nobody was logged out, and who may log in is the same.
             assert_eq!(client.get("small").unwrap(), small());
             server.connect().expect("login alice password", 230);
         }
@@ -612,8 +623,12 @@ fn a_log_that_finds_the_disk_full_keeps_nobody_from_anything_and_tears_no_line()
         assert!(log.contains(&format!("word=mkdir path=/space{round} code=257")));
         // Each line is in the log, whole, or is counted there. A session begins, logs in and ends.
         let happened = made + made + 3;
-        let lost =
-            log.lines().filter_map(|line| line.split_once(" event=lost lines=")).next_back().unwrap().1;
+        let lost = log
+            .lines()
+            .filter_map(|line| line.split_once(" event=lost lines="))
+            .next_back()
+            .unwrap()
+            .1;
         assert_eq!(logged + lost.parse::<usize>().unwrap(), happened, "round {round}");
         assert!(client.put("f", &content()).starts_with("226 "));
         check_log(&server.log());
@@ -627,7 +642,10 @@ fn a_log_that_finds_the_disk_full_keeps_nobody_from_anything_and_tears_no_line()
         }
         std::thread::yield_now();
     };
-    assert!(told.lines().all(|line| line.starts_with("plainftpd: cannot write the log: ")), "{told}");
+    assert!(
+        told.lines().all(|line| line.starts_with("plainftpd: cannot write the log: ")),
+        "{told}"
+    );
     assert!(told.lines().count() < 20, "{told}");
 
     // On the full disk it also starts, with a log that a kill tore at the very end of a page.
@@ -657,8 +675,8 @@ fn a_log_that_finds_the_disk_full_keeps_nobody_from_anything_and_tears_no_line()
     assert!(behind.contains("word=mkdir path=/last code=257"), "{behind}");
 }
 
-/// A server whose standard error is a pipe that is full and that nothing reads; the pipe's end must be
-/// kept open.
+/// A server whose standard error is a pipe that is full and that nothing reads; the pipe's end must
+/// be kept open.
 fn with_a_pipe_that_nothing_reads(dir: &Path) -> (Server, PipeReader) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let mut filler = File::options()
@@ -692,7 +710,8 @@ fn a_full_log_and_a_standard_error_that_nothing_reads_hold_no_session_up() {
     for n in 0..100 {
         client.expect("mkdir d", 257);
         client.expect("rmdir d", 250);
-        fs::write(server.dir().join("users"), format!("{users}{}broken\n", "#\n".repeat(n))).unwrap();
+        fs::write(server.dir().join("users"), format!("{users}{}broken\n", "#\n".repeat(n)))
+            .unwrap();
         for other in &mut others {
             other.expect("login alice password", 230);
         }

@@ -83,12 +83,18 @@ fn a_large_file_survives_both_ways_also_as_text() {
     assert_eq!(sha256(&client.download(Way::Epsv, "RETR f")), sha256(&content));
     client.expect("TYPE A", 200);
     let turned = client.download(Way::Epsv, "RETR f");
-    let lone =
-        content.iter().zip(content.iter().skip(1)).filter(|(a, b)| **a != b'\r' && **b == b'\n').count();
+    let lone = content
+        .iter()
+        .zip(content.iter().skip(1))
+        .filter(|(a, b)| **a != b'\r' && **b == b'\n')
+        .count();
     assert_eq!(turned.len(), content.len() + lone + usize::from(content[0] == b'\n'));
     assert_eq!(client.ask("SIZE f"), format!("213 {}", turned.len()));
     client.put("g", &vec![b'\n'; 9_000_000]);
-    assert_eq!(client.ask("SIZE g"), "550 /g: too large to be counted in TYPE A; send TYPE I first");
+    assert_eq!(
+        client.ask("SIZE g"),
+        "550 /g: too large to be counted in TYPE A; send TYPE I first"
+    );
 }
 
 #[test]
@@ -126,7 +132,8 @@ fn listings_swallow_flags_match_patterns_and_may_be_empty() {
         client.put(&format!("'{name}'"), b"x");
     }
     let names = |client: &mut Client, line: &str| {
-        let mut names: Vec<_> = text(client.download(Way::Epsv, line)).lines().map(str::to_string).collect();
+        let mut names: Vec<_> =
+            text(client.download(Way::Epsv, line)).lines().map(str::to_string).collect();
         names.sort();
         names
     };
@@ -140,13 +147,19 @@ fn listings_swallow_flags_match_patterns_and_may_be_empty() {
     assert_eq!(names(&mut client, "NLST sub/*.z"), ["sub/*.z"]);
     assert_eq!(names(&mut client, "NLST /sub/a.x"), ["/sub/a.x"]);
     assert_eq!(names(&mut client, "NLST with space"), ["with space"]);
-    for (line, count) in [("list -la", 3), ("LIST -R sub", 4), ("LIST -a -l sub/*.x", 2), ("LIST sub/a.x", 1)]
+    for (line, count) in
+        [("list -la", 3), ("LIST -R sub", 4), ("LIST -a -l sub/*.x", 2), ("LIST sub/a.x", 1)]
     {
         assert_eq!(names(&mut client, line).len(), count, "{line}");
     }
-    for line in
-        ["LIST nothing", "NLST nothing", "MLSD nothing", "MLST nothing", "STAT nothing", "LIST sub/*.q"]
-    {
+    for line in [
+        "LIST nothing",
+        "NLST nothing",
+        "MLSD nothing",
+        "MLST nothing",
+        "STAT nothing",
+        "LIST sub/*.q",
+    ] {
         assert!(client.expect(line, 550).len() > 10);
     }
     client.expect("MLSD sub/a.x", 501);
@@ -299,7 +312,9 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
     let reply = client.ask("RETR f");
     assert_eq!(
         reply,
-        format!("425 No data connection: your port {closed} could not be reached: connection refused")
+        format!(
+            "425 No data connection: your port {closed} could not be reached: connection refused"
+        )
     );
 }
 
@@ -328,9 +343,13 @@ fn port_leads_to_the_clients_own_address_and_high_ports_only() {
     ] {
         client.expect(line, 501);
     }
-    for line in
-        ["EPRT |2|::1|40000|", "EPRT |9|x|40000|", "EPRT |2|::ffff:10.0.0.1|40000|", "EPSV 2", "EPSV 9"]
-    {
+    for line in [
+        "EPRT |2|::1|40000|",
+        "EPRT |9|x|40000|",
+        "EPRT |2|::ffff:10.0.0.1|40000|",
+        "EPSV 2",
+        "EPSV 9",
+    ] {
         let reply = client.ask(line);
         assert!(
             reply == "522 Network protocol not supported, use (1)" || reply.starts_with("504 "),
@@ -362,7 +381,14 @@ fn a_thief_at_the_passive_port_gets_nothing_and_uses_nothing_up() {
     for line in ["RETR f", "STOR g"] {
         let port = client.epsv_port();
         let mut thief = Command::new("nc")
-            .args(["-s", "127.0.0.2", "-w", "20", &client.server_ip().to_string(), &port.to_string()])
+            .args([
+                "-s",
+                "127.0.0.2",
+                "-w",
+                "20",
+                &client.server_ip().to_string(),
+                &port.to_string(),
+            ])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
@@ -554,7 +580,11 @@ fn a_failed_retr_leaves_the_data_connection_as_it_was() {
     let mut stream = client.connect_to(port);
     client.expect("RETR nothing", 550);
     stream.set_nonblocking(true).unwrap();
-    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it was reset");
+    assert_eq!(
+        stream.read(&mut [0]).unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock,
+        "it was reset"
+    );
     stream.set_nonblocking(false).unwrap();
     client.expect("RETR f", 150);
     let mut content = Vec::new();

@@ -265,7 +265,9 @@ impl Generator {
             2 => self.say(&format!("PORT 127,0,0,1,{},{}", sink >> 8, sink & 255)),
             _ => self.say(&format!("EPRT |1|127.0.0.1|{sink}|")),
         }
-        let verb = self.dice.pick(&["RETR", "STOR", "APPE", "STOU", "LIST", "NLST", "MLSD", "STOR", "RETR"]);
+        let verb = self
+            .dice
+            .pick(&["RETR", "STOR", "APPE", "STOU", "LIST", "NLST", "MLSD", "STOR", "RETR"]);
         let path = self.path();
         self.say(&format!("{verb} {path}"));
         if self.dice.once_in(6) {
@@ -332,7 +334,9 @@ impl Generator {
             1 => format!("'{path}'"),
             2 => format!("\"{path}\""),
             3 => path.replace(' ', "\\ "),
-            _ if path.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c)) => "a".to_string(),
+            _ if path.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c)) => {
+                "a".to_string()
+            }
             _ => path,
         }
     }
@@ -389,21 +393,29 @@ impl Generator {
             "passwd" | "SITE PASSWD" => format!("{} {}", self.password(), self.password()),
             "unregister" | "SITE UNREGISTER" | "PASS" => self.password().to_string(),
             "USER" => self.user(),
-            "rm" | "del" => format!("{}{}", self.dice.pick(&["", "-r ", "-rf ", "-x "]), self.hand_path()),
+            "rm" | "del" => {
+                format!("{}{}", self.dice.pick(&["", "-r ", "-rf ", "-x "]), self.hand_path())
+            }
             "cp" | "copy" | "mv" | "rename" | "ren" | "SITE COPY" => {
                 let flag = self.dice.pick(&["", "", "-f ", "-r ", "-q "]);
                 format!("{flag}{} {}", self.hand_path(), self.hand_path())
             }
-            "cd" | "ls" | "dir" | "mkdir" | "rmdir" | "touch" | "create" | "mkfile" | "info" | "get"
-            | "cat" | "download" | "hash" => self.hand_path(),
+            "cd" | "ls" | "dir" | "mkdir" | "rmdir" | "touch" | "create" | "mkfile" | "info"
+            | "get" | "cat" | "download" | "hash" => self.hand_path(),
             "MFMT" | "MDTM" | "SITE UTIME" => format!("{} {}", self.time(), self.path()),
             "SITE CHMOD" => {
-                format!("{} {}", self.dice.pick(&["644", "0755", "777", "7777", "999", "u+x"]), self.path())
+                format!(
+                    "{} {}",
+                    self.dice.pick(&["644", "0755", "777", "7777", "999", "u+x"]),
+                    self.path()
+                )
             }
             "TYPE" => self.dice.pick(&["A", "I", "A N", "L 8", "E", "L 7", "a", "i"]).to_string(),
             "MODE" => self.dice.pick(&["S", "B", "C", "s"]).to_string(),
             "STRU" => self.dice.pick(&["F", "R", "P", "f"]).to_string(),
-            "EPSV" => self.dice.pick(&["", "1", "2", "3", "99999999999999999999", "x", "ALL"]).to_string(),
+            "EPSV" => {
+                self.dice.pick(&["", "1", "2", "3", "99999999999999999999", "x", "ALL"]).to_string()
+            }
             // Only to our own sink, and to what must be refused.
             "PORT" => self
                 .dice
@@ -446,10 +458,9 @@ impl Generator {
                 .to_string(),
             "help" | "?" => self.dice.pick(VERBS).to_string(),
             "STAT" | "LIST" | "NLST" if self.dice.once_in(3) => format!("-la {}", self.path()),
-            "pwd" | "XPWD" | "CDUP" | "XCUP" | "free" | "quota" | "df" | "cd.." | "whoami" | "PASV"
-            | "FEAT" | "SYST" | "NOOP" | "ABOR" | "quit" | "exit" | "bye" | "REIN" | "logout" => {
-                String::new()
-            }
+            "pwd" | "XPWD" | "CDUP" | "XCUP" | "free" | "quota" | "df" | "cd.." | "whoami"
+            | "PASV" | "FEAT" | "SYST" | "NOOP" | "ABOR" | "quit" | "exit" | "bye" | "REIN"
+            | "logout" => String::new(),
             _ => self.path(),
         }
     }
@@ -497,9 +508,10 @@ impl Generator {
         };
         let line = if arguments.is_empty() { verb.clone() } else { format!("{verb} {arguments}") };
         let mut line = line.into_bytes();
-        // A number that is turned into a large one makes a file that takes hours to read, and a port
-        // may be somebody else's.
-        let may_change = !["PORT", "EPRT", "REST"].contains(&verb.to_ascii_uppercase().as_str()) && !is_copy;
+        // A number that is turned into a large one makes a file that takes hours to read, and a
+        // port may be somebody else's.
+        let may_change =
+            !["PORT", "EPRT", "REST"].contains(&verb.to_ascii_uppercase().as_str()) && !is_copy;
         if may_change && self.dice.once_in(8) {
             self.mutate(&mut line);
         }
@@ -529,9 +541,9 @@ impl Generator {
                     line.splice(at..at, telnet.iter().copied());
                 }
                 _ => {
-                    let byte = self
-                        .dice
-                        .pick(&[0, b' ', b'\t', b'"', b'\'', b'\\', b'/', b'*', 0x1b, 0x85, 0xc3, 0xff]);
+                    let byte = self.dice.pick(&[
+                        0, b' ', b'\t', b'"', b'\'', b'\\', b'/', b'*', 0x1b, 0x85, 0xc3, 0xff,
+                    ]);
                     line.insert(at, byte);
                 }
             }
@@ -588,7 +600,8 @@ fn line_of(replies: &mut impl BufRead) -> Result<Option<Vec<u8>>, String> {
     if line.is_empty() {
         return Ok(None);
     }
-    let whole = line.strip_suffix(b"\r\n").ok_or_else(|| format!("no CRLF: {}", line.escape_ascii()))?;
+    let whole =
+        line.strip_suffix(b"\r\n").ok_or_else(|| format!("no CRLF: {}", line.escape_ascii()))?;
     match whole.iter().find(|byte| byte.is_ascii_control()) {
         Some(_) => Err(format!("a control character: {}", line.escape_ascii())),
         None => Ok(Some(whole.to_vec())),
@@ -609,7 +622,8 @@ fn read_replies<'s>(
     for count in 0.. {
         let Some(first) = line_of(&mut replies)? else { return Ok(count) };
         let told = || format!("no reply: {}", first.escape_ascii());
-        let is_form = matches!(first.as_slice(), [b'1'..=b'5', b'0'..=b'5', b'0'..=b'9', b' ' | b'-', _, ..]);
+        let is_form =
+            matches!(first.as_slice(), [b'1'..=b'5', b'0'..=b'5', b'0'..=b'9', b' ' | b'-', _, ..]);
         if !is_form {
             return Err(told());
         }
@@ -622,17 +636,25 @@ fn read_replies<'s>(
                 }
                 // Then a client that looks at the first digits of each line is not misled either.
                 if !line.starts_with(b" ") {
-                    return Err(format!("within {}: {}", first.escape_ascii(), line.escape_ascii()));
+                    return Err(format!(
+                        "within {}: {}",
+                        first.escape_ascii(),
+                        line.escape_ascii()
+                    ));
                 }
             }
         }
         let text = str::from_utf8(&first).unwrap_or_default();
-        if let Some(length) = text.strip_prefix("150 ").and_then(|rest| rest.strip_suffix(" bytes follow.")) {
+        if let Some(length) =
+            text.strip_prefix("150 ").and_then(|rest| rest.strip_suffix(" bytes follow."))
+        {
             let length = length.parse::<u64>().map_err(|_| told())?;
             let copied = std::io::copy(&mut replies.by_ref().take(length), &mut std::io::sink());
             let copied = copied.map_err(|error| format!("content: {error}"))?;
             if copied != length || line_of(&mut replies)? != Some(Vec::new()) {
-                return Err(format!("content of {length} bytes: {copied}, and no empty line's end"));
+                return Err(format!(
+                    "content of {length} bytes: {copied}, and no empty line's end"
+                ));
             }
         }
         let port = if text.starts_with("229 ") {
@@ -689,14 +711,17 @@ fn converse<'s>(
 /// Everything about a tree that can be seen from outside, times of access excepted.
 fn snapshot(path: &Path, told: &mut String) {
     let metadata = fs::symlink_metadata(path).unwrap();
-    let (mode, size, time) = (metadata.mode(), metadata.size(), (metadata.mtime(), metadata.mtime_nsec()));
+    let (mode, size, time) =
+        (metadata.mode(), metadata.size(), (metadata.mtime(), metadata.mtime_nsec()));
     let changed = (metadata.ctime(), metadata.ctime_nsec());
-    write!(told, "{} {} {mode:o} {size} {time:?} {changed:?}", path.display(), metadata.ino()).unwrap();
+    write!(told, "{} {} {mode:o} {size} {time:?} {changed:?}", path.display(), metadata.ino())
+        .unwrap();
     if metadata.is_file() {
         writeln!(told, " {}", sha256(&fs::read(path).unwrap())).unwrap();
     } else if metadata.is_dir() {
         told.push('\n');
-        let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
         names.iter().for_each(|path| snapshot(path, told));
     } else {
@@ -731,7 +756,7 @@ impl Arena {
         fs::create_dir(dir.path().join("server")).unwrap();
         let server = Server::in_folder(&dir.path().join("server"), &["--stall-timeout", "1"]);
         let descriptors = server.descriptors();
-        // Nothing that a stream can say signs in as the neighbour.
+        // Nothing that a stream can say logs in as the neighbour.
         let password = sha256(dir.path().as_os_str().as_encoded_bytes());
         server.connect().expect(&format!("register neighbour {password}"), 230);
         plant(&server.real("neighbour"));
@@ -747,7 +772,8 @@ impl Arena {
         for path in ["canary", "server/workdir/canary", "server/workdir/neighbour"] {
             snapshot(&self.dir.path().join(path), &mut told);
         }
-        let beside = fs::read_dir(self.dir.path()).unwrap().chain(fs::read_dir(self.server.dir()).unwrap());
+        let beside =
+            fs::read_dir(self.dir.path()).unwrap().chain(fs::read_dir(self.server.dir()).unwrap());
         let mut names: Vec<_> = beside.map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         writeln!(told, "{names:?}").unwrap();
@@ -768,14 +794,19 @@ impl Arena {
         symlink("/proc/self/root", home.join("d/d/out")).unwrap();
         let (line, changed) = (format!("{name}:user:-:"), format!("{name}:{role_and_quota}:"));
         assert!(self.server.users().contains(&line));
-        fs::write(self.server.dir().join("users"), self.server.users().replace(&line, &changed)).unwrap();
+        fs::write(self.server.dir().join("users"), self.server.users().replace(&line, &changed))
+            .unwrap();
     }
 
     /// Whether what each account is said to take is what is there.
     fn check_space(&self) -> Result<(), String> {
         let users = self.server.users();
-        let names =
-            || users.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(':').next());
+        let names = || {
+            users
+                .lines()
+                .filter(|line| !line.starts_with('#'))
+                .filter_map(|line| line.split(':').next())
+        };
         let neighbour = users.lines().find(|line| line.starts_with("neighbour:")).unwrap();
         let hash = neighbour.rsplit(':').next().unwrap();
         // Whatever a stream has made of them: now all have one password.
@@ -787,7 +818,9 @@ impl Arena {
             let held = client.expect(&format!("ALLO {}", 1_u64 << 40), 552);
             let counted = client.expect("free", 211);
             let number = |reply: &str, before: &str| {
-                reply.split_once(before).and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok())
+                reply
+                    .split_once(before)
+                    .and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok())
             };
             let (held, counted) = (number(&held, "used up: "), number(&counted, "211 "));
             if held.is_none() || held != counted {
@@ -826,7 +859,10 @@ impl Arena {
         self.check_space()?;
         let around = self.look_around();
         if around != self.untouched {
-            return Err(format!("something outside was touched:\n{}\nbefore:\n{}", around, self.untouched));
+            return Err(format!(
+                "something outside was touched:\n{}\nbefore:\n{}",
+                around, self.untouched
+            ));
         }
         let left = self.server.temporaries();
         if !left.is_empty() {
@@ -836,7 +872,9 @@ impl Arena {
         if let Some(line) = log.lines().find(|line| line.contains(" event=panic")) {
             return Err(line.to_string());
         }
-        if let Some(line) = log.lines().find(|line| !line.starts_with("20") || !line.contains("Z event=")) {
+        if let Some(line) =
+            log.lines().find(|line| !line.starts_with("20") || !line.contains("Z event="))
+        {
             return Err(format!("a forged or torn line of the log: {line:?}"));
         }
         let users = self.server.users();
@@ -854,7 +892,9 @@ impl Arena {
     /// The accounts of a round, away again.
     fn clean(&self) {
         let users = self.server.users();
-        let stays = |line: &&str| line.starts_with('#') || line.is_empty() || line.starts_with("neighbour:");
+        let stays = |line: &&str| {
+            line.starts_with('#') || line.is_empty() || line.starts_with("neighbour:")
+        };
         for line in users.lines().filter(|line| !stays(line)) {
             fs::remove_dir_all(self.server.real(line.split(':').next().unwrap())).unwrap();
         }
@@ -928,13 +968,15 @@ fn no_stream_of_commands_breaks_the_server_or_gets_out() {
             let seed = first.wrapping_add(rounds);
             // No administrator: all is its own, also what nobody else may touch.
             let third = ["readonly:-", "drop:200K", "user:200K"][(seed % 3) as usize];
-            for (account, role_and_quota) in ["user:200K", "user:-", third].into_iter().enumerate() {
+            for (account, role_and_quota) in ["user:200K", "user:-", third].into_iter().enumerate()
+            {
                 arena.account(&format!("f{}x{account}", seed % 10_000), role_and_quota);
             }
             let streams: Vec<_> = (0u64..)
                 .zip(CLIENTS)
                 .map(|(client, account)| {
-                    let dice = Dice::new(seed.wrapping_mul(CLIENTS.len() as u64).wrapping_add(client));
+                    let dice =
+                        Dice::new(seed.wrapping_mul(CLIENTS.len() as u64).wrapping_add(client));
                     let name = format!("f{}x{account}", seed % 10_000);
                     Generator { dice, name, sink: port, copies: 0, stream: Vec::new() }.stream()
                 })
@@ -944,14 +986,18 @@ fn no_stream_of_commands_breaks_the_server_or_gets_out() {
                     .zip(&streams)
                     .map(|(n, stream)| {
                         let address = arena.server.address();
-                        clients.spawn(move || converse(address, stream, seed.wrapping_add(n << 32), clients))
+                        clients.spawn(move || {
+                            converse(address, stream, seed.wrapping_add(n << 32), clients)
+                        })
                     })
                     .collect();
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             rounds += 1;
             let talked = results.into_iter().collect::<Result<Vec<_>, _>>();
-            match talked.and_then(|counts| arena.check(&format!("fresh{}", seed % 10_000)).map(|()| counts)) {
+            match talked
+                .and_then(|counts| arena.check(&format!("fresh{}", seed % 10_000)).map(|()| counts))
+            {
                 Ok(counts) => heard += counts.iter().sum::<usize>(),
                 Err(why) => failure = Some((seed, why, streams.clone())),
             }
@@ -964,9 +1010,16 @@ fn no_stream_of_commands_breaks_the_server_or_gets_out() {
         failure
     });
     if let Some((seed, why, streams)) = failure {
-        let told: Vec<_> = streams.iter().map(|stream| format!("b\"{}\"", stream.escape_ascii())).collect();
-        panic!("PLAINFTPD_FUZZ_SEED={seed} (sink at {port}): {why}\nThe streams:\n{}", told.join("\n"));
+        let told: Vec<_> =
+            streams.iter().map(|stream| format!("b\"{}\"", stream.escape_ascii())).collect();
+        panic!(
+            "PLAINFTPD_FUZZ_SEED={seed} (sink at {port}): {why}\nThe streams:\n{}",
+            told.join("\n")
+        );
     }
-    println!("fuzz: {} s, {rounds} rounds, {sent} bytes sent, {heard} replies", since.elapsed().as_secs());
+    println!(
+        "fuzz: {} s, {rounds} rounds, {sent} bytes sent, {heard} replies",
+        since.elapsed().as_secs()
+    );
     assert!(heard > 100, "too little was said: {heard} replies");
 }

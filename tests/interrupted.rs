@@ -1,4 +1,5 @@
-//! Transfers that somebody interrupts, and names that need care: over sockets, and with the real programs.
+//! Transfers that somebody interrupts, and names that need care: over sockets, and with the real
+//! programs.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -113,7 +114,8 @@ fn an_abor_is_seen_while_the_server_connects() {
     assert!(String::from_utf8(accepted.join().unwrap()).unwrap().contains("large"));
 }
 
-/// What becomes of `f`, which holds "old", when `interrupt` has ended both connections of an upload of "new".
+/// What becomes of `f`, which holds "old", when `interrupt` has ended both connections of an upload
+/// of "new".
 fn after_upload(line: &str, interrupt: impl FnOnce(&mut Client, TcpStream)) -> (String, Server) {
     let server = Server::start();
     let mut client = server.registered("alice");
@@ -385,7 +387,10 @@ fn net_ftp_aborts_and_lwp_asks_for_the_head() {
     let url = format!("ftp://alice:password@{ip}:{port}/large");
     let output = program(here.path(), &["lwp-request", "-m", "HEAD", &url]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.starts_with("200 OK\n") && said.contains(&format!("Content-Length: {LARGE}\n")), "{said}");
+    assert!(
+        said.starts_with("200 OK\n") && said.contains(&format!("Content-Length: {LARGE}\n")),
+        "{said}"
+    );
 }
 
 /// Every file below a folder, with its content.
@@ -452,7 +457,10 @@ fn lftp_mirrors_hostile_names_and_touches_nothing_else() {
     // The names with a CR are refused, which lftp tells by its exit code.
     let output = lftp("mirror -R out up");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && told.contains("501 There is a CR inside the line"), "{told}");
+    assert!(
+        !output.status.success() && told.contains("501 There is a CR inside the line"),
+        "{told}"
+    );
     for path in &precious {
         assert_eq!(fs::read(path).unwrap(), b"precious");
     }
@@ -499,8 +507,8 @@ fn curl_and_lftp_killed_half_way_replace_nothing() {
             command.args(&args[1..]).current_dir(here.path()).env("HOME", here.path());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             let mut client = command.spawn().unwrap();
-            // A megabyte more than the first burst, which no limit holds back: after more than two seconds
-            // the server waits longest for the end of the other connection.
+            // A megabyte more than the first burst, which no limit holds back: after more than two
+            // seconds the server waits longest for the end of the other connection.
             while arriving(&server) < 2_000_000 {
                 assert!(client.try_wait().unwrap().is_none(), "{args:?} ended");
                 std::thread::yield_now();

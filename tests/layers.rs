@@ -49,7 +49,8 @@ fn no_module_uses_one_below_it() {
         };
         for target in used(&fs::read_to_string(&file).unwrap()) {
             let above = rooms.iter().position(|name| *name == target);
-            let above = above.unwrap_or_else(|| panic!("{room} uses crate::{target}, which is no room"));
+            let above =
+                above.unwrap_or_else(|| panic!("{room} uses crate::{target}, which is no room"));
             assert!(above < floor, "{} uses {target}, which is not above it", inside.display());
             arrows += 1;
         }

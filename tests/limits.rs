@@ -141,7 +141,11 @@ fn before_a_login_a_command_that_needs_one_is_530_whatever_its_arguments_are() {
             "put a b 0" => " (Its content is thrown away.)",
             _ => "",
         };
-        assert_eq!(client.ask(line), format!("530 Sign in first: login NAME PASSWORD{fate}"), "{line}");
+        assert_eq!(
+            client.ask(line),
+            format!("530 Log in first: login NAME PASSWORD{fate}"),
+            "{line}"
+        );
         client.send(".\r\n");
     }
     for (line, code) in [
@@ -175,7 +179,7 @@ fn a_client_that_forgets_the_newline_hears_so_in_the_end() {
     for line in [&b"register bob password"[..], b"ls\r", b"ls\xff"] {
         let mut client = server.connect();
         client.send(line);
-        assert_eq!(client.rest(), format!("421 Not signed in in time; closing. {said}"), "{line:?}");
+        assert_eq!(client.rest(), format!("421 No login in time; closing. {said}"), "{line:?}");
     }
     let mut client = server.registered("alice");
     client.send("ls");
@@ -185,7 +189,7 @@ fn a_client_that_forgets_the_newline_hears_so_in_the_end() {
     client.send(b"\xff\xfc\x06ABOR\r");
     assert_eq!(
         client.rest(),
-        "530 Sign in first: login NAME PASSWORD\r\n421 Not signed in in time; closing.\r\n"
+        "530 Log in first: login NAME PASSWORD\r\n421 No login in time; closing.\r\n"
     );
 }
 
@@ -194,7 +198,8 @@ fn a_browser_that_posts_commands_is_shown_the_door() {
     let server = Server::start();
     for request in ["GET / HTTP/1.1", "POST /x HTTP/1.0"] {
         let mut client = server.connect();
-        client.send(format!("{request}\r\nHost: x\r\n\r\nregister mallory password\r\nmkdir x\r\n"));
+        client
+            .send(format!("{request}\r\nHost: x\r\n\r\nregister mallory password\r\nmkdir x\r\n"));
         assert_eq!(client.rest(), "421 This is no web server.\r\n");
     }
     assert!(!server.users().contains("mallory"));
@@ -252,7 +257,10 @@ fn a_name_of_300_bytes_is_refused_by_name() {
             format!("553 /{name}: the name is too long or not allowed")
         );
     }
-    assert_eq!(client.put(&name, b"x"), format!("553 /{name}: the name is too long or not allowed"));
+    assert_eq!(
+        client.put(&name, b"x"),
+        format!("553 /{name}: the name is too long or not allowed")
+    );
 }
 
 #[test]
@@ -268,13 +276,13 @@ fn running_out_of_descriptors_ends_neither_the_server_nor_its_sessions() {
     while !server.log().contains("cannot accept a client") {
         std::thread::yield_now();
     }
-    // A session that is there is answered, and its next commands, too; at the latest when the last free descriptor
-    // has gone to one of the crowd, some answer says that there is none.
+    // A session that is there is answered, and its next commands, too; at the latest when the last
+    // free descriptor has gone to one of the crowd, some answer says that there is none.
     let mut is_short = false;
     while !is_short {
         for line in [
-            "EPSV", "PASV", "RETR f", "get f", "mkdir d", "touch t", "ls", "cp t u", "hash t", "free",
-            "rm -r d",
+            "EPSV", "PASV", "RETR f", "get f", "mkdir d", "touch t", "ls", "cp t u", "hash t",
+            "free", "rm -r d",
         ] {
             let reply = first.ask(line);
             assert!("245".contains(&reply[..1]), "{line}: {reply}");
@@ -290,8 +298,8 @@ fn running_out_of_descriptors_ends_neither_the_server_nor_its_sessions() {
             break late;
         }
     };
-    // The crowd came before it, but their sessions may still be ending. Beside the two sessions, the port
-    // of an EPSV may be open.
+    // The crowd came before it, but their sessions may still be ending. Beside the two sessions,
+    // the port of an EPSV may be open.
     while server.descriptors() > before + 3 {
         std::thread::yield_now();
     }
@@ -339,9 +347,12 @@ fn names_that_are_not_utf_8_are_listed_fetched_and_removed() {
 fn a_client_that_vanishes_at_any_point_leaves_no_trace_but_its_log_lines() {
     let server = Server::start();
     server.registered("alice");
-    for script in
-        ["", "login alice", "login alice password\nput f 1000\nhalf", "login alice password\nwrite f\nx\n"]
-    {
+    for script in [
+        "",
+        "login alice",
+        "login alice password\nput f 1000\nhalf",
+        "login alice password\nwrite f\nx\n",
+    ] {
         let mut client = server.connect();
         client.send(script);
         drop(client);
@@ -383,12 +394,16 @@ fn the_disk_full_is_452_and_nothing_half_stays() {
     assert!(client.put("more", &vec![1; 500_000]).starts_with("226 "));
     let mut log = String::new();
     std::fs::File::open(dir.path().join("log.txt")).unwrap().read_to_string(&mut log).unwrap();
-    assert!(log.lines().all(|line| line.starts_with("20") && line.contains(" event=")), "a torn line");
+    assert!(
+        log.lines().all(|line| line.starts_with("20") && line.contains(" event=")),
+        "a torn line"
+    );
     drop(server);
     assert!(Command::new("umount").arg("-l").arg(dir.path()).status().unwrap().success());
 }
 
-/// A stranger that keeps sending `drop`, or reading drops, until the server ends it; how long it took.
+/// A stranger that keeps sending `drop`, or reading drops, until the server ends it; how long it
+/// took.
 fn stays(server: &Server, first: &[u8], drop: &[u8]) -> Duration {
     let mut client = server.connect();
     let mut stream = client.stream().try_clone().unwrap();
@@ -420,7 +435,8 @@ fn a_stranger_that_reads_by_drops_is_turned_out() {
     let client = server.connect();
     // More help than all buffers between hold, and a reader that takes a little now and then.
     let mut stream = client.stream().try_clone().unwrap();
-    let writer = std::thread::spawn(move || while stream.write_all(&b"help\r\n".repeat(1000)).is_ok() {});
+    let writer =
+        std::thread::spawn(move || while stream.write_all(&b"help\r\n".repeat(1000)).is_ok() {});
     let mut stream = client.stream();
     let since = Instant::now();
     while !server.log().contains("event=end session=1 ") {
@@ -470,7 +486,8 @@ fn a_walk_through_a_deep_tree_of_wide_folders_holds_few_names() {
     std::fs::create_dir(&inner).unwrap();
     for _ in 0..60 {
         std::fs::create_dir(&outer).unwrap();
-        (0..500).for_each(|n| std::fs::create_dir(outer.join(format!("{}{n}", name("x")))).unwrap());
+        (0..500)
+            .for_each(|n| std::fs::create_dir(outer.join(format!("{}{n}", name("x")))).unwrap());
         std::fs::rename(&inner, outer.join(name("a"))).unwrap();
         std::fs::rename(&outer, &inner).unwrap();
     }
@@ -487,7 +504,10 @@ fn active_connections_can_be_switched_off() {
     let server = Server::with(&["--active", "off"]);
     let mut client = server.registered("alice");
     for line in ["PORT 127,0,0,1,200,0", "EPRT |1|127.0.0.1|51200|"] {
-        assert_eq!(client.ask(line), "502 The owner has switched active connections off; send EPSV or PASV.");
+        assert_eq!(
+            client.ask(line),
+            "502 The owner has switched active connections off; send EPSV or PASV."
+        );
     }
     assert!(!client.ask("FEAT").contains("EPRT"));
 }

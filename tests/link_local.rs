@@ -43,10 +43,13 @@ impl Drop for Namespace {
     }
 }
 
-/// Two namespaces that are joined by a pair of interfaces with the same name and addresses fe80::1 and
-/// fe80::2. `None` if this machine has no namespaces; in CI it must.
+/// Two namespaces that are joined by a pair of interfaces with the same name and addresses fe80::1
+/// and fe80::2. `None` if this machine has no namespaces; in CI it must.
 fn joined() -> Option<(Namespace, Namespace)> {
-    if !["unshare", "nsenter", "ip", "curl", "nc", "python3"].iter().all(|program| has_program(program)) {
+    if !["unshare", "nsenter", "ip", "curl", "nc", "python3"]
+        .iter()
+        .all(|program| has_program(program))
+    {
         return None;
     }
     let mut works = Command::new("unshare");
@@ -81,8 +84,11 @@ fn passive_and_active_transfers_work_over_link_local_addresses() {
     fs::write(&local, noise(100_000, 1)).unwrap();
     let curl = |arguments: &[&str], name: &str| {
         let mut command = there.command("curl");
-        command.args(["--silent", "--show-error", "--globoff", "--user", "alice:password"]).args(arguments);
-        let output = command.arg(format!("ftp://[fe80::1%25link1]:{port}/{name}")).output().unwrap();
+        command
+            .args(["--silent", "--show-error", "--globoff", "--user", "alice:password"])
+            .args(arguments);
+        let output =
+            command.arg(format!("ftp://[fe80::1%25link1]:{port}/{name}")).output().unwrap();
         assert!(
             output.status.success(),
             "{arguments:?}: {}\n{}",
@@ -92,9 +98,13 @@ fn passive_and_active_transfers_work_over_link_local_addresses() {
     };
     // There is no account yet, so curl has the server make one before it logs in.
     let mut register = there.command("nc");
-    register.args(["-N", "fe80::1%link1", &port.to_string()]).stdin(Stdio::piped()).stdout(Stdio::null());
+    register
+        .args(["-N", "fe80::1%link1", &port.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
     let mut register = register.spawn().unwrap();
-    std::io::Write::write_all(register.stdin.as_mut().unwrap(), b"register alice password\n").unwrap();
+    std::io::Write::write_all(register.stdin.as_mut().unwrap(), b"register alice password\n")
+        .unwrap();
     drop(register.stdin.take());
     assert!(register.wait().unwrap().success());
     curl(&["--upload-file", local.to_str().unwrap()], "passive");

@@ -20,7 +20,9 @@ fn every_line_of_nlst_is_an_argument_of_retr() {
     let server = Server::start();
     let mut client = server.registered("alice");
     client.expect("mkdir -p base/out/sub", 257);
-    for name in ["base/a.txt", "base/out/a.txt", "base/out/b b.txt", "base/out/.c", "base/out/sub/d"] {
+    for name in
+        ["base/a.txt", "base/out/a.txt", "base/out/b b.txt", "base/out/.c", "base/out/sub/d"]
+    {
         client.put(&format!("'{name}'"), name.as_bytes());
     }
     client.expect("cd base", 250);
@@ -72,11 +74,13 @@ fn listings_are_sorted_by_name() {
     assert_eq!(listed, sorted);
     for word in ["ls", "STAT /", "dir /"] {
         let reply = client.expect(word, 212);
-        let named: Vec<_> = reply.lines().filter(|line| line.starts_with(' ')).map(last_column).collect();
+        let named: Vec<_> =
+            reply.lines().filter(|line| line.starts_with(' ')).map(last_column).collect();
         assert_eq!(named, sorted, "{word}");
     }
     assert_eq!(lines(&mut client, "NLST *.x"), ["C.x", "c.x"]);
-    let unsorted: BTreeSet<_> = lines(&mut client, "MLSD").iter().map(|line| last_column(line)).collect();
+    let unsorted: BTreeSet<_> =
+        lines(&mut client, "MLSD").iter().map(|line| last_column(line)).collect();
     assert_eq!(unsorted.len(), sorted.len());
 }
 
@@ -85,7 +89,8 @@ fn what_is_too_much_to_be_sorted_follows_and_nothing_is_missing_or_doubled() {
     let server = Server::start();
     let mut client = server.registered("alice");
     // By number, and by bytes.
-    for (folder, count, width, sorted) in [("many", 10_300, 0, 10_000), ("long", 1_300, 250, 1_048)] {
+    for (folder, count, width, sorted) in [("many", 10_300, 0, 10_000), ("long", 1_300, 250, 1_048)]
+    {
         client.expect(&format!("mkdir /{folder}"), 257);
         for n in 0..count {
             fs::write(server.real(&format!("alice/{folder}/{n:0>width$}")), "").unwrap();
@@ -169,7 +174,11 @@ fn perm_promises_what_the_account_may_do() {
         for (name, expected) in [("f", file), ("d", folder), ("link", link)] {
             assert_eq!(perms(&mut client, "MLSD", name), expected, "{account}: {name}");
             let line = format!("MLST {name}");
-            assert_eq!(perms(&mut client, &line, &format!("/{name}")), expected, "{account}: {name}");
+            assert_eq!(
+                perms(&mut client, &line, &format!("/{name}")),
+                expected,
+                "{account}: {name}"
+            );
         }
         assert_eq!(perms(&mut client, "MLST", "/"), top, "{account}");
     }

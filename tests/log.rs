@@ -55,7 +55,10 @@ fn a_stranger_fills_no_log_whatever_it_says() {
         pour(&mut client, script, 3000);
         let lines = lines_of(&server, n as u64 + 2);
         let (first, last) = (lines.first().unwrap(), lines.last().unwrap());
-        assert!(first.contains("event=connect") && last.contains("event=end"), "{script}: {first} {last}");
+        assert!(
+            first.contains("event=connect") && last.contains("event=end"),
+            "{script}: {first} {last}"
+        );
         assert_eq!(lines.len(), 22, "{script}");
         assert!(last.ends_with(" unlogged=2980"), "{script}: {last}");
     }
@@ -65,7 +68,11 @@ fn a_stranger_fills_no_log_whatever_it_says() {
 fn logging_out_and_in_again_fills_no_budget_up() {
     let server = Server::start();
     let mut client = server.registered("alice");
-    pour(&mut client, "logout\r\nlogout\r\nAUTH TLS\r\nlogin alice password\r\nget nothing\r\n", 1500);
+    pour(
+        &mut client,
+        "logout\r\nlogout\r\nAUTH TLS\r\nlogin alice password\r\nget nothing\r\n",
+        1500,
+    );
     let log = server.log();
     // Changes of who it is are always written, and what an account does not get up to a limit.
     assert_eq!(log.matches("word=logout account=alice ").count(), 1500);
@@ -96,7 +103,9 @@ fn refusals_to_an_account_are_bounded_and_its_changes_are_not() {
 #[test]
 fn every_refusal_says_why() {
     let mut checked = 0;
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap() {
+    for entry in
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap()
+    {
         let path = entry.unwrap().path();
         let server = Server::start();
         let mut client = Client::to(server.address());
@@ -104,8 +113,9 @@ fn every_refusal_says_why() {
         client.half_close();
         client.rest();
         let log = server.log();
-        let refused =
-            log.lines().filter(|line| [" code=4", " code=5"].iter().any(|code| line.contains(code)));
+        let refused = log
+            .lines()
+            .filter(|line| [" code=4", " code=5"].iter().any(|code| line.contains(code)));
         for line in refused {
             assert!(line.contains(" why="), "{line}");
             checked += 1;
@@ -193,7 +203,8 @@ fn a_failed_login_is_an_event_of_its_own_on_every_path() {
 
 /// The lines of the block of README that begins with this one.
 fn block_of_readme(first: &str) -> String {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let start = readme.find(first).unwrap();
     let end = start + readme[start..].find("```").unwrap();
     readme[start..end].lines().map(|line| format!("{}\n", line.trim_start())).collect()
@@ -249,7 +260,10 @@ fn an_ipv4_client_of_an_ipv6_socket_has_its_plain_address_in_the_log_and_in_repl
     }
     let log = server.log();
     let of_it: Vec<_> = log.lines().filter(|line| line.contains(" session=1 ")).collect();
-    assert!(of_it.len() == 6 && of_it.iter().all(|line| line.contains(&format!(" peer={own}"))), "{log}");
+    assert!(
+        of_it.len() == 6 && of_it.iter().all(|line| line.contains(&format!(" peer={own}"))),
+        "{log}"
+    );
     assert!(!log.contains("ffff"), "{log}");
 }
 
@@ -261,7 +275,9 @@ fn no_command_makes_a_long_line_however_deep_and_odd_its_paths_are() {
     let name = |byte: u8| vec![byte; 250];
     for byte in 0xc0..=0xef {
         client.send([b"MKD ", &name(byte)[..], b"\r\nCWD ", &name(byte), b"\r\n"].concat());
-        assert!(client.reply_bytes().starts_with(b"257 ") && client.reply_bytes().starts_with(b"250 "));
+        assert!(
+            client.reply_bytes().starts_with(b"257 ") && client.reply_bytes().starts_with(b"250 ")
+        );
     }
     client.send(
         "MKD x\r\nRNFR x\r\nRNTO y\r\nRMD y\r\nDELE z\r\nwrite f x\r\ncp f g\r\nget f\r\nrm f\r\nQUIT\r\n",
@@ -269,7 +285,11 @@ fn no_command_makes_a_long_line_however_deep_and_odd_its_paths_are() {
     let mut rest = Vec::new();
     std::io::Read::read_to_end(&mut client.stream(), &mut rest).unwrap();
     let log = server.log();
-    assert!(log.lines().all(|line| line.len() < 2500), "{}", log.lines().map(str::len).max().unwrap());
+    assert!(
+        log.lines().all(|line| line.len() < 2500),
+        "{}",
+        log.lines().map(str::len).max().unwrap()
+    );
     // Both ends of a path are there, and its length.
     let length = 48 * 251 + 2;
     let line = log.lines().find(|line| line.contains("word=RMD")).unwrap();

@@ -1,5 +1,5 @@
-//! What a session holds while it idles, beside one that has done nothing: a stranger's commands must
-//! not make the server hold memory for as long as the stranger stays.
+//! What a session holds while it idles, beside one that has done nothing: a stranger's commands
+//! must not make the server hold memory for as long as the stranger stays.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -20,16 +20,20 @@ fn in_use(server: &Server) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// What each of many sessions holds after `work`, in bytes, if the folder of its account was made by
-/// `prepare`.
+/// What each of many sessions holds after `work`, in bytes, if the folder of its account was made
+/// by `prepare`.
 fn held_by_a_session(prepare: impl Fn(&Path), work: impl Fn(&mut Client)) -> u64 {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
-    // One heap for all threads, which gives back what is free: what is measured is held by sessions.
-    for (limit, value) in [("ARENA_MAX", "1"), ("TRIM_THRESHOLD_", "65536"), ("MMAP_THRESHOLD_", "65536")] {
+    // One heap for all threads, which gives back what is free: what is measured is held by
+    // sessions.
+    for (limit, value) in
+        [("ARENA_MAX", "1"), ("TRIM_THRESHOLD_", "65536"), ("MMAP_THRESHOLD_", "65536")]
+    {
         command.env(format!("MALLOC_{limit}"), value);
     }
-    let server = Server::spawn(command, dir.path(), &["--max-clients", "500", "--stall-timeout", "600"]);
+    let server =
+        Server::spawn(command, dir.path(), &["--max-clients", "500", "--stall-timeout", "600"]);
     let mut first = server.registered("alice");
     prepare(&server.real("alice"));
     // What is allocated once is no session's.
@@ -103,8 +107,8 @@ fn held_at_the_top() -> u64 {
 }
 
 const KIB: u64 = 1024;
-// Beside what is held the heap has holes, whose size depends on the order of allocations: some KiB per
-// session are allowed for them.
+// Beside what is held the heap has holes, whose size depends on the order of allocations: some KiB
+// per session are allowed for them.
 
 #[test]
 fn a_session_in_a_deep_folder_holds_its_path_and_no_more() {
@@ -143,7 +147,8 @@ fn a_listing_of_long_names_that_nobody_reads_holds_a_bounded_part_of_them() {
     const ENTRIES: usize = 4_000;
     let prepare = |home: &Path| {
         let long = "n".repeat(245);
-        (0..ENTRIES).for_each(|n| drop(fs::File::create(home.join(format!("{n:05}{long}"))).unwrap()));
+        (0..ENTRIES)
+            .for_each(|n| drop(fs::File::create(home.join(format!("{n:05}{long}"))).unwrap()));
     };
     let work = |client: &mut Client| {
         // More than all buffers on the way take.

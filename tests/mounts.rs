@@ -59,7 +59,9 @@ fn do_everything(client: &mut Client) {
     client.expect("REST 3", 350);
     client.upload(Way::Epsv, "STOR f", b"TENT");
     assert_eq!(client.get("f").unwrap(), b"conTENT");
-    assert!(client.put("put", b"x").starts_with("226 ") && client.put("put", b"y").starts_with("226 "));
+    assert!(
+        client.put("put", b"x").starts_with("226 ") && client.put("put", b"y").starts_with("226 ")
+    );
     dictated(client, "write w text");
     dictated(client, "append w more");
     for line in ["touch t", "cp f copy", "cp -f f g", "mv copy moved", "rm moved"] {
@@ -123,7 +125,8 @@ fn counts_exactly(server: &Server, client: &mut Client, quota: u64) {
 #[test]
 fn rm_r_empties_a_disk_that_is_mounted_below_and_says_that_it_stays() {
     const QUOTA: u64 = 4 * 1024 * 1024;
-    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "4M"]) else {
+    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "4M"])
+    else {
         return;
     };
     let fill = |top: &str| {
@@ -189,7 +192,11 @@ fn curl_and_lftp_upload_list_move_and_remove_where_a_disk_is_mounted() {
         let mut command = Command::new("curl");
         command.args(["-sS", "--max-time", "60"]).args(arguments).current_dir(local.path());
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         output.stdout
     };
     for folder in ["disk", "bound"] {
@@ -208,7 +215,9 @@ fn curl_and_lftp_upload_list_move_and_remove_where_a_disk_is_mounted() {
             curl(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         };
         quote(&["RNFR new/photo", "RNTO moved", "RMD new"]);
-        assert!(fs::read(house.server.real("alice").join(folder).join("moved")).unwrap() == content);
+        assert!(
+            fs::read(house.server.real("alice").join(folder).join("moved")).unwrap() == content
+        );
         quote(&["DELE moved"]);
 
         let (host, port) = (house.server.address().ip(), house.server.address().port());
@@ -256,7 +265,8 @@ fn age(path: &Path) {
 #[test]
 fn mv_and_rnto_move_between_disks_and_keep_times_permissions_and_the_account_of_space() {
     const QUOTA: u64 = 1024 * 1024;
-    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "1M"]) else {
+    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "1M"])
+    else {
         return;
     };
     let real = |name: &str| server.real("alice").join(name);
@@ -334,7 +344,8 @@ fn mv_and_rnto_move_between_disks_and_keep_times_permissions_and_the_account_of_
 #[test]
 fn a_move_between_disks_that_fails_leaves_its_source_whole() {
     const QUOTA: u64 = 64 * 1024 * 1024;
-    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "64M"]) else {
+    let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&["--quota", "64M"])
+    else {
         return;
     };
     client.expect("mkdir d", 257);
@@ -385,7 +396,8 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
     client.put("bound/f", b"x");
     let remount = |how: &str| {
         let bound = server.real("alice/bound");
-        let status = Command::new("mount").args(["-o", &format!("remount,bind,{how}")]).arg(bound).status();
+        let status =
+            Command::new("mount").args(["-o", &format!("remount,bind,{how}")]).arg(bound).status();
         assert!(status.unwrap().success());
     };
     remount("ro");
@@ -420,10 +432,16 @@ fn what_moves_to_the_folder_that_it_is_in_by_another_mount_is_not_lost() {
     assert_eq!(client.get("d/other").unwrap(), b"content");
     // A folder into itself.
     let before = tree(&server.real("alice"));
-    for (from, to) in [("d", "twin/x"), ("d", "twin/e/x"), ("d", "twin-of-e/x"), ("d/e", "twin-of-e/x")] {
+    for (from, to) in
+        [("d", "twin/x"), ("d", "twin/e/x"), ("d", "twin-of-e/x"), ("d/e", "twin-of-e/x")]
+    {
         for word in ["mv", "cp"] {
             let reply = client.ask(&format!("{word} {from} {to}"));
-            assert_eq!(reply, format!("550 /{from}: a folder cannot go into itself"), "{word} {to}");
+            assert_eq!(
+                reply,
+                format!("550 /{from}: a folder cannot go into itself"),
+                "{word} {to}"
+            );
             assert_eq!(tree(&server.real("alice")), before, "{word} {from} {to}");
         }
     }
@@ -441,12 +459,16 @@ fn a_move_over_a_file_whose_source_cannot_go_says_that_both_are_there() {
     let Some(_disk) = Mount::tmpfs(&server.real("alice/disk"), "size=16m") else { return };
     client.put("f", b"new");
     client.put("disk/f", b"old");
-    let failing = Delayed::last_thread(&server, &["-e", "trace=unlink", "-e", "inject=unlink:error=EIO"]);
+    let failing =
+        Delayed::last_thread(&server, &["-e", "trace=unlink", "-e", "inject=unlink:error=EIO"]);
     let refusal = client.ask("mv -f f disk/f");
     drop(failing);
     let expected = "/disk/f: it is copied there, but its source could not be removed: ";
     assert!(refusal.contains(expected), "{refusal}");
-    assert_eq!((client.get("f").unwrap(), client.get("disk/f").unwrap()), (b"new".to_vec(), b"new".to_vec()));
+    assert_eq!(
+        (client.get("f").unwrap(), client.get("disk/f").unwrap()),
+        (b"new".to_vec(), b"new".to_vec())
+    );
     counts_exactly(&server, &mut client, 64 * 1024 * 1024);
     assert!(server.temporaries().is_empty());
 }
@@ -474,11 +496,13 @@ fn abor_stops_a_move_between_disks() {
 fn two_servers_that_share_a_disk_leave_what_the_other_has_on_its_way() {
     let (mine, yours, disk) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (one, mut two) = (Server::in_folder(mine.path(), &[]), Server::in_folder(yours.path(), &[]));
+    let (one, mut two) =
+        (Server::in_folder(mine.path(), &[]), Server::in_folder(yours.path(), &[]));
     let (mut alice, mut bob) = (one.registered("alice"), two.registered("bob"));
     alice.expect("mkdir disk", 257);
     bob.expect("mkdir disk", 257);
-    let mounts = [one.real("alice/disk"), two.real("bob/disk")].map(|at| Mount::bind(disk.path(), &at));
+    let mounts =
+        [one.real("alice/disk"), two.real("bob/disk")].map(|at| Mount::bind(disk.path(), &at));
     if mounts.iter().any(Option::is_none) {
         return;
     }

@@ -76,9 +76,14 @@ fn what_the_server_cannot_read_counts_as_nothing_and_keeps_nobody_out() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::without_rights(folder.path(), &[]);
     let mut alice = server.registered("alice");
-    for line in
-        ["mkdir a", "mkdir a/lost+found", "mkdir a/z", "mkdir m", "mkdir m/listed", "mkdir m/listed/d"]
-    {
+    for line in [
+        "mkdir a",
+        "mkdir a/lost+found",
+        "mkdir a/z",
+        "mkdir m",
+        "mkdir m/listed",
+        "mkdir m/listed/d",
+    ] {
         alice.expect(line, 257);
     }
     for file in ["a/f", "a/lost+found/f", "a/z/f", "m/listed/f", "m/listed/d/f", "m/f", "z"] {
@@ -87,7 +92,10 @@ fn what_the_server_cannot_read_counts_as_nothing_and_keeps_nobody_out() {
     drop((alice, server));
     // One that cannot be read, and one that can be read but not entered.
     let set_mode = |name: &str, mode: u32| {
-        fs::set_permissions(folder.path().join("workdir/alice").join(name), Permissions::from_mode(mode))
+        fs::set_permissions(
+            folder.path().join("workdir/alice").join(name),
+            Permissions::from_mode(mode),
+        )
     };
     set_mode("a/lost+found", 0o000).unwrap();
     set_mode("m/listed", 0o444).unwrap();

@@ -58,7 +58,8 @@ fn the_session_is_what_the_server_says() {
 }
 
 fn check_output(output: &str) {
-    let said: Vec<_> = output.split_terminator('\n').map(|line| line.trim_end_matches('\r')).collect();
+    let said: Vec<_> =
+        output.split_terminator('\n').map(|line| line.trim_end_matches('\r')).collect();
     let wanted = answers();
     assert_eq!(said.len(), wanted.len(), "{output}");
     for (pattern, line) in wanted.iter().zip(said) {
@@ -113,7 +114,9 @@ fn every_flag_is_in_the_table_with_its_default() {
     assert!(flags.len() > 9, "{flags:?}");
     for flag in flags {
         let flag = flag.trim_end_matches(',');
-        let row = README.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`{flag}")));
+        let row = README
+            .lines()
+            .find(|line| line.starts_with("| `") && line.contains(&format!("`{flag}")));
         assert!(row.is_some(), "{flag} is not in README's table");
     }
     let mut defaults = 0;

@@ -1,5 +1,5 @@
-//! SECURITY.md's table of promises: no row without a test, and every test that it names is there. And what the
-//! tests need to run at all.
+//! SECURITY.md's table of promises: no row without a test, and every test that it names is there.
+//! And what the tests need to run at all.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -20,17 +20,23 @@ fn every_promise_names_tests_that_are_there() {
         let tests: Vec<_> = columns[2].split(", ").map(|test| test.trim_matches('`')).collect();
         for test in tests {
             let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{row}"));
-            let code = fs::read_to_string(top.join(file)).unwrap_or_else(|_| panic!("{file} is not there"));
-            let (before, _) =
-                code.split_once(&format!("fn {name}(")).unwrap_or_else(|| panic!("{test} is not there"));
+            let code = fs::read_to_string(top.join(file))
+                .unwrap_or_else(|_| panic!("{file} is not there"));
+            let (before, _) = code
+                .split_once(&format!("fn {name}("))
+                .unwrap_or_else(|| panic!("{test} is not there"));
             // Its attributes and comments begin behind what stands before it.
             let above = before.rsplit(['}', ';']).next().unwrap_or_default();
-            assert!(above.contains("#[test]") && !above.contains("#[ignore"), "{test} is no test that runs");
+            assert!(
+                above.contains("#[test]") && !above.contains("#[ignore"),
+                "{test} is no test that runs"
+            );
         }
     }
 }
 
-/// A program that is missing lets its test pass on a developer's machine; in the gate it must be there.
+/// A program that is missing lets its test pass on a developer's machine; in the gate it must be
+/// there.
 #[test]
 fn every_program_that_a_test_drives_is_installed_by_the_gate() {
     // Debian cannot be without them.
@@ -49,8 +55,12 @@ fn every_program_that_a_test_drives_is_installed_by_the_gate() {
     }
     for program in programs.iter().filter(|name| !ESSENTIAL.contains(&name.as_str())) {
         // In this file the calls are texts.
-        let is_name = program.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-        assert!(!is_name || gate.contains(&format!("\nneed {program} ")), "{program} is not in .ci/run");
+        let is_name =
+            program.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        assert!(
+            !is_name || gate.contains(&format!("\nneed {program} ")),
+            "{program} is not in .ci/run"
+        );
     }
     assert!(programs.len() > 15, "{programs:?}");
 }

@@ -1,4 +1,5 @@
-//! What one account may take of what all share, and what the server says when the system has no more.
+//! What one account may take of what all share, and what the server says when the system has no
+//! more.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -27,11 +28,14 @@ fn an_account_at_half_of_the_places_is_told_so_and_others_log_in() {
         .collect();
     let mut further = server.connect();
     further.send("login alice password\r\n");
-    let refusal = "421 Your account has half of all places already; end another session of it first.\r\n";
+    let refusal =
+        "421 Your account has half of all places already; end another session of it first.\r\n";
     assert_eq!(further.rest(), refusal);
     let log = server.log();
     assert!(
-        log.contains(" word=login account=alice why=\"Your account has half of all places already; "),
+        log.contains(
+            " word=login account=alice why=\"Your account has half of all places already; "
+        ),
         "{log}"
     );
     assert!(!log.contains("login-failed"), "the password was right");
@@ -93,19 +97,27 @@ fn a_client_that_the_system_has_no_thread_for_is_told_so_and_the_log_says_it_onc
     if !has_program("prlimit") {
         return;
     }
-    // As a user of its own, because the limit counts all threads of a user and does not hold for root.
-    // One per process, because what another run of the tests starts would count, too.
+    // As a user of its own, because the limit counts all threads of a user and does not hold for
+    // root. One per process, because what another run of the tests starts would count, too.
     let user = 100_000 + std::process::id();
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("plainftpd");
     if chown(dir.path(), Some(user), Some(user)).is_err() {
-        assert!(std::env::var_os("CI").is_none(), "CI must be root to give a server a user of its own");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must be root to give a server a user of its own"
+        );
         eprintln!("SKIPPED: only root can give a server a user of its own");
         return;
     }
     // By another process, because a file that is open for writing cannot be run.
     assert!(
-        Command::new("cp").arg(env!("CARGO_BIN_EXE_plainftpd")).arg(&program).status().unwrap().success()
+        Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_plainftpd"))
+            .arg(&program)
+            .status()
+            .unwrap()
+            .success()
     );
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new("prlimit");
@@ -186,14 +198,24 @@ fn a_hangup_ends_the_server_and_under_nohup_it_does_not() {
     let start = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
         command.args(arguments).arg("--dir").arg(dir.path()).args(["--listen", "127.0.0.1:0"]);
-        let mut child =
-            command.stdout(Stdio::piped()).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         // It has started when it says something.
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         child
     };
     let hang_up = |child: &std::process::Child| {
-        assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-HUP", &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     let mut plain = start(env!("CARGO_BIN_EXE_plainftpd"), &[]);
     hang_up(&plain);

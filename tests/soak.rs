@@ -329,10 +329,15 @@ fn misfit(wanted: &World, found: &World) -> Option<String> {
         Some(other) => format!("{other:.20?}"),
     };
     match wrong {
-        Some((path, node)) => {
-            Some(format!("{path}: wanted {}, found {}", length(Some(node)), length(found.get(path))))
-        }
-        None => found.keys().find(|path| !wanted.contains_key(*path)).map(|path| format!("{path}: too much")),
+        Some((path, node)) => Some(format!(
+            "{path}: wanted {}, found {}",
+            length(Some(node)),
+            length(found.get(path))
+        )),
+        None => found
+            .keys()
+            .find(|path| !wanted.contains_key(*path))
+            .map(|path| format!("{path}: too much")),
     }
 }
 
@@ -402,13 +407,18 @@ fn is_within(path: &str, root: &str) -> bool {
 }
 
 fn without(world: &World, root: &str) -> World {
-    world.iter().filter(|(path, _)| !is_within(path, root)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    world
+        .iter()
+        .filter(|(path, _)| !is_within(path, root))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 /// `from` and all in it once more, as `to`.
 fn copied(world: &World, from: &str, to: &str) -> World {
     let copies = world.iter().filter(|(path, _)| is_within(path, from));
-    let copies: World = copies.map(|(k, v)| (format!("{to}{}", &k[from.len()..]), v.clone())).collect();
+    let copies: World =
+        copies.map(|(k, v)| (format!("{to}{}", &k[from.len()..]), v.clone())).collect();
     let mut world = without(world, to);
     world.extend(copies);
     world
@@ -467,7 +477,7 @@ impl Worker<'_> {
         }
     }
 
-    fn sign_in_anew(&mut self) -> Told<()> {
+    fn log_in_anew(&mut self) -> Told<()> {
         self.peer = Peer::connect(self.address)?;
         self.totals.sessions.fetch_add(1, Ordering::Relaxed);
         let line = format!("login {} {}", self.account.name, self.account.passwords[0]);
@@ -501,7 +511,8 @@ impl Worker<'_> {
 
     fn put(&mut self) -> Told<()> {
         let (path, content) = (self.target(), self.dice.content());
-        self.account.next = Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
+        self.account.next =
+            Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
         self.peer.put(&path, &content)?;
         self.totals.transfer(content.len());
         self.done();
@@ -521,7 +532,8 @@ impl Worker<'_> {
 
     fn store(&mut self) -> Told<()> {
         let (path, content, way) = (self.target(), self.dice.content(), self.dice.way());
-        self.account.next = Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
+        self.account.next =
+            Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
         self.peer.upload(way, 0, &format!("STOR {path}"), &content)?;
         self.totals.transfer(content.len());
         self.done();
@@ -543,7 +555,8 @@ impl Worker<'_> {
 
     fn patch(&mut self) -> Told<()> {
         let Some(path) = self.dice.pick(&self.account.files()) else { return self.store() };
-        let (base, patch, way) = (self.account.content(&path), self.dice.content(), self.dice.way());
+        let (base, patch, way) =
+            (self.account.content(&path), self.dice.content(), self.dice.way());
         let offset = self.dice.below(base.len() + 1);
         if offset == 0 {
             return self.store();
@@ -594,11 +607,14 @@ impl Worker<'_> {
         let text = self.peer.download(way, 0, format!("{word} {folder}").trim_end())?;
         self.totals.transfer(text.len());
         let text = String::from_utf8(text).unwrap();
-        let mut found: Vec<&str> = text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+        let mut found: Vec<&str> =
+            text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
         let found_all = found.clone();
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         for (path, node) in &self.account.world {
-            let Some(name) = path.strip_prefix(&prefix).filter(|name| !name.contains('/')) else { continue };
+            let Some(name) = path.strip_prefix(&prefix).filter(|name| !name.contains('/')) else {
+                continue;
+            };
             let index = found.iter().position(|found| {
                 let found = found.rsplit('/').next().unwrap();
                 found == name
@@ -611,7 +627,10 @@ impl Worker<'_> {
                 ),
             }
         }
-        assert!(found.iter().all(|name| [".", ".."].contains(name)), "{word} {folder}: also {found:?}");
+        assert!(
+            found.iter().all(|name| [".", ".."].contains(name)),
+            "{word} {folder}: also {found:?}"
+        );
         Ok(())
     }
 
@@ -713,7 +732,7 @@ impl Worker<'_> {
         let sent = self.dice.below(content.len() + 1);
         self.peer.send(format!("put {path} {}\r\n", content.len() + 1).as_bytes())?;
         self.peer.send(&content[..sent])?;
-        self.sign_in_anew()
+        self.log_in_anew()
     }
 
     /// The end of a data connection is the end of the file, so a part may be stored; under a name
@@ -725,7 +744,7 @@ impl Worker<'_> {
         let node = Node::Grown { base: None, more: Arc::clone(&more) };
         self.account.world.insert(path.clone(), node);
         self.peer.begin(way, 0, &format!("STOR {path}"))?.write_all(&more[..sent]).map_err(gone)?;
-        self.sign_in_anew()
+        self.log_in_anew()
     }
 
     fn vanish_in_append(&mut self) -> Told<()> {
@@ -737,7 +756,7 @@ impl Worker<'_> {
         let node = Node::Grown { base: Some(self.account.content(&path)), more: Arc::clone(&more) };
         self.account.world.insert(path.clone(), node);
         self.peer.begin(way, 0, &format!("APPE {path}"))?.write_all(&more[..sent]).map_err(gone)?;
-        self.sign_in_anew()
+        self.log_in_anew()
     }
 
     fn large_reader(&mut self) -> Told<Peer> {
@@ -768,7 +787,7 @@ impl Worker<'_> {
         let mut rest = Vec::new();
         self.peer.stream.read_to_end(&mut rest).map_err(gone)?;
         assert_eq!(String::from_utf8_lossy(&rest), "");
-        self.sign_in_anew()
+        self.log_in_anew()
     }
 
     /// The old file stays.
@@ -807,7 +826,8 @@ impl Worker<'_> {
         // Now the whole of it.
         self.peer.upload(way, kept, &format!("STOR {path}"), &content[kept..])?;
         self.totals.transfer(content.len());
-        self.account.next = Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
+        self.account.next =
+            Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
         self.done();
         let found = self.peer.get(&path)?;
         self.check(&path, &found, &content);
@@ -941,7 +961,7 @@ fn live(phase: &Phase, totals: &Totals, name: String, seed: u64) -> (Account, Re
             if worker.dice.below(2) == 0 {
                 worker.leave()?;
             }
-            worker.sign_in_anew()?;
+            worker.log_in_anew()?;
         }
         worker.check_all()?;
         // One in four stays, to be found after the next kill.
@@ -1017,7 +1037,8 @@ fn check_account(server: &Server, totals: &Totals, account: &Account) -> Told<()
     read_world(&server.real(name), "", &mut found);
     let next = account.next.as_ref();
     if let Some(wrong) = misfit(&account.world, &found) {
-        let next = next.map_or(Some("no command was on its way".to_string()), |next| misfit(next, &found));
+        let next =
+            next.map_or(Some("no command was on its way".to_string()), |next| misfit(next, &found));
         if let Some(also) = next.filter(|_| account.stage == Stage::Registered) {
             totals.lose(&format!("{name}: {wrong}; {also}"));
         }
@@ -1064,7 +1085,8 @@ fn back_to_base(server: &Server, descriptors: usize) {
     }
 }
 
-/// The log has whole lines and tells of no panic; then it begins anew, for it may not fill the disk.
+/// The log has whole lines and tells of no panic; then it begins anew, for it may not fill the
+/// disk.
 fn check_log(dir: &Path) {
     let log = fs::read_to_string(dir.join("log.txt")).unwrap();
     for line in log.lines() {
@@ -1101,7 +1123,9 @@ fn phase(
             })
             .collect();
         let since = Instant::now();
-        while since.elapsed() < lasts && !workers.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+        while since.elapsed() < lasts
+            && !workers.iter().any(std::thread::ScopedJoinHandle::is_finished)
+        {
             std::thread::sleep(Duration::from_millis(1));
         }
         if kill {
@@ -1129,7 +1153,8 @@ fn phase(
 
 #[test]
 fn a_soak_under_faults_and_kills_loses_nothing() {
-    let wanted = std::env::var("PLAINFTPD_SOAK_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
+    let wanted =
+        std::env::var("PLAINFTPD_SOAK_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
     let long = wanted >= 20;
     let whole = Duration::from_secs(wanted);
     let dir = tempfile::tempdir().unwrap();
@@ -1142,8 +1167,11 @@ fn a_soak_under_faults_and_kills_loses_nothing() {
     while kills == 0 || since.elapsed() < whole {
         let (descriptors, _) = holds(&server);
         let left = whole.saturating_sub(since.elapsed());
-        let half =
-            if long { Duration::from_millis(8000 + dice.next() % 5000).min(left / 2) } else { left / 2 };
+        let half = if long {
+            Duration::from_millis(8000 + dice.next() % 5000).min(left / 2)
+        } else {
+            left / 2
+        };
 
         // Until all have left, and nothing of them stays.
         let mut accounts = phase(&mut server, &totals, kills * 2, half, long, false);

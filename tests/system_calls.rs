@@ -1,6 +1,7 @@
 //! How many system calls a command costs, so that they cannot creep: a small file's time is theirs.
-//! What memory costs (`mmap`, `futex` and their like) differs from run to run and is not counted, nor
-//! are the looks at a descriptor (`fcntl`) that std takes before it closes one in a build for tests.
+//! What memory costs (`mmap`, `futex` and their like) differs from run to run and is not counted,
+//! nor are the looks at a descriptor (`fcntl`) that std takes before it closes one in a build for
+//! tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -14,8 +15,9 @@ use support::{Client, Traced, Way, has_program};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 const CONTENT: [u8; 4096] = [b'x'; 4096];
 
-/// The names of the calls between two marks, which are commands of their own. Only calls of the thread that serves
-/// the client count: one that ends just then (the sweeper's after a start) has calls of its own.
+/// The names of the calls between two marks, which are commands of their own. Only calls of the
+/// thread that serves the client count: one that ends just then (the sweeper's after a start) has
+/// calls of its own.
 fn between(trace: &str, from: &str, to: &str) -> Vec<String> {
     let mark = |mark: &str| {
         let lines = trace.lines().enumerate();
@@ -24,8 +26,10 @@ fn between(trace: &str, from: &str, to: &str) -> Vec<String> {
     let lines: Vec<_> = trace.lines().collect();
     let thread = |line: &str| line.split_once(' ').unwrap().0.to_string();
     let session = thread(lines[mark(from)]);
-    let lines = lines[mark(from) + 1..mark(to)].iter().copied().filter(|line| thread(line) == session);
-    // A call that another thread's interrupts has two lines, of which the second tells that it is done.
+    let lines =
+        lines[mark(from) + 1..mark(to)].iter().copied().filter(|line| thread(line) == session);
+    // A call that another thread's interrupts has two lines, of which the second tells that it is
+    // done.
     let done = lines.filter(|line| !line.ends_with("<unfinished ...>"));
     let name = |line: &str| {
         let call = line.split_once(' ').unwrap().1.trim_start();
@@ -78,7 +82,10 @@ fn commands_in_one_packet_are_read_and_answered_at_once() {
 
 #[test]
 fn a_small_file_by_get_costs_seven() {
-    calls(|client| drop(client.get("small").unwrap()), "recvfrom openat statx read close write sendto");
+    calls(
+        |client| drop(client.get("small").unwrap()),
+        "recvfrom openat statx read close write sendto",
+    );
 }
 
 #[test]
@@ -117,7 +124,11 @@ fn a_small_download_costs_twenty() {
 fn a_small_upload_costs_twenty_four() {
     calls(
         |client| {
-            client.upload(Way::Epsv, &format!("STOR new{}", NEXT.fetch_add(1, Ordering::Relaxed)), &CONTENT)
+            client.upload(
+                Way::Epsv,
+                &format!("STOR new{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+                &CONTENT,
+            )
         },
         "recvfrom socket setsockopt bind listen getsockname sendto \
          recvfrom statx openat setsockopt accept4 close setsockopt sendto recvfrom write recvfrom statx rename \

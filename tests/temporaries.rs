@@ -15,7 +15,8 @@ use support::{Client, Mount, Server, Way, bytes_used};
 
 const QUOTA: u64 = 4 * 1024 * 1024;
 
-/// A server that removes nothing by itself any more: what a test plants stays until a command meets it.
+/// A server that removes nothing by itself any more: what a test plants stays until a command meets
+/// it.
 fn swept() -> Server {
     let server = Server::start();
     server.wait_for_sweeper();
@@ -107,10 +108,16 @@ fn reserved_names_do_not_exist_and_cannot_be_created_by_any_word() {
             if line.contains('\n') {
                 assert!(client.reply().starts_with("350 "), "{line}");
             }
-            let own = format!("553 /{name}: names that begin with \".plainftpd-\" are the server's own");
-            // The reply to put and its like comes after an invitation, if content was worth reading.
+            let own =
+                format!("553 /{name}: names that begin with \".plainftpd-\" are the server's own");
+            // The reply to put and its like comes after an invitation, if content was worth
+            // reading.
             let reply = client.reply();
-            assert_eq!(if reply.starts_with("150 ") { client.reply() } else { reply }, own, "{line}");
+            assert_eq!(
+                if reply.starts_with("150 ") { client.reply() } else { reply },
+                own,
+                "{line}"
+            );
         }
     }
     assert_eq!(client.ask("ls").lines().count(), 3, "the file, and nothing else");
@@ -231,7 +238,10 @@ fn rmdir_removes_so_many_stale_ones_at_once_and_what_it_does_not_know_stays() {
     // Another server's is not judged, but goes with the folder.
     client.expect("mkdir d", 257);
     fs::write(server.real("alice/d/.plainftpd-1-0-0"), "x").unwrap();
-    assert_eq!(client.ask("rmdir d"), "550 /d: it holds a hidden file that this server did not make");
+    assert_eq!(
+        client.ask("rmdir d"),
+        "550 /d: it holds a hidden file that this server did not make"
+    );
     client.expect("rm -r d", 250);
     assert!(!server.real("alice/d").exists());
 }
@@ -248,7 +258,10 @@ fn live_ones_count_once_keep_rmdir_away_and_go_with_rm() {
         has_room(server, client, 53_248);
         told_by_free(server, client);
         has_room(server, client, 53_248);
-        assert_eq!(client.ask("rmdir d/e"), "450 /disk/d/e: a file is on its way into it; try again");
+        assert_eq!(
+            client.ask("rmdir d/e"),
+            "450 /disk/d/e: a file is on its way into it; try again"
+        );
         client.expect("cp d copy", 250);
         assert_eq!(fs::read_dir(disk.join("copy/e")).unwrap().count(), 0);
         client.expect("rm -r copy", 250);

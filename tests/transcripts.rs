@@ -7,7 +7,8 @@ use support::{Client, Server, Step, play, play_pipelined, transcript};
 
 /// In an FTP verb's argument CR NUL ends no line, so such lines end with CRLF.
 fn end_ftp_verbs(steps: &[Step]) -> Vec<Step> {
-    let is_ftp_verb = |word: &str| word == word.to_ascii_uppercase() || ["hash", "type"].contains(&word);
+    let is_ftp_verb =
+        |word: &str| word == word.to_ascii_uppercase() || ["hash", "type"].contains(&word);
     let ended = |step: &Step| match step {
         Step::Line(line) if line.split_once(' ').is_some_and(|(word, _)| is_ftp_verb(word)) => {
             Step::Raw(format!("{line}\r\n").into_bytes())

@@ -1,4 +1,4 @@
-//! Roles, quotas, sign-in and places: who may do what, how much, and how often.
+//! Roles, quotas, login and places: who may do what, how much, and how often.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -172,7 +172,7 @@ fn an_administrator_sees_all_folders_and_what_it_changes_counts_for_their_owners
 }
 
 #[test]
-fn a_disabled_account_cannot_sign_in() {
+fn a_disabled_account_cannot_log_in() {
     let server = Server::start();
     server.registered("alice");
     edit(&server, "alice", "disabled:-");
@@ -186,7 +186,10 @@ fn the_quota_flag_is_for_everybody_and_the_users_file_for_one() {
     assert_eq!(client.ask("free"), "211 0 of 8192 bytes used; 8192 left.");
     assert!(client.put("f", &[1; 8192]).starts_with("226 "));
     // Checked before a byte is read.
-    assert_eq!(client.put("g", &[1; 1]), "552 /g: the quota is used up: 8192 of 8192 bytes are taken");
+    assert_eq!(
+        client.put("g", &[1; 1]),
+        "552 /g: the quota is used up: 8192 of 8192 bytes are taken"
+    );
     client.send_line("put g 2000000");
     assert_eq!(client.rest(), "552 /g: the quota is used up: 8192 of 8192 bytes are taken\r\n");
     for (quota, answer) in [
@@ -219,7 +222,10 @@ fn parallel_uploads_never_go_over_the_quota_together() {
                     let written = stream.write_all(&[1; 300_000]);
                     drop(stream);
                     let reply = client.reply();
-                    assert!(reply.starts_with("226 ") || reply.starts_with("552 "), "{reply} {written:?}");
+                    assert!(
+                        reply.starts_with("226 ") || reply.starts_with("552 "),
+                        "{reply} {written:?}"
+                    );
                     reply.starts_with("226 ")
                 })
             })
@@ -231,7 +237,10 @@ fn parallel_uploads_never_go_over_the_quota_together() {
     let mut client = server.connect();
     client.expect("login alice password", 230);
     let used = 303_104 * count;
-    assert_eq!(client.ask("free"), format!("211 {used} of 1048576 bytes used; {} left.", 1_048_576 - used));
+    assert_eq!(
+        client.ask("free"),
+        format!("211 {used} of 1048576 bytes used; {} left.", 1_048_576 - used)
+    );
     assert_eq!(server.temporaries(), [""; 0]);
     // What is left is left to the byte.
     client.expect(&format!("ALLO {}", 1_048_576 - used), 200);
@@ -323,16 +332,23 @@ fn is_on_the_disk_before_the_reply(flags: &[&str], steps: &[(&str, u16, &str)]) 
         let did = lines.by_ref().take_while(|line| !is_reply(line));
         let did: Vec<_> = did.filter_map(|line| on_the_disk(line, &dir)).collect();
         // What is synced without the flag, too.
-        let is_users = |step: &&str| step.contains("users") || step.contains("server") || *step == "sync .";
+        let is_users =
+            |step: &&str| step.contains("users") || step.contains("server") || *step == "sync .";
         let wanted = wanted
             .split(", ")
             .filter(|step| !flags.is_empty() || !step.starts_with("sync ") || is_users(step));
         let mut rest = did.iter();
         for step in wanted.filter(|step| !step.is_empty()) {
-            assert!(rest.any(|did| did == step), "{line}: {step} is not where it should be in {did:?}");
+            assert!(
+                rest.any(|did| did == step),
+                "{line}: {step} is not where it should be in {did:?}"
+            );
         }
-        let synced =
-            did.iter().map(String::as_str).filter(|step| step.starts_with("sync ")).all(|s| is_users(&s));
+        let synced = did
+            .iter()
+            .map(String::as_str)
+            .filter(|step| step.starts_with("sync "))
+            .all(|s| is_users(&s));
         assert!(synced || !flags.is_empty(), "{line}: more was synced than is wanted: {did:?}");
     }
 }
@@ -394,7 +410,7 @@ fn an_account_is_on_the_disk_before_it_is_acknowledged_with_sync_or_without() {
 }
 
 #[test]
-fn failed_sign_ins_end_the_session_and_make_the_next_ones_wait() {
+fn failed_log_ins_end_the_session_and_make_the_next_ones_wait() {
     let server = Server::with(&["--max-failures", "3"]);
     server.registered("alice");
     let mut client = server.connect();
@@ -402,10 +418,13 @@ fn failed_sign_ins_end_the_session_and_make_the_next_ones_wait() {
         client.expect("login alice wrong", 530);
     }
     let since = Instant::now();
-    assert_eq!(client.ask("login alice wrong"), "421 Wrong name or password; too many failures, closing.");
+    assert_eq!(
+        client.ask("login alice wrong"),
+        "421 Wrong name or password; too many failures, closing."
+    );
     assert_eq!(client.rest(), "");
-    // Three failures from this address: the next try waits 200 ms after the last, whoever it is for, and
-    // each later one twice as long. A success has to wait, too, and gives nothing back.
+    // Three failures from this address: the next try waits 200 ms after the last, whoever it is
+    // for, and each later one twice as long. A success has to wait, too, and gives nothing back.
     let mut client = server.connect();
     client.expect("login alice password", 230);
     assert!(since.elapsed() >= Duration::from_millis(200));
@@ -420,13 +439,18 @@ fn guesses_from_many_connections_at_once_are_made_one_after_another_and_few_wait
     let since = Instant::now();
     let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
     let answers: Vec<String> = std::thread::scope(|scope| {
-        let guesses =
-            clients.into_iter().map(|mut client| scope.spawn(move || client.ask("login alice wrong")));
+        let guesses = clients
+            .into_iter()
+            .map(|mut client| scope.spawn(move || client.ask("login alice wrong")));
         guesses.collect::<Vec<_>>().into_iter().map(|guess| guess.join().unwrap()).collect()
     });
     let made = answers.iter().filter(|answer| answer.starts_with("530 ")).count();
     let refused = "421 Too many failed tries lately; try again in a minute.";
-    assert_eq!(answers.iter().filter(|answer| *answer == refused).count(), 20 - made, "{answers:?}");
+    assert_eq!(
+        answers.iter().filter(|answer| *answer == refused).count(),
+        20 - made,
+        "{answers:?}"
+    );
     // Two fail for nothing, the third waits 200 ms, the next 400 ms, and so on.
     let least = (2..made).map(|n| 200 << (n - 2)).sum();
     assert!(since.elapsed() >= Duration::from_millis(least), "{made} in {:?}", since.elapsed());
@@ -512,16 +536,16 @@ fn a_stranger_has_a_time_out_of_its_own_whatever_it_says() {
         panic!("it may go on for ever");
     });
     let mut user = server.registered("alice");
-    assert_eq!(silent.rest(), "421 Not signed in in time; closing.\r\n");
+    assert_eq!(silent.rest(), "421 No login in time; closing.\r\n");
     let (said, last) = chat.join().unwrap();
-    assert_eq!(last, "421 Not signed in in time; closing.");
+    assert_eq!(last, "421 No login in time; closing.");
     assert!(said > 1, "it was silent, too");
     user.expect("ls", 212);
 }
 
 #[test]
 fn idle_strangers_cannot_lock_somebody_out_who_has_a_password() {
-    // Strangers have a twelfth of this to sign in before they may have to give way.
+    // Strangers have a twelfth of this to log in before they may have to give way.
     let server = Server::with(&["--max-clients", "8", "--login-timeout", "24"]);
     server.registered("alice");
     let mut strangers: Vec<_> = (0..8).map(|_| Client::to(server.address())).collect();
@@ -543,7 +567,7 @@ fn idle_strangers_cannot_lock_somebody_out_who_has_a_password() {
         stream.read_to_end(&mut rest).is_ok()
     });
     assert!(oldest);
-    // Who has signed in gives way to nobody.
+    // Who has logged in gives way to nobody.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(3) {
         let _ = Client::to(server.address());
@@ -574,9 +598,13 @@ fn the_owner_is_warned_at_start_a_line_each() {
         ]
     );
     fs::set_permissions(dir.path().join("users"), fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(warnings(&["--listen", "0.0.0.0:0", "--quota", "1G", "--min-password", "8"]), [""; 0]);
+    assert_eq!(
+        warnings(&["--listen", "0.0.0.0:0", "--quota", "1G", "--min-password", "8"]),
+        [""; 0]
+    );
     for registration in ["closed", "code:sesame"] {
-        let flags = ["--listen", "0.0.0.0:0", "--registration", registration, "--min-password", "8"];
+        let flags =
+            ["--listen", "0.0.0.0:0", "--registration", registration, "--min-password", "8"];
         assert_eq!(warnings(&flags), [""; 0], "{registration}");
     }
     assert_eq!(warnings(&["--listen", "127.0.0.1:0"]), [""; 0]);
@@ -589,7 +617,8 @@ fn the_log_and_the_users_file_are_not_for_everybody_on_the_machine_whatever_the_
     command.args(["-c", "umask 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_plainftpd")]);
     let server = Server::spawn(command, dir.path(), &[]);
     server.registered("alice");
-    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+    let mode =
+        |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("log.txt"), mode("users")), (0o640, 0o600));
 }
 
@@ -602,6 +631,6 @@ fn who_logs_out_has_to_log_in_again_in_time() {
         client.ask("login alice password");
         client.ask(word);
         let rest = client.rest();
-        assert!(rest.starts_with("421 Not signed in in time"), "{word}: {rest}");
+        assert!(rest.starts_with("421 No login in time"), "{word}: {rest}");
     }
 }

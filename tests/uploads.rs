@@ -163,8 +163,9 @@ fn a_limit_on_the_size_of_files_refuses_uploads_and_ends_nothing() {
     }
     let dir = tempfile::tempdir().unwrap();
     let server = with_file_size_limit(dir.path(), LIMIT as u64);
-    let warning =
-        format!("text=\"files may have {LIMIT} bytes at most, by the limit of this process (ulimit -f)\"");
+    let warning = format!(
+        "text=\"files may have {LIMIT} bytes at most, by the limit of this process (ulimit -f)\""
+    );
     assert!(server.log().contains(&warning));
     let mut client = server.registered("alice");
     client.expect("mkdir d", 257);
@@ -172,7 +173,8 @@ fn a_limit_on_the_size_of_files_refuses_uploads_and_ends_nothing() {
     let full = noise(LIMIT, 1);
     assert!(client.put("full", &full).starts_with("226 "), "exactly the limit");
     client.put("f", b"old");
-    let refusal = |path: &str| format!("552 {path}: too large: a file may have {LIMIT} bytes at most here");
+    let refusal =
+        |path: &str| format!("552 {path}: too large: a file may have {LIMIT} bytes at most here");
     let too_large = noise(LIMIT + 1, 2);
     for line in ["STOR f", "STOR new", "APPE f", "STOU"] {
         let mut data = client.begin(Way::Epsv, line);
@@ -253,7 +255,14 @@ fn a_limit_below_what_a_first_start_writes_is_told_and_kills_nothing() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("prlimit");
-    command.args(["--fsize=10", "--", env!("CARGO_BIN_EXE_plainftpd"), "--listen", "127.0.0.1:0", "--dir"]);
+    command.args([
+        "--fsize=10",
+        "--",
+        env!("CARGO_BIN_EXE_plainftpd"),
+        "--listen",
+        "127.0.0.1:0",
+        "--dir",
+    ]);
     let first = command.arg(dir.path()).output().unwrap();
     let said = String::from_utf8(first.stderr).unwrap();
     assert_eq!(first.status.code(), Some(1), "{said}");

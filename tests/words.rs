@@ -48,7 +48,11 @@ fn text_that_was_begun_by_mistake_is_not_stored_if_the_connection_closes() {
                 while server.log().matches("event=end ").count() < sessions {
                     std::thread::yield_now();
                 }
-                assert_eq!(std::fs::read(server.real("alice/old")).unwrap(), b"old", "{word} {name}");
+                assert_eq!(
+                    std::fs::read(server.real("alice/old")).unwrap(),
+                    b"old",
+                    "{word} {name}"
+                );
                 assert!(!server.real("alice/new").exists(), "{word} {name}");
             }
         }

@@ -1,4 +1,5 @@
-//! The chart: what plainftpd is beside the best peer and beside the limit, row by row, drawn as an SVG.
+//! The chart: what plainftpd is beside the best peer and beside the limit, row by row, drawn as an
+//! SVG.
 
 use std::path::Path;
 
@@ -44,8 +45,13 @@ pub fn draw(sheet: &Sheet, path: &Path) -> Result<()> {
                 line.limit().map(|limit| limit.ratio),
             );
             let finite = |ratio: f64| ratio.is_finite() && ratio > 0.0;
-            let (peer, limit) = (peer.filter(|peer| finite(peer.1)), limit.filter(|limit| finite(*limit)));
-            (peer.is_some() || limit.is_some()).then(|| Bar { title: line.figure.title.clone(), peer, limit })
+            let (peer, limit) =
+                (peer.filter(|peer| finite(peer.1)), limit.filter(|limit| finite(*limit)));
+            (peer.is_some() || limit.is_some()).then(|| Bar {
+                title: line.figure.title.clone(),
+                peer,
+                limit,
+            })
         })
         .collect();
     let height = u32::try_from(TOP + LINE * i32::try_from(bars.len())? + 20)?;
@@ -104,8 +110,9 @@ fn place(ratio: f64) -> i32 {
 }
 
 fn write(area: &Area, text: &str, at: (i32, i32), side: HPos, size: u32) -> Drawn {
-    let style =
-        TextStyle::from(("sans-serif", size).into_font()).color(&INK).pos(Pos::new(side, VPos::Center));
+    let style = TextStyle::from(("sans-serif", size).into_font())
+        .color(&INK)
+        .pos(Pos::new(side, VPos::Center));
     area.draw(&Text::new(text.to_string(), at, style))
 }
 

@@ -1,6 +1,6 @@
-//! The load generator's FTP client: blocking, one buffer a connection, nothing that could be slower than a server.
-//! Bulk content is counted and thrown away in the kernel (`MSG_TRUNC`), and sent by sendfile(2), so that one
-//! client can outrun any server on the same machine.
+//! The load generator's FTP client: blocking, one buffer a connection, nothing that could be slower
+//! than a server. Bulk content is counted and thrown away in the kernel (`MSG_TRUNC`), and sent by
+//! sendfile(2), so that one client can outrun any server on the same machine.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -52,12 +52,12 @@ impl Client {
         Ok(client)
     }
 
-    /// A client that has signed in and transfers bytes as they are.
-    pub fn signed_in(address: SocketAddr) -> Result<Client> {
-        Client::signed_in_as(address, NAME)
+    /// A client that has logged in and transfers bytes as they are.
+    pub fn logged_in(address: SocketAddr) -> Result<Client> {
+        Client::logged_in_as(address, NAME)
     }
 
-    pub fn signed_in_as(address: SocketAddr, name: &str) -> Result<Client> {
+    pub fn logged_in_as(address: SocketAddr, name: &str) -> Result<Client> {
         let mut client = Client::greeted(address)?;
         client.sign_in(name)?;
         client.ask("TYPE I", 200)?;
@@ -89,7 +89,11 @@ impl Client {
     /// Reads one whole reply, which must have this code.
     pub fn expect(&mut self, code: u16) -> Result<()> {
         let heard = self.reply()?;
-        ensure!(heard == code, "wanted {code}, heard {}", String::from_utf8_lossy(&self.line).trim_end());
+        ensure!(
+            heard == code,
+            "wanted {code}, heard {}",
+            String::from_utf8_lossy(&self.line).trim_end()
+        );
         Ok(())
     }
 
@@ -108,11 +112,15 @@ impl Client {
 
     fn read_line(&mut self) -> Result<()> {
         self.line.clear();
-        ensure!(self.reader.read_until(b'\n', &mut self.line)? > 0, "the server closed the connection");
+        ensure!(
+            self.reader.read_until(b'\n', &mut self.line)? > 0,
+            "the server closed the connection"
+        );
         Ok(())
     }
 
-    /// Reads `count` replies that are like the last one, in one go: waking up for each would cost the server too.
+    /// Reads `count` replies that are like the last one, in one go: waking up for each would cost
+    /// the server too.
     pub fn skip_replies(&mut self, count: usize, buffer: &mut Vec<u8>) -> Result<()> {
         ensure!(self.reader.buffer().is_empty(), "something before the replies");
         buffer.resize(self.line.len() * count, 0);
@@ -231,7 +239,10 @@ pub fn send_file(stream: &TcpStream, file: &File, length: u64) -> Result<()> {
     let mut offset = 0;
     while offset < length {
         let chunk = usize::try_from(length - offset).unwrap_or(usize::MAX).min(1 << 30);
-        ensure!(rustix::fs::sendfile(stream, file, Some(&mut offset), chunk)? > 0, "the file is too short");
+        ensure!(
+            rustix::fs::sendfile(stream, file, Some(&mut offset), chunk)? > 0,
+            "the file is too short"
+        );
     }
     Ok(stream.shutdown(Shutdown::Write)?)
 }
@@ -267,7 +278,10 @@ mod tests {
     fn ports_are_read_from_the_replies_that_servers_give() {
         assert_eq!(epsv_port(b"229 Extended passive mode OK (|||32808|)\r\n"), Some(32808));
         assert_eq!(epsv_port(b"229 nothing\r\n"), None);
-        assert_eq!(pasv_port(b"227 Entering Passive Mode (127,0,0,1,128,40).\r\n"), Some(128 * 256 + 40));
+        assert_eq!(
+            pasv_port(b"227 Entering Passive Mode (127,0,0,1,128,40).\r\n"),
+            Some(128 * 256 + 40)
+        );
         assert_eq!(pasv_port(b"227 =127,0,0,1,4,1\r\n"), Some(1025));
         assert_eq!(pasv_port(b"227 (127,0,0,1,4,256)\r\n"), None);
     }

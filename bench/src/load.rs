@@ -29,8 +29,9 @@ impl Work {
     }
 }
 
-/// Every client does `step` again and again until `span` is over, at least once; a step returns how many units it
-/// was. The clients stay connected until the processor time is read, so that no process of a session has gone.
+/// Every client does `step` again and again until `span` is over, at least once; a step returns how
+/// many units it was. The clients stay connected until the processor time is read, so that no
+/// process of a session has gone.
 pub fn work<C: Send>(
     server: &Server,
     mut clients: Vec<C>,

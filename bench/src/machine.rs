@@ -1,4 +1,5 @@
-//! What the figures depend on: the machine, in words, and its limit of open files, raised as far as it goes.
+//! What the figures depend on: the machine, in words, and its limit of open files, raised as far as
+//! it goes.
 
 use std::fmt;
 use std::fs;
@@ -21,8 +22,10 @@ impl Machine {
     pub fn here() -> Result<Machine> {
         let field = |file: &str, name: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
-            let value =
-                text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
+            let value = text
+                .lines()
+                .find(|line| line.starts_with(name))
+                .and_then(|line| line.split_once(':'));
             value.map_or_else(|| "?".to_string(), |(_, value)| value.trim().to_string())
         };
         let memory = field("/proc/meminfo", "MemTotal");
@@ -50,7 +53,8 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Lets this program, and what it starts, open as many files as it may: 10,000 clients are 10,000 descriptors.
+/// Lets this program, and what it starts, open as many files as it may: 10,000 clients are 10,000
+/// descriptors.
 pub fn raise_open_files() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)

@@ -1,8 +1,10 @@
-//! Measures plainftpd beside other FTP servers, and beside bare senders and receivers, which are the physical limit.
+//! Measures plainftpd beside other FTP servers, and beside bare senders and receivers, which are
+//! the physical limit.
 //!
-//! Every server runs on a loopback port of its own with its transfer log on; in every round every row is measured at
-//! every server in an order of chance, so that whatever else the machine does concerns all alike. Absolute figures mean little on a
-//! machine that others use; ratios within one run do, and so does the server's processor time for a unit of work.
+//! Every server runs on a loopback port of its own with its transfer log on; in every round every
+//! row is measured at every server in an order of chance, so that whatever else the machine does
+//! concerns all alike. Absolute figures mean little on a machine that others use; ratios within one
+//! run do, and so does the server's processor time for a unit of work.
 
 mod stats;
 mod sheet;
@@ -38,7 +40,8 @@ use sheet::Sheet;
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// Fetch and measure vsftpd, Pure-FTPd, ProFTPD, pyftpdlib and libunftp too; needs Debian and root.
+    /// Fetch and measure vsftpd, Pure-FTPd, ProFTPD, pyftpdlib and libunftp too; needs Debian and
+    /// root.
     #[arg(long)]
     peers: bool,
     /// Only these rows.
@@ -50,7 +53,8 @@ struct Arguments {
     /// How often everything is measured.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Tiny sizes, one round: shows that every transfer is right and complete, and nothing about time.
+    /// Tiny sizes, one round: shows that every transfer is right and complete, and nothing about
+    /// time.
     #[arg(long, conflicts_with = "peers")]
     quick: bool,
     /// This program instead of a fresh build.
@@ -59,7 +63,8 @@ struct Arguments {
     /// Measure this build of plainftpd beside it, as "baseline".
     #[arg(long, value_name = "PROGRAM")]
     baseline: Option<PathBuf>,
-    /// The folder to have all files of all servers in, as one in memory; without it they are below Cargo's target.
+    /// The folder to have all files of all servers in, as one in memory; without it they are below
+    /// Cargo's target.
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
     /// Write the tables.
@@ -148,7 +153,10 @@ fn prepare(arguments: &Arguments, sheet: &mut Sheet) -> Result<()> {
     }
     if !arguments.quick {
         let Err(error) = network::isolate("--isolated");
-        fail(sheet, format!("no network namespace, so ports in TIME-WAIT slow later rows: {error:#}"));
+        fail(
+            sheet,
+            format!("no network namespace, so ports in TIME-WAIT slow later rows: {error:#}"),
+        );
     }
     Ok(())
 }
@@ -174,9 +182,9 @@ fn measure(arguments: &Arguments, mut sheet: Sheet) -> Result<Sheet> {
     }
     let running = start(&programs, &places, &mut sheet);
     let setting = Setting { places: &places, scale: &scale };
-    let rows = ROWS
-        .iter()
-        .filter(|row| arguments.only.is_empty() || arguments.only.iter().any(|name| name == row.name));
+    let rows = ROWS.iter().filter(|row| {
+        arguments.only.is_empty() || arguments.only.iter().any(|name| name == row.name)
+    });
     let mut rounds = Rounds { setting, sheet, done: HashSet::new() };
     let rows: Vec<&Row> = rows.collect();
     let began = Instant::now();
@@ -201,7 +209,11 @@ fn build() -> Result<()> {
 }
 
 /// Those that start, and transfer a file rightly.
-fn start<'a>(programs: &'a [Box<dyn Program>], places: &Places, sheet: &mut Sheet) -> Vec<Server<'a>> {
+fn start<'a>(
+    programs: &'a [Box<dyn Program>],
+    places: &Places,
+    sheet: &mut Sheet,
+) -> Vec<Server<'a>> {
     let mut running = Vec::new();
     for program in programs {
         let started = Server::start(program.as_ref(), places).and_then(|server| {
@@ -230,14 +242,17 @@ const LONG: Duration = Duration::from_secs(5);
 struct Rounds<'a> {
     setting: Setting<'a>,
     sheet: Sheet,
-    /// Rows of servers that are not measured again: they failed, or take long and have been measured twice.
+    /// Rows of servers that are not measured again: they failed, or take long and have been
+    /// measured twice.
     done: HashSet<(&'static str, &'static str)>,
 }
 
 impl Rounds<'_> {
-    /// In an order of chance: whoever follows a server that left the processors or the memory in disorder is slower for it.
+    /// In an order of chance: whoever follows a server that left the processors or the memory in
+    /// disorder is slower for it.
     fn row(&mut self, row: &Row, round: usize, running: &[Server]) {
-        let mut taking: Vec<&Server> = running.iter().filter(|server| (row.takes)(server.role())).collect();
+        let mut taking: Vec<&Server> =
+            running.iter().filter(|server| (row.takes)(server.role())).collect();
         fastrand::shuffle(&mut taking);
         for server in taking {
             let key = (row.name, server.name());

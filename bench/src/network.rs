@@ -1,6 +1,6 @@
-//! A loopback interface of the benchmark's own (network_namespaces(7)), with few connections in TIME-WAIT: ports that
-//! are not free again for a minute would make every server that comes later search for one, and a real server sees
-//! its clients come from many addresses.
+//! A loopback interface of the benchmark's own (network_namespaces(7)), with few connections in
+//! TIME-WAIT: ports that are not free again for a minute would make every server that comes later
+//! search for one, and a real server sees its clients come from many addresses.
 
 use std::convert::Infallible;
 use std::fs;
@@ -14,7 +14,8 @@ use crate::servers::run;
 /// How many connections may be in TIME-WAIT.
 const TIME_WAIT: &str = "1000";
 
-/// Starts this program anew, in a network namespace, with one more flag; returns only where that cannot be.
+/// Starts this program anew, in a network namespace, with one more flag; returns only where that
+/// cannot be.
 pub fn isolate(flag: &str) -> Result<Infallible> {
     let mut rights = vec!["--net"];
     if !rustix::process::geteuid().is_root() {

@@ -1,4 +1,5 @@
-//! Where things are: what is fetched and kept below `target/bench`, and the folder of a run, which goes with it.
+//! Where things are: what is fetched and kept below `target/bench`, and the folder of a run, which
+//! goes with it.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -46,9 +47,11 @@ impl Places {
         let run = tempfile::Builder::new().permissions(open_to_all()).tempdir_in(runs)?;
         RUN.get_or_init(|| run.path().to_path_buf());
         let places = Places { run, next: Cell::new(0) };
-        for (name, length) in
-            [(Places::BULK, scale.bulk), (Places::SHARED, scale.shared), (Places::SMALL, SMALL as u64)]
-        {
+        for (name, length) in [
+            (Places::BULK, scale.bulk),
+            (Places::SHARED, scale.shared),
+            (Places::SMALL, SMALL as u64),
+        ] {
             write_content(&places.content(name), length)?;
         }
         Ok(places)

@@ -1,5 +1,6 @@
-//! A server's processes: what they cost together, and their certain end. Processor time comes from a control group
-//! where one can be made (exact, and nothing of a child is lost), otherwise from `/proc`.
+//! A server's processes: what they cost together, and their certain end. Processor time comes from
+//! a control group where one can be made (exact, and nothing of a child is lost), otherwise from
+//! `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -63,9 +64,11 @@ impl Process {
     pub fn cpu(&self) -> Result<Duration> {
         match &self.group {
             Some(group) => group.cpu(),
-            None => {
-                Ok(tree(self.child.id()).iter().filter_map(|pid| Stat::of(*pid)).map(|stat| stat.cpu()).sum())
-            }
+            None => Ok(tree(self.child.id())
+                .iter()
+                .filter_map(|pid| Stat::of(*pid))
+                .map(|stat| stat.cpu())
+                .sum()),
         }
     }
 
@@ -119,7 +122,9 @@ impl Drop for Process {
 fn kill_tree(root: u32) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline {
-        let alive = tree(root).into_iter().filter(|pid| Stat::of(*pid).is_some_and(|stat| stat.state != 'Z'));
+        let alive = tree(root)
+            .into_iter()
+            .filter(|pid| Stat::of(*pid).is_some_and(|stat| stat.state != 'Z'));
         let mut killed = 0;
         // The root last: its orphans could not be told any more.
         for pid in alive.collect::<Vec<_>>().into_iter().rev() {
@@ -234,7 +239,9 @@ impl Drop for Group {
 
 fn cgroup2(mounts: &str) -> Option<&str> {
     let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    fields.find(|fields| fields.get(2) == Some(&"cgroup2")).and_then(|fields| fields.get(1).copied())
+    fields
+        .find(|fields| fields.get(2) == Some(&"cgroup2"))
+        .and_then(|fields| fields.get(1).copied())
 }
 
 #[cfg(test)]
@@ -244,7 +251,10 @@ mod tests {
     #[test]
     fn a_stat_line_is_read_from_behind_the_name() {
         let line = "42 (a) b (c) S 7 42 42 0 -1 4194560 100 0 0 0 11 12 13 14 20 0 1 0 99 1 1";
-        assert_eq!(Stat::parse(line), Some(Stat { state: 'S', parent: 7, times: [11, 12, 13, 14] }));
+        assert_eq!(
+            Stat::parse(line),
+            Some(Stat { state: 'S', parent: 7, times: [11, 12, 13, 14] })
+        );
         assert_eq!(Stat::parse("42 (a) S"), None);
     }
 
@@ -257,7 +267,8 @@ mod tests {
 
     #[test]
     fn the_control_groups_are_found_where_they_are_mounted() {
-        let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        let mounts =
+            "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         assert_eq!(cgroup2(mounts), Some("/sys/fs/cgroup/unified"));
         assert_eq!(cgroup2("proc /proc proc rw 0 0\n"), None);
     }

@@ -12,7 +12,10 @@ use crate::stats::Summary;
 pub fn markdown(sheet: &Sheet, machine: &Machine, rounds: usize) -> String {
     let mut text = format!("{machine}. Rounds, interleaved: {rounds}.\n\n");
     text += "Median (minimum … maximum). A ratio above 1 is better for plainftpd, whichever way the figure is better.\n\n";
-    text += &table(&["work", "unit", "plainftpd", "best peer", "ratio", "limit", "ratio"], comparison(sheet));
+    text += &table(
+        &["work", "unit", "plainftpd", "best peer", "ratio", "limit", "ratio"],
+        comparison(sheet),
+    );
     text += "\nAll servers:\n\n";
     text += &table(&["work", "unit", "server", "median", "minimum", "maximum"], details(sheet));
     if !sheet.notes.is_empty() {
@@ -26,9 +29,10 @@ pub fn markdown(sheet: &Sheet, machine: &Machine, rounds: usize) -> String {
 
 fn comparison(sheet: &Sheet) -> Vec<Vec<String>> {
     let beside = |beside: Option<Beside>| match beside {
-        Some(beside) => {
-            [format!("{} {}", beside.server, spread(&beside.summary)), format!("{:.2}", beside.ratio)]
-        }
+        Some(beside) => [
+            format!("{} {}", beside.server, spread(&beside.summary)),
+            format!("{:.2}", beside.ratio),
+        ],
         None => ["–".to_string(), "–".to_string()],
     };
     let compared = sheet.lines.iter().filter_map(|line| {
@@ -46,8 +50,11 @@ fn details(sheet: &Sheet) -> Vec<Vec<String>> {
     for line in &sheet.lines {
         for Column { server, values, .. } in &line.columns {
             let Some(summary) = Summary::of(values) else { continue };
-            let mut cells =
-                vec![line.figure.title.clone(), line.figure.unit.to_string(), (*server).to_string()];
+            let mut cells = vec![
+                line.figure.title.clone(),
+                line.figure.unit.to_string(),
+                (*server).to_string(),
+            ];
             cells.extend([summary.median, summary.min, summary.max].map(number));
             rows.push(cells);
         }
@@ -82,7 +89,9 @@ pub fn number(value: f64) -> String {
 fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     let length = |text: &str| text.chars().count();
     let mut widths: Vec<usize> = heads.iter().map(|head| length(head)).collect();
-    for (cell, width) in rows.iter().flat_map(|row| row.iter().enumerate().map(|(at, cell)| (cell, at))) {
+    for (cell, width) in
+        rows.iter().flat_map(|row| row.iter().enumerate().map(|(at, cell)| (cell, at)))
+    {
         if let Some(width) = widths.get_mut(width) {
             *width = (*width).max(length(cell));
         }
@@ -144,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_table_is_markdown_and_aligned() {
-        let rows = vec![vec!["a".to_string(), "long".to_string()], vec!["…".to_string(), "x".to_string()]];
+        let rows =
+            vec![vec!["a".to_string(), "long".to_string()], vec!["…".to_string(), "x".to_string()]];
         assert_eq!(
             table(&["one", "2"], rows),
             "| one | 2    |\n| --- | ---- |\n| a   | long |\n| …   | x    |\n"

@@ -1,4 +1,5 @@
-//! How large everything is: for a real run, and for a quick one that only shows that everything works.
+//! How large everything is: for a real run, and for a quick one that only shows that everything
+//! works.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ pub struct Scale {
     pub files: Vec<usize>,
     /// Accounts in the users file, stage by stage.
     pub accounts: Vec<usize>,
-    /// How old a users file is when signing in again is measured: the server does not trust one to be unchanged
-    /// before it is three seconds old.
+    /// How old a users file is when logging in again is measured: the server does not trust one to
+    /// be unchanged before it is three seconds old.
     pub users_age: Duration,
     /// Starts a round.
     pub starts: usize,

@@ -1,4 +1,5 @@
-//! The servers that are measured: how each is prepared and started, and what it is called in the table.
+//! The servers that are measured: how each is prepared and started, and what it is called in the
+//! table.
 
 mod debian;
 mod packages;
@@ -78,7 +79,11 @@ pub struct Server<'a> {
 }
 
 /// plainftpd, another build of it where there is one, and the limits.
-pub fn own(places: &Places, plainftpd: &Path, baseline: Option<&Path>) -> Result<Vec<Box<dyn Program>>> {
+pub fn own(
+    places: &Places,
+    plainftpd: &Path,
+    baseline: Option<&Path>,
+) -> Result<Vec<Box<dyn Program>>> {
     let mut programs: Vec<Box<dyn Program>> =
         vec![Box::new(plain::Plainftpd::new(plainftpd, Role::Subject)?)];
     if let Some(baseline) = baseline {
@@ -135,8 +140,18 @@ impl<'a> Server<'a> {
                 break stream;
             }
             let said = || fs::read_to_string(&output).unwrap_or_default();
-            ensure!(!process.has_ended(), "{} ended at its start: {}", program.name(), said().trim());
-            ensure!(Instant::now() < deadline, "{} does not listen: {}", program.name(), said().trim());
+            ensure!(
+                !process.has_ended(),
+                "{} ended at its start: {}",
+                program.name(),
+                said().trim()
+            );
+            ensure!(
+                Instant::now() < deadline,
+                "{} does not listen: {}",
+                program.name(),
+                said().trim()
+            );
             std::thread::sleep(LOOK_AGAIN);
         };
         Ok((Server { program, process, address, home: program.home(dir) }, stream))
@@ -153,7 +168,7 @@ impl<'a> Server<'a> {
     /// Transfers a file each way and compares every byte.
     pub fn verify(&self) -> Result<()> {
         let content: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
-        let mut client = Client::signed_in(self.address)?;
+        let mut client = Client::logged_in(self.address)?;
         client.store("verified", &content)?;
         if fs::read(self.home.join("verified"))? != content {
             bail!("an upload differs");
@@ -186,7 +201,8 @@ pub fn install(program: &dyn Program, dir: &Path, places: &Places) -> Result<()>
     fs::create_dir_all(&home)?;
     give(program, &home)?;
     for name in [Places::BULK, Places::SHARED, Places::SMALL] {
-        fs::hard_link(places.content(name), home.join(name)).context("cannot link a file to fetch")?;
+        fs::hard_link(places.content(name), home.join(name))
+            .context("cannot link a file to fetch")?;
     }
     program.prepare(dir)
 }

@@ -45,7 +45,8 @@ pub struct Line {
     pub columns: Vec<Column>,
 }
 
-/// A server's summary, and what plainftpd's median is beside it: above 1 is better, whichever way is better.
+/// A server's summary, and what plainftpd's median is beside it: above 1 is better, whichever way
+/// is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Beside {
     pub server: &'static str,
@@ -94,7 +95,8 @@ impl Line {
 
     fn best(&self, among: impl Fn(Role) -> bool) -> Option<Beside> {
         let columns = self.columns.iter().filter(|column| among(column.role));
-        let summaries = columns.filter_map(|column| Some((column.server, Summary::of(&column.values)?)));
+        let summaries =
+            columns.filter_map(|column| Some((column.server, Summary::of(&column.values)?)));
         let (server, summary) = match self.figure.better {
             Better::Higher => summaries.max_by(|a, b| a.1.median.total_cmp(&b.1.median)),
             Better::Lower => summaries.min_by(|a, b| a.1.median.total_cmp(&b.1.median)),

@@ -35,7 +35,10 @@ mod tests {
 
     #[test]
     fn the_median_of_an_odd_count_is_the_middle_value() {
-        assert_eq!(Summary::of(&[3.0, 1.0, 2.0]), Some(Summary { min: 1.0, median: 2.0, max: 3.0 }));
+        assert_eq!(
+            Summary::of(&[3.0, 1.0, 2.0]),
+            Some(Summary { min: 1.0, median: 2.0, max: 3.0 })
+        );
         assert_eq!(median(&[7.0]), Some(7.0));
     }
 

@@ -1,5 +1,5 @@
-//! The physical limits, each a process of its own: senders and receivers without a protocol, and a server that
-//! answers FTP commands with canned replies and does nothing else, a thread a client.
+//! The physical limits, each a process of its own: senders and receivers without a protocol, and a
+//! server that answers FTP commands with canned replies and does nothing else, a thread a client.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -64,7 +64,9 @@ impl Stub {
     fn serve(&self, stream: &TcpStream) -> Result<()> {
         stream.set_nodelay(true)?;
         match self.kind {
-            Kind::Sendfile => crate::client::send_file(stream, &File::open(&self.file)?, wanted(stream)?),
+            Kind::Sendfile => {
+                crate::client::send_file(stream, &File::open(&self.file)?, wanted(stream)?)
+            }
             Kind::Copy => copy(File::open(&self.file)?.take(wanted(stream)?), stream),
             Kind::Receive => receive(stream, &self.dir),
             Kind::Ftp => Session { stream }.serve(),
@@ -120,7 +122,7 @@ impl Session<'_> {
             }
             match line.get(..4).unwrap_or_default() {
                 b"USER" => replies.extend_from_slice(b"331 Password?\r\n"),
-                b"PASS" => replies.extend_from_slice(b"230 Signed in.\r\n"),
+                b"PASS" => replies.extend_from_slice(b"230 Logged in.\r\n"),
                 b"CWD " => replies.extend_from_slice(b"250 Well.\r\n"),
                 b"QUIT" => return Ok(stream.write_all(b"221 Goodbye.\r\n")?),
                 b"EPSV" => {
@@ -129,9 +131,8 @@ impl Session<'_> {
                     write!(replies, "229 Extended passive mode (|||{port}|)\r\n")?;
                     passive = Some(listener);
                 }
-                b"RETR" => {
-                    self.transfer(passive.take(), &mut replies, |mut data| data.write_all(&CONTENT))?
-                }
+                b"RETR" => self
+                    .transfer(passive.take(), &mut replies, |mut data| data.write_all(&CONTENT))?,
                 b"STOR" => self.transfer(passive.take(), &mut replies, |mut data| {
                     io::copy(&mut data, &mut io::sink()).map(drop)
                 })?,

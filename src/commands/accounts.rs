@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Registration;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::session::{FailedLogin, Failure, NotEntered, Session};
+use crate::session::{FailedLogin, Failure, LoginError, Session};
 use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::{QuotaOf, Vfs};
@@ -23,7 +23,7 @@ pub fn parse_register(args: Args<'_>) -> Result<Command, Reply> {
 /// The answer to a refusal. If the client tries too often it is disconnected, because it holds a
 /// place while it waits.
 fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
-    session.notes.failed_login = match refusal {
+    session.log_context.failed_login = match refusal {
         Refusal::WrongPassword => Some(FailedLogin::Wrong),
         Refusal::TooManyTries => Some(FailedLogin::TooMany),
         _ => None,
@@ -49,7 +49,9 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
                 .because("the new password is too short")
         }
         Refusal::WrongPassword => Reply::new(530, "Wrong password."),
-        Refusal::TooManyTries => Reply::new(421, "Too many failed tries lately; try again in a minute."),
+        Refusal::TooManyTries => {
+            Reply::new(421, "Too many failed tries lately; try again in a minute.")
+        }
         Refusal::Io(error) => no_accounts(session, &error),
     }
 }
@@ -57,14 +59,14 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
 /// USER: flushes what was known of the client before (RFC 959 §4.1.1). The same answer for every
 /// name.
 pub fn user(session: &mut Session, name: Vec<u8>) -> Result<Reply, Failure> {
-    session.sign_out();
-    session.claimed_name = Some(name);
+    session.log_out();
+    session.user_name = Some(name);
     Ok(Reply::new(331, "Now the password: PASS PASSWORD"))
 }
 
 /// PASS.
 pub fn pass(session: &mut Session, password: &Password) -> Result<Reply, Failure> {
-    let Some(name) = session.claimed_name.take() else {
+    let Some(name) = session.user_name.take() else {
         return Err(Reply::new(503, "First the name: USER NAME").into());
     };
     login(session, &name, password)
@@ -74,26 +76,26 @@ pub fn pass(session: &mut Session, password: &Password) -> Result<Reply, Failure
 /// exist, because a password may have been typed in the name's place.
 pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<Reply, Failure> {
     let was_somebody = session.account().is_some();
-    session.sign_out();
+    session.log_out();
     let server = session.server();
     let peer = session.peer().ip();
-    let signed_in = session.undisturbed(|| {
+    let logged_in = session.while_authenticating(|| {
         let home = |record: &Record| home_of(&server, record);
-        server.users.sign_in(name, password, peer, home)
+        server.users.log_in(name, password, peer, home)
     });
-    let (record, home) = match signed_in {
-        Ok(signed_in) => signed_in,
+    let (record, home) = match logged_in {
+        Ok(logged_in) => logged_in,
         Err(Refusal::Io(error)) => return Err(no_accounts(session, &error).into()),
         Err(refused) => {
             if server.users.exists(name).unwrap_or(false) {
-                session.notes.account = Some(String::from_utf8_lossy(name).into_owned());
+                session.log_context.account = Some(String::from_utf8_lossy(name).into_owned());
             }
-            return Err(not_signed_in(session, refused, was_somebody).into());
+            return Err(login_refused(session, refused, was_somebody).into());
         }
     };
-    home.map_err(NotEntered::Folder)
-        .and_then(|files| session.enter(&record, files))
-        .map_err(|why| not_entered(session, &record.name, why))?;
+    home.map_err(LoginError::Folder)
+        .and_then(|files| session.log_in(&record, files))
+        .map_err(|why| login_failed(session, &record.name, why))?;
     let text = format!("Welcome, {}; you are in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }
@@ -101,55 +103,57 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
 /// The files that an account works with.
 fn home_of(server: &Arc<Server>, record: &Record) -> io::Result<Vfs> {
     if record.role != Role::Admin {
-        return server.store.home(&record.name);
+        return server.workdir.home(&record.name);
     }
     let accounts = Arc::clone(server);
-    Ok(server.store.home_of_admin(QuotaOf::new(move |folder| accounts.limit_of(folder))))
+    Ok(server.workdir.home_of_admin(QuotaOf::new(move |folder| accounts.limit_of(folder))))
 }
 
-/// The answer to a sign-in that failed, and whether the session goes on.
-fn not_signed_in(session: &mut Session, refused: Refusal, was_somebody: bool) -> Reply {
+/// The answer to a login that failed, and whether the session goes on.
+fn login_refused(session: &mut Session, refused: Refusal, was_somebody: bool) -> Reply {
     if !matches!(refused, Refusal::WrongPassword) {
         return refuse(session, refused);
     }
-    session.notes.failed_login = Some(FailedLogin::Wrong);
+    session.log_context.failed_login = Some(FailedLogin::Wrong);
     if session.fails_too_often() {
         session.leave();
         return Reply::new(421, "Wrong name or password; too many failures, closing.");
     }
-    let more = if was_somebody { " You are signed out." } else { "" };
+    let more = if was_somebody { " You are logged out." } else { "" };
     Reply::new(530, format!("Wrong name or password.{more}")).because("wrong name or password")
 }
 
 /// The users file, or the folder of a new account, is in the way. The log says what it is.
 fn no_accounts(session: &mut Session, error: &io::Error) -> Reply {
-    session.notes.why = Some(format!("the users file: {error}"));
+    session.log_context.why = Some(format!("the users file: {error}"));
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge | ErrorKind::TimedOut => {
-            Reply::trouble(error)
-        }
+        ErrorKind::StorageFull
+        | ErrorKind::QuotaExceeded
+        | ErrorKind::FileTooLarge
+        | ErrorKind::TimedOut => Reply::trouble(error),
         _ => Reply::new(451, "The accounts cannot be read; tell the owner of this server."),
     }
 }
 
 /// The answer to a client that had the right password and yet is not logged in.
-fn not_entered(session: &mut Session, account: &str, why: NotEntered) -> Failure {
-    session.notes.account = Some(account.to_string());
+fn login_failed(session: &mut Session, account: &str, why: LoginError) -> Failure {
+    session.log_context.account = Some(account.to_string());
     match why {
         // Which is not the client's fault.
-        NotEntered::Folder(error) => {
-            session.notes.why = Some(format!("the account's folder: {error}"));
+        LoginError::Folder(error) => {
+            session.log_context.why = Some(format!("the account's folder: {error}"));
             Reply::new(451, "Your folder cannot be opened; tell the owner of this server.").into()
         }
-        NotEntered::TooManySessions => {
+        LoginError::TooManySessions => {
             session.leave();
-            let text = "Your account has half of all places already; end another session of it first.";
+            let text =
+                "Your account has half of all places already; end another session of it first.";
             Reply::new(421, text).into()
         }
     }
 }
 
-/// `register`. Whoever is signed in stays so where it is refused.
+/// `register`. Whoever is logged in stays so where it is refused.
 pub fn register(
     session: &mut Session,
     name: &[u8],
@@ -158,27 +162,29 @@ pub fn register(
 ) -> Result<Reply, Failure> {
     let server = session.server();
     if code.is_some() && server.config.registration == Registration::Open {
-        // Whoever meant a password with spaces would get an account with its first word for a password.
+        // Whoever meant a password with spaces would get an account with its first word for a
+        // password.
         let text = "This server asks for no code. Quote a password that has spaces: \"two words\".";
         return Err(Reply::new(501, text).into());
     }
     let peer = session.peer().ip();
-    let registered = session.undisturbed(|| {
-        server.users.register(name, password, code, peer, |name| server.store.found_home(name))
+    let registered = session.while_authenticating(|| {
+        server.users.register(name, password, code, peer, |name| server.workdir.create_home(name))
     });
     let (record, (files, home)) = registered.map_err(|refused| {
         // Without a code nothing was guessed.
         let is_guess = matches!(refused, Refusal::WrongCode) && code.is_some();
         let reply = refuse(session, refused);
         if is_guess {
-            session.notes.failed_login = Some(FailedLogin::Wrong);
+            session.log_context.failed_login = Some(FailedLogin::Wrong);
         }
         reply
     })?;
     home.keep();
-    session.sign_out();
-    session.enter(&record, files).map_err(|why| not_entered(session, &record.name, why))?;
-    let text = format!("Account {} created; you are signed in, in your own folder \"/\".", record.name);
+    session.log_out();
+    session.log_in(&record, files).map_err(|why| login_failed(session, &record.name, why))?;
+    let text =
+        format!("Account {} created; you are logged in, in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }
 
@@ -187,7 +193,11 @@ fn own_name(session: &Session) -> String {
 }
 
 /// `passwd`.
-pub fn change_password(session: &mut Session, old: &Password, new: &Password) -> Result<Reply, Failure> {
+pub fn change_password(
+    session: &mut Session,
+    old: &Password,
+    new: &Password,
+) -> Result<Reply, Failure> {
     let name = own_name(session);
     let changed = session.server().users.change_password(&name, old, new, session.peer().ip());
     changed.map_err(|refused| refuse(session, refused))?;
@@ -198,13 +208,13 @@ pub fn change_password(session: &mut Session, old: &Password, new: &Password) ->
 /// anybody register the name anew.
 pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, Failure> {
     let name = own_name(session);
-    session.notes.account = Some(name.clone());
+    session.log_context.account = Some(name.clone());
     let server = session.server();
     let closed = server
         .users
-        .unregister(&name, password, session.peer().ip(), || server.store.close_home(&name))
+        .unregister(&name, password, session.peer().ip(), || server.workdir.detach_home(&name))
         .map_err(|refused| refuse(session, refused))?;
-    session.sign_out();
+    session.log_out();
     match closed {
         Ok(remove) => {
             remove();
@@ -219,16 +229,18 @@ pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, F
 
 /// `logout`, REIN.
 pub fn reinitialize(session: &mut Session) -> Result<Reply, Failure> {
-    session.notes.account = session.account().map(|account| account.name.clone());
-    session.sign_out();
-    Ok(Reply::new(220, "Signed out. Type: login NAME PASSWORD"))
+    session.log_context.account = session.account().map(|account| account.name.clone());
+    session.log_out();
+    Ok(Reply::new(220, "Logged out. Type: login NAME PASSWORD"))
 }
 
 /// `whoami`.
 pub fn who_am_i(session: &mut Session) -> Result<Reply, Failure> {
     Ok(match session.account() {
         None => Reply::new(211, "Nobody yet. Type: login NAME PASSWORD, or register NAME PASSWORD"),
-        Some(account) => Reply::about(211, &format!("{}, in ", account.name), session.folder.bytes(), ""),
+        Some(account) => {
+            Reply::about(211, &format!("{}, in ", account.name), session.folder.bytes(), "")
+        }
     })
 }
 

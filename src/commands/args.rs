@@ -48,24 +48,29 @@ impl<'l> Args<'l> {
         Reply::new(501, format!("Usage: {}", self.verb.usage())).because("not as the usage says")
     }
 
-    /// The 501 for more words than there are arguments: a name or a password with spaces, most of the time.
+    /// The 501 for more words than there are arguments: a name or a password with spaces, most of
+    /// the time.
     pub fn too_many(&self) -> Reply {
-        Reply::new(501, format!("Too many words; quote one that has spaces. Usage: {}", self.verb.usage()))
-            .because("too many words")
+        Reply::new(
+            501,
+            format!("Too many words; quote one that has spaces. Usage: {}", self.verb.usage()),
+        )
+        .because("too many words")
     }
 
     /// All of it as one argument, spaces included, as FTP verbs take theirs.
-    pub fn whole(&self) -> Result<Vec<u8>, Reply> {
+    pub fn rest_of_line(&self) -> Result<Vec<u8>, Reply> {
         match self.bytes {
             b"" => Err(self.usage()),
-            // Backups hold names with tabs and worse. A line holds no LF, and none with a CR comes here.
+            // Backups hold names with tabs and worse. A line holds no LF, and none with a CR comes
+            // here.
             bytes if bytes.contains(&0) => Err(nul()),
             bytes => Ok(bytes.to_vec()),
         }
     }
 
     /// Checks that nothing but blanks is there; returns `value`.
-    pub fn none<T>(&self, value: T) -> Result<T, Reply> {
+    pub fn expect_end<T>(&self, value: T) -> Result<T, Reply> {
         if self.is_empty() { Ok(value) } else { Err(self.usage()) }
     }
 
@@ -97,7 +102,7 @@ impl<'l> Args<'l> {
     }
 
     /// One word.
-    pub fn one(&self) -> Result<Vec<u8>, Reply> {
+    pub fn single(&self) -> Result<Vec<u8>, Reply> {
         let [word] = self.exactly()?;
         if word.is_empty() { Err(self.usage()) } else { Ok(word) }
     }
@@ -130,7 +135,9 @@ impl<'l> Args<'l> {
             return Err(self.too_many());
         }
         match paths.pop() {
-            Some(path) if !path.is_empty() && (flags.is_empty() || known.contains(&flags.as_slice())) => {
+            Some(path)
+                if !path.is_empty() && (flags.is_empty() || known.contains(&flags.as_slice())) =>
+            {
                 Ok((flags, path))
             }
             _ => Err(self.usage()),
@@ -140,8 +147,8 @@ impl<'l> Args<'l> {
     /// Two paths, behind an optional `-f`, which replaces a file that exists.
     pub fn two_paths(&self) -> Result<(Existing, Vec<u8>, Vec<u8>), Reply> {
         let (flags, paths) = self.flags()?;
-        let [from, to] =
-            <[Vec<u8>; 2]>::try_from(paths).map_err(|paths: Vec<_>| self.wrong_number(paths.len() > 2))?;
+        let [from, to] = <[Vec<u8>; 2]>::try_from(paths)
+            .map_err(|paths: Vec<_>| self.wrong_number(paths.len() > 2))?;
         if from.is_empty() || to.is_empty() || flags.iter().any(|flag| !b"frR".contains(flag)) {
             return Err(self.usage());
         }
@@ -151,22 +158,27 @@ impl<'l> Args<'l> {
 
     /// A path of the rest of the line, or nothing.
     pub fn path_or_none(&self) -> Result<Vec<u8>, Reply> {
-        if self.is_empty() { Ok(Vec::new()) } else { self.whole() }
+        if self.is_empty() { Ok(Vec::new()) } else { self.rest_of_line() }
     }
 
     /// The same behind flags such as `-la`, which mean nothing here.
     pub fn path_behind_flags(&self) -> Result<Vec<u8>, Reply> {
         let mut path = self.bytes;
         while path.starts_with(b"-") {
-            let end = path.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(path.len());
+            let end =
+                path.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(path.len());
             path = path.get(end..).unwrap_or_default().trim_ascii_start();
         }
         Args { bytes: path, ..*self }.path_or_none()
     }
 
     /// One path, all of the line; or quoted as by hand, for words that are also hand words.
-    pub fn whole_or_quoted(&self) -> Result<Vec<u8>, Reply> {
-        if self.bytes.starts_with(b"\"") || self.bytes.starts_with(b"'") { self.one() } else { self.whole() }
+    pub fn rest_of_line_or_quoted(&self) -> Result<Vec<u8>, Reply> {
+        if self.bytes.starts_with(b"\"") || self.bytes.starts_with(b"'") {
+            self.single()
+        } else {
+            self.rest_of_line()
+        }
     }
 
     /// The first word as a number; what follows it means nothing (`ALLO 100 R 10`).
@@ -187,38 +199,41 @@ impl<'l> Args<'l> {
     /// `YYYYMMDDHHMMSS PATH`.
     pub fn time_and_path(&self) -> Result<(SystemTime, Vec<u8>), Reply> {
         let (word, rest) = self.split_word();
-        let time = time::parse_time_val(word).filter(|_| word.len() >= 14).ok_or_else(|| self.usage())?;
-        Ok((time, rest.whole()?))
+        let time =
+            time::parse_time_val(word).filter(|_| word.len() >= 14).ok_or_else(|| self.usage())?;
+        Ok((time, rest.rest_of_line()?))
     }
 
     /// `640 PATH`: octal, of which the nine permission bits count.
     pub fn mode_and_path(&self) -> Result<(u32, Vec<u8>), Reply> {
         let (word, rest) = self.split_word();
-        let is_octal = matches!(word.len(), 3 | 4) && word.iter().all(|digit| matches!(digit, b'0'..=b'7'));
+        let is_octal =
+            matches!(word.len(), 3 | 4) && word.iter().all(|digit| matches!(digit, b'0'..=b'7'));
         let mode = str::from_utf8(word).ok().and_then(|word| u32::from_str_radix(word, 8).ok());
         let mode = mode.filter(|_| is_octal).ok_or_else(|| self.usage())?;
-        Ok((mode & 0o777, rest.whole()?))
+        Ok((mode & 0o777, rest.rest_of_line()?))
     }
 
     /// `YYYYMMDDhhmm[ss] PATH`, or `PATH ATIME MTIME CTIME UTC`, of which MTIME counts.
     pub fn utime(&self) -> Result<(SystemTime, Vec<u8>), Reply> {
         let (word, rest) = self.split_word();
         if let Some(time) = time::parse_time_val(word) {
-            return Ok((time, rest.whole()?));
+            return Ok((time, rest.rest_of_line()?));
         }
         let mut words = self.bytes.rsplitn(5, |byte| *byte == b' ');
         let zone = words.next().unwrap_or_default();
         let (_changed, modified, _accessed) = (words.next(), words.next(), words.next());
-        let time = modified.and_then(time::parse_time_val).filter(|_| zone.eq_ignore_ascii_case(b"UTC"));
+        let time =
+            modified.and_then(time::parse_time_val).filter(|_| zone.eq_ignore_ascii_case(b"UTC"));
         match (time, words.next()) {
-            (Some(time), Some(path)) => Ok((time, Args { bytes: path, ..*self }.whole()?)),
+            (Some(time), Some(path)) => Ok((time, Args { bytes: path, ..*self }.rest_of_line()?)),
             _ => Err(self.usage()),
         }
     }
 
     /// One password.
     pub fn password(&self) -> Result<Password, Reply> {
-        self.one().map(Password)
+        self.single().map(Password)
     }
 
     /// Two passwords.
@@ -254,7 +269,8 @@ impl<'l> Args<'l> {
     /// after the path, as it was typed.
     pub fn path_and_text(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Reply> {
         let mut words = split(self.bytes).into_iter();
-        let path = words.next().filter(|path| !path.bytes.is_empty()).ok_or_else(|| self.usage())?;
+        let path =
+            words.next().filter(|path| !path.bytes.is_empty()).ok_or_else(|| self.usage())?;
         path.check()?;
         let behind = self.bytes.get(path.end..).unwrap_or_default();
         if !is_balanced(self.bytes.get(..path.end).unwrap_or_default()) {
@@ -403,15 +419,20 @@ mod tests {
 
     #[test]
     fn open_quotes_and_control_characters_are_refused() {
-        let reply = |line| args("mkdir", line).one().unwrap_err().encode();
+        let reply = |line| args("mkdir", line).single().unwrap_err().encode();
         assert_eq!(reply("\"a b"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
         assert_eq!(reply("a\\"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
-        let unquoted = b"501 There is a control character that is not in quotes. Nothing was done.\r\n";
+        let unquoted =
+            b"501 There is a control character that is not in quotes. Nothing was done.\r\n";
         for line in ["a\x01b", "\x1b[A", "'a\tb'\x01", "\"a b\"\u{85}", "\x7f"] {
             assert_eq!(reply(line), unquoted, "{line:?}");
         }
         for line in ["a\0b", "'a\0b'", "a\\\0"] {
-            assert_eq!(reply(line), b"501 NUL cannot be part of that. Nothing was done.\r\n", "{line:?}");
+            assert_eq!(
+                reply(line),
+                b"501 NUL cannot be part of that. Nothing was done.\r\n",
+                "{line:?}"
+            );
         }
     }
 
@@ -420,7 +441,7 @@ mod tests {
         for (line, name) in
             [("'a\tb\x1b'", "a\tb\x1b"), ("\"\x01\\\"\u{9b}\"", "\x01\"\u{9b}"), ("a\\\tb", "a\tb")]
         {
-            assert_eq!(args("mkdir", line).one().unwrap(), name.as_bytes(), "{line:?}");
+            assert_eq!(args("mkdir", line).single().unwrap(), name.as_bytes(), "{line:?}");
             assert_eq!(args("write", line).path_and_text().unwrap().0, name.as_bytes(), "{line:?}");
         }
     }
@@ -428,9 +449,9 @@ mod tests {
     #[test]
     fn an_ftp_verbs_argument_holds_any_byte_but_nul() {
         for name in ["a\tb ", "\x01\x08\x7f\x1b", " ", "\u{85}"] {
-            assert_eq!(args("STOR", name).whole().unwrap(), name.as_bytes(), "{name:?}");
+            assert_eq!(args("STOR", name).rest_of_line().unwrap(), name.as_bytes(), "{name:?}");
         }
-        assert!(args("STOR", "a\0b").whole().is_err());
+        assert!(args("STOR", "a\0b").rest_of_line().is_err());
     }
 
     #[test]

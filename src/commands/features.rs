@@ -34,11 +34,11 @@ pub fn parse_options(args: Args<'_>) -> Result<Command, Reply> {
     let (feature, option) = args.split_word();
     let option = option.raw().trim_ascii();
     match (feature.to_ascii_uppercase().as_slice(), option.to_ascii_uppercase().as_slice()) {
-        (b"UTF8" | b"UTF-8", b"" | b"ON" | b"NLST") => Ok(Command::Confirm("Names are UTF-8.")),
+        (b"UTF8" | b"UTF-8", b"" | b"ON" | b"NLST") => Ok(Command::Ok200("Names are UTF-8.")),
         (b"UTF8" | b"UTF-8", _) => Err(Reply::new(504, "Names are UTF-8, always.")),
         (b"MLST", _) => Ok(Command::OptionsFacts(option.to_vec())),
         // draft-bryan-ftpext-hash-02 §4
-        (b"HASH", b"" | b"SHA-256") => Ok(Command::Confirm("SHA-256")),
+        (b"HASH", b"" | b"SHA-256") => Ok(Command::Ok200("SHA-256")),
         (b"HASH", _) => Err(Reply::new(501, "HASH is SHA-256, always.")),
         (b"", _) => Err(args.usage()),
         _ => Err(Reply::new(501, "That feature has no options here.")),
@@ -48,13 +48,16 @@ pub fn parse_options(args: Args<'_>) -> Result<Command, Reply> {
 /// OPTS MLST (RFC 3659 §7.9).
 pub fn options_facts(session: &mut Session, facts: &[u8]) -> Result<Reply, Failure> {
     session.settings.facts = FactChoice::named(facts);
-    Ok(Reply::new(200, format!("MLST OPTS {}", session.settings.facts.names()).trim_end().to_string()))
+    Ok(Reply::new(
+        200,
+        format!("MLST OPTS {}", session.settings.facts.names()).trim_end().to_string(),
+    ))
 }
 
 /// LANG (RFC 2640 §4.1).
 pub fn parse_language(args: Args<'_>) -> Result<Command, Reply> {
     match args.raw().trim_ascii().to_ascii_uppercase().as_slice() {
-        b"" | b"EN" | b"EN-US" | b"EN-GB" | b"EN*" => Ok(Command::Confirm("Replies are in English.")),
+        b"" | b"EN" | b"EN-US" | b"EN-GB" | b"EN*" => Ok(Command::Ok200("Replies are in English.")),
         _ => Err(Reply::new(504, "Replies are in English only.")),
     }
 }
@@ -94,7 +97,7 @@ pub fn status(session: &mut Session) -> Result<Reply, Failure> {
     let kind = if session.settings.ascii { "A" } else { "I" };
     let lines = vec![
         format!("from {}", session.peer()).into_bytes(),
-        format!("signed in: {who}").into_bytes(),
+        format!("logged in: {who}").into_bytes(),
         [b"current folder: ", session.folder.bytes()].concat(),
         format!("TYPE {kind}, MODE S, STRU F").into_bytes(),
     ];

@@ -16,13 +16,16 @@ use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 use super::Command;
 use super::args::Args;
 
-/// What a failure on a path is answered with. The answer to a pattern says which word takes patterns.
+/// What a failure on a path is answered with. The answer to a pattern says which word takes
+/// patterns.
 pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
     move |error| {
         let reply = Reply::failure(path.bytes(), &error);
         let is_missing = error.kind() == ErrorKind::NotFound && error.get_ref().is_none();
         match path.name() {
-            Some(name) if is_missing && glob::is_pattern(name) => reply.and("; patterns work with ls only"),
+            Some(name) if is_missing && glob::is_pattern(name) => {
+                reply.and("; patterns work with ls only")
+            }
             _ => reply,
         }
     }
@@ -55,7 +58,7 @@ pub fn parse_rename(args: Args<'_>) -> Result<Command, Reply> {
 
 /// MDTM: asks for a time, or sets one (FTP clients of the 1990s).
 pub fn parse_mdtm(args: Args<'_>) -> Result<Command, Reply> {
-    let whole = args.whole()?;
+    let whole = args.rest_of_line()?;
     Ok(match args.time_and_path() {
         Ok((time, path)) => Command::TimeOrSetTime { time, path, whole },
         Err(_) => Command::ModificationTime(whole),
@@ -80,7 +83,7 @@ pub fn print_folder(session: &mut Session) -> Result<Reply, Failure> {
 /// CWD, `cd`, CDUP. `~` is the top folder, as at home.
 pub fn change_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(if argument == b"~" { b"/" } else { argument })?;
-    session.files()?.enter(&path).map_err(failure(&path))?;
+    session.files()?.check_dir(&path).map_err(failure(&path))?;
     let reply = Reply::about(250, "", path.bytes(), " is the current folder.");
     session.folder = path;
     Ok(reply)
@@ -174,17 +177,26 @@ fn failure_between(from: &VirtualPath, to: &VirtualPath, error: &io::Error) -> R
 }
 
 /// The two paths of `cp` and `mv`, noted for the log; `from` exists.
-fn from_to(session: &mut Session, from: &[u8], to: &[u8]) -> Result<(VirtualPath, VirtualPath), Failure> {
+fn from_to(
+    session: &mut Session,
+    from: &[u8],
+    to: &[u8],
+) -> Result<(VirtualPath, VirtualPath), Failure> {
     let to = session.resolve(to)?;
     let from = session.resolve(from)?;
     session.files()?.entry(&from).map_err(failure(&from))?;
     let to = into(session, &from, to)?;
-    session.notes.to = Some(to.clone());
+    session.log_context.to = Some(to.clone());
     Ok((from, to))
 }
 
 /// `cp`.
-pub fn copy(session: &mut Session, from: &[u8], to: &[u8], existing: Existing) -> Result<Reply, Failure> {
+pub fn copy(
+    session: &mut Session,
+    from: &[u8],
+    to: &[u8],
+    existing: Existing,
+) -> Result<Reply, Failure> {
     let (from, to) = from_to(session, from, to)?;
     copy_as(session, &from, &to, existing)
 }
@@ -195,13 +207,18 @@ fn copy_as(
     to: &VirtualPath,
     existing: Existing,
 ) -> Result<Reply, Failure> {
-    let copied = session.at_length(|files, stop| files.copy(from, to, existing, stop))?;
-    session.notes.bytes = copied.map_err(|error| failure_between(from, to, &error))?;
+    let copied = session.run_cancellable(|files, stop| files.copy(from, to, existing, stop))?;
+    session.log_context.bytes = copied.map_err(|error| failure_between(from, to, &error))?;
     Ok(Reply::about(250, "", &[from.bytes(), to.bytes()].join(&b" copied to "[..]), "."))
 }
 
 /// `mv`.
-pub fn rename(session: &mut Session, from: &[u8], to: &[u8], existing: Existing) -> Result<Reply, Failure> {
+pub fn rename(
+    session: &mut Session,
+    from: &[u8],
+    to: &[u8],
+    existing: Existing,
+) -> Result<Reply, Failure> {
     let (from, to) = from_to(session, from, to)?;
     move_to(session, &from, &to, existing)
 }
@@ -212,7 +229,7 @@ fn move_to(
     to: &VirtualPath,
     existing: Existing,
 ) -> Result<Reply, Failure> {
-    let moved = session.at_length(|files, stop| files.move_to(from, to, existing, stop))?;
+    let moved = session.run_cancellable(|files, stop| files.move_to(from, to, existing, stop))?;
     moved.map_err(|error| failure_between(from, to, &error))?;
     Ok(Reply::about(250, "", &[from.bytes(), to.bytes()].join(&b" is now "[..]), "."))
 }
@@ -241,20 +258,24 @@ pub fn copy_to(session: &mut Session, argument: &[u8], pending: Pending) -> Resu
         return Err(Reply::new(503, "First what to copy: SITE CPFR PATH").into());
     };
     let to = session.resolve(argument)?;
-    session.notes.path = Some(from.clone());
-    session.notes.to = Some(to.clone());
+    session.log_context.path = Some(from.clone());
+    session.log_context.to = Some(to.clone());
     copy_as(session, &from, &to, Existing::Replace)
 }
 
 /// RNTO: the very name, and a file of that name is replaced, as rename(2) does; programs that
 /// upload under another name first rely on it.
-pub fn rename_to(session: &mut Session, argument: &[u8], pending: Pending) -> Result<Reply, Failure> {
+pub fn rename_to(
+    session: &mut Session,
+    argument: &[u8],
+    pending: Pending,
+) -> Result<Reply, Failure> {
     let Pending::RenameFrom(from) = pending else {
         return Err(Reply::new(503, "First what to rename: RNFR PATH").into());
     };
     let to = session.resolve(argument)?;
-    session.notes.path = Some(from.clone());
-    session.notes.to = Some(to.clone());
+    session.log_context.path = Some(from.clone());
+    session.log_context.to = Some(to.clone());
     move_to(session, &from, &to, Existing::Replace)
 }
 
@@ -264,14 +285,16 @@ fn entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, Entry),
     Ok((path, entry))
 }
 
-/// A path and its entry, of a file that RETR would send: SIZE and MDTM tell about nothing else (RFC 3659
-/// §3.1, §4.1), and programs take a 213 for the sign of a file.
+/// A path and its entry, of a file that RETR would send: SIZE and MDTM tell about nothing else (RFC
+/// 3659 §3.1, §4.1), and programs take a 213 for the sign of a file.
 fn file_entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, Entry), Failure> {
     let (path, entry) = entry(session, argument)?;
     match entry.kind {
         Kind::File => Ok((path, entry)),
         Kind::Folder => Err(failure(&path)(ErrorKind::IsADirectory.into()).into()),
-        Kind::Link | Kind::Other => Err(Reply::about(550, "", path.bytes(), ": not a regular file").into()),
+        Kind::Link | Kind::Other => {
+            Err(Reply::about(550, "", path.bytes(), ": not a regular file").into())
+        }
     }
 }
 
@@ -323,8 +346,8 @@ pub fn time_or_set_time(
     }
 }
 
-/// Sets a time. Returns the path and the time that the disk stored, as 14 digits: a file system that keeps
-/// two seconds, or no year before 1980, has another one than it was given.
+/// Sets a time. Returns the path and the time that the disk stored, as 14 digits: a file system
+/// that keeps two seconds, or no year before 1980, has another one than it was given.
 fn store_time(
     session: &mut Session,
     time: SystemTime,
@@ -370,7 +393,7 @@ impl Write for Hasher {
 /// The path, the length and the SHA-256 of a file's content.
 fn hash_of(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, u64, String), Failure> {
     let path = session.resolve(argument)?;
-    let hashed = session.at_length(|files, stop| {
+    let hashed = session.run_cancellable(|files, stop| {
         let (mut file, _) = files.open(&path)?;
         let mut hasher = Hasher(Sha256::new());
         let length = transfer::pump_all(&mut file, &mut hasher, stop)?;

@@ -15,12 +15,12 @@ pub fn unknown(name: &[u8]) -> Reply {
     Reply::new(500, format!("Unknown command \"{shown}\". {hint}")).because("unknown command")
 }
 
-/// Words that delete, rename or end the session. A hint names none of them, because a person may do as it
-/// says without reading on.
+/// Words that delete, rename or end the session. A hint names none of them, because a person may do
+/// as it says without reading on.
 const NEVER_HINTED: [&str; 6] = ["unregister", "logout", "rmdir", "rm", "mv", "quit"];
 
-/// The spelling of a hand word that is nearest to `name`, if it is near enough and may be hinted at. A
-/// farther one would be a wrong guess.
+/// The spelling of a hand word that is nearest to `name`, if it is near enough and may be hinted
+/// at. A farther one would be a wrong guess.
 fn nearest(name: &[u8]) -> Option<&'static str> {
     const LONGEST: usize = 16;
     if name.len() > LONGEST {
@@ -59,8 +59,8 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// What `help` says between its first and its last line: the hand words and `help` itself fit a screen of 24
-/// lines and a student's `recv(1024)`.
+/// What `help` says between its first and its last line: the hand words and `help` itself fit a
+/// screen of 24 lines and a student's `recv(1024)`.
 const HELP: &[&str] = &[
     "register NAME PASSWORD [CODE]  create an account",
     "login NAME PASSWORD, logout    log in, log out",
@@ -87,7 +87,12 @@ const HELP: &[&str] = &[
 /// `help`: the hand words.
 pub fn help() -> Reply {
     let lines = HELP.iter().map(|line| line.as_bytes().to_vec()).collect();
-    Reply::multi(214, "Quote names with spaces: \"my file\".", lines, "More: help WORD; FTP verbs: help ftp.")
+    Reply::multi(
+        214,
+        "Quote names with spaces: \"my file\".",
+        lines,
+        "More: help WORD; FTP verbs: help ftp.",
+    )
 }
 
 fn lines_of(group: Group) -> impl Iterator<Item = Vec<u8>> {
@@ -149,7 +154,10 @@ mod tests {
             assert!(usages.contains(shown), "HELP shows \"{shown}\", but no row has this usage");
         }
         let count = said.lines().count();
-        assert!(count <= 22, "HELP makes {count} lines: let words share one, as whoami, free and pwd do");
+        assert!(
+            count <= 22,
+            "HELP makes {count} lines: let words share one, as whoami, free and pwd do"
+        );
         assert!(said.len() < 1000, "HELP makes {} bytes: shorten a phrase in it", said.len());
         assert!(said.lines().all(|line| line.len() < 80));
     }
@@ -165,7 +173,10 @@ mod tests {
             for spelling in word.spellings() {
                 let said = String::from_utf8(help_about(spelling.as_bytes()).encode()).unwrap();
                 assert!(said.starts_with(&format!("214-Usage: {spelling}")), "{said}");
-                assert!(said.contains(&format!("\n for example: {}", word.example_line())), "{said}");
+                assert!(
+                    said.contains(&format!("\n for example: {}", word.example_line())),
+                    "{said}"
+                );
             }
         }
     }
@@ -240,6 +251,9 @@ mod tests {
             // A new spelling may be nearer. If it is a good hint, put it here.
             assert_eq!(nearest(name.as_bytes()), hint, "the hint for \"{name}\"");
         }
-        assert_eq!(unknown(b"lst").encode(), b"500 Unknown command \"lst\". Did you mean \"ls\"?\r\n");
+        assert_eq!(
+            unknown(b"lst").encode(),
+            b"500 Unknown command \"lst\". Did you mean \"ls\"?\r\n"
+        );
     }
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use crate::config::{BAD_LINES, LINE_LIMIT};
 use crate::control::Input;
 use crate::reply::Reply;
-use crate::session::{Failure, LogShare, Notes, Pending, Session};
+use crate::session::{Failure, LogContext, LogShare, Pending, Session};
 
-use super::note::{Outcome, note};
+use super::logging::{Outcome, log_command};
 use super::{Request, log_in_first, read, run, table};
 
 /// Serves one client: read, parse, run, reply, until QUIT or the end.
@@ -36,10 +36,14 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
     loop {
         let input = session.discard_body().and_then(|()| session.control().read_line());
         let request = match input {
-            Ok(Input::Line(line)) if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) => continue,
-            Ok(Input::Line(line) | Input::TooLong(line)) if session.account().is_none() && is_http(&line) => {
+            Ok(Input::Line(line)) if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) => {
+                continue;
+            }
+            Ok(Input::Line(line) | Input::TooLong(line))
+                if session.account().is_none() && is_http(&line) =>
+            {
                 let refused = session.line("refused").with("why", "http").number("code", 421);
-                session.log(refused, LogShare::StrangerOnce);
+                session.log(refused, LogShare::UnauthenticatedOnce);
                 session.say(&Reply::new(421, "This is no web server."))?;
                 return Ok("http");
             }
@@ -60,7 +64,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             return overdue(session);
         }
         let answered = answer(session, request);
-        session.notes = Notes::default();
+        session.log_context = LogContext::default();
         let (reply, bad) = answered?;
         bad_lines = if bad && session.account().is_none() { bad_lines + 1 } else { 0 };
         if bad_lines == BAD_LINES {
@@ -80,8 +84,8 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
 
 /// Strangers have a time-out of their own, whatever they say in it.
 fn overdue(session: &mut Session) -> io::Result<&'static str> {
-    say_time_is_up(session, "Not signed in in time; closing.")?;
-    Ok("not signed in")
+    say_time_is_up(session, "No login in time; closing.")?;
+    Ok("not logged in")
 }
 
 /// Says that a timeout has passed. A client that sends its lines without their ends waits for an
@@ -95,7 +99,8 @@ fn say_time_is_up(session: &mut Session, text: &'static str) -> io::Result<()> {
     session.say(&reply)
 }
 
-const GREETING: &str = "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.";
+const GREETING: &str =
+    "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.";
 
 /// A browser that was tricked into posting to this port must not get far (CVE-2021-3618 and its
 /// kin). Only before a login: a browser has none, and a person may write such a line into a file.
@@ -124,7 +129,7 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
     let Request { info, command, body } = request;
     session.body = body;
     let log = |session: &mut Session, code, why: Option<&str>| {
-        note(session, info, &Outcome { code, why, since, had_account });
+        log_command(session, info, &Outcome { code, why, since, had_account });
     };
     let command = match command {
         Ok(command) => command,
@@ -140,7 +145,7 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
         true => Pending::Nothing,
         false => std::mem::take(&mut session.pending),
     };
-    let is_noted = command.is_noted();
+    let is_logged = command.is_logged();
     let reply = match run(session, command, pending) {
         Ok(reply) | Err(Failure::Refused(reply)) => reply,
         // RFC 959 §4.1.3, ABOR: 426 for the transfer, then 226 for ABOR itself.
@@ -155,7 +160,7 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
             return Err(error);
         }
     };
-    if is_noted || reply.code >= 400 {
+    if is_logged || reply.code >= 400 {
         log(session, reply.code, reply.why());
     }
     let is_bad = reply.code == 530 && session.account().is_none();
@@ -173,7 +178,8 @@ mod tests {
         for line in ["GET / HTTP/1.1", "POST /x HTTP/2.0 ", "PUT x HTTP/0.9"] {
             assert!(is_http(line.as_bytes()), "{line}");
         }
-        let long = |start: &str| is_http(&[start.as_bytes(), &[b'x'; LINE_LIMIT]].concat()[..LINE_LIMIT]);
+        let long =
+            |start: &str| is_http(&[start.as_bytes(), &[b'x'; LINE_LIMIT]].concat()[..LINE_LIMIT]);
         assert!(long("GET /") && !long("get /") && !long("GET x"));
         for line in [
             "",

@@ -1,18 +1,18 @@
 //! The table of commands: every spelling once, with its usage, its example and its parser.
 //!
-//! HELP, usage replies, hints and the log's word come from it. What a command needs, and whether it is
-//! logged, stands beside `run` in `commands.rs`.
+//! HELP, usage replies, hints and the log's word come from it. What a command needs, and whether it
+//! is logged, stands beside `run` in `commands.rs`.
 
-use crate::control::Body;
+use crate::control::InlineBody;
 use crate::data;
 use crate::reply::Reply;
-use crate::session::Via;
+use crate::session::Channel;
 use crate::users::Password;
 
 use super::Command::{self, *};
 use super::args::Args;
-use super::lists::Form;
-use super::{accounts, content, features, files, lists, setup};
+use super::listings::Form;
+use super::{accounts, data_connection, features, files, listings, transfers};
 
 /// One command of the language: how it is spelled, explained and read.
 #[derive(Debug)]
@@ -38,9 +38,9 @@ pub struct CommandInfo {
 pub enum Parser {
     /// The line is all there is.
     Line(fn(Args<'_>) -> Result<Command, Reply>),
-    /// Content follows on the control connection. A client sends it after a malformed line too, so the
-    /// parser always says which content that is.
-    WithContent(fn(Args<'_>) -> (Result<Command, Reply>, Body)),
+    /// Content follows on the control connection. A client sends it after a malformed line too, so
+    /// the parser always says which content that is.
+    WithContent(fn(Args<'_>) -> (Result<Command, Reply>, InlineBody)),
 }
 
 /// Where `help` shows a command.
@@ -83,110 +83,110 @@ use Parser::{Line, WithContent};
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandInfo] = &[
     row(Accounts, "register", &[], "NAME PASSWORD [CODE]", "alice wonderland",
-        "create an account and sign in", Line(accounts::parse_register)),
+        "create an account and log in", Line(accounts::parse_register)),
     row(Accounts, "login", &[], "NAME PASSWORD", "alice wonderland",
-        "sign in", Line(|args| args.credentials().map(|(name, password)| Login(name, password)))),
+        "log in", Line(|args| args.credentials().map(|(name, password)| Login(name, password)))),
     row(Accounts, "logout", &[], "", "",
-        "sign out, stay connected", Line(|args| args.none(Reinitialize))),
+        "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
     row(Accounts, "passwd", &[], "OLD NEW", "wonderland looking-glass",
         "change your password",
         Line(|args| args.two_passwords().map(|(old, new)| ChangePassword(old, new)))),
     row(Accounts, "unregister", &[], "PASSWORD", "wonderland",
         "delete your account and your folder", Line(|args| args.password().map(Unregister))),
     row(Accounts, "whoami", &[], "", "",
-        "who you are and where", Line(|args| args.none(WhoAmI))),
+        "who you are and where", Line(|args| args.expect_end(WhoAmI))),
     row(Accounts, "free", &["quota", "df"], "", "",
-        "space used and left", Line(|args| args.none(Free))),
+        "space used and left", Line(|args| args.expect_end(Free))),
 
     row(Folders, "pwd", &["XPWD"], "", "",
-        "the current folder", Line(|args| args.none(PrintFolder))),
+        "the current folder", Line(|args| args.expect_end(PrintFolder))),
     row(Folders, "cd", &["chdir"], "[DIR]", "docs",
         "go to a folder; without DIR, or with ~, to your top folder",
         Line(|args| Ok(ChangeFolder(args.at_most_one()?.unwrap_or(b"/".to_vec()))))),
     row(Folders, "ls", &["dir"], "[DIR or PATTERN]", "*.txt",
-        "list a folder", Line(lists::parse_ls)),
+        "list a folder", Line(listings::parse_ls)),
     row(Folders, "mkdir", &["md"], "[-p] DIR", "-p docs/2026",
         "make a folder; with -p also the folders above it that are missing",
         Line(files::parse_mkdir)),
     row(Folders, "rmdir", &["rd"], "DIR", "docs",
-        "remove an empty folder", Line(|args| args.one().map(RemoveFolder))),
+        "remove an empty folder", Line(|args| args.single().map(RemoveFolder))),
 
     row(Files, "rm", &["del", "delete"], "[-r] PATH", "-r docs",
         "remove a file; with -r also a folder with all in it", Line(files::parse_rm)),
     row(Files, "touch", &["create", "mkfile"], "FILE", "new.txt",
-        "create an empty file, or set a file's time to now", Line(|args| args.one().map(Touch))),
-    row(Files, "cp", &["copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
+        "create an empty file, or set a file's time to now", Line(|args| args.single().map(Touch))),
+    row(Files, "cp", &["copy"], "[-f] FROM TO", "log_context.txt \"copy of log_context.txt\"",
         "copy a file or a folder; -f replaces a file", Line(files::parse_copy)),
-    row(Files, "mv", &["move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
+    row(Files, "mv", &["move", "rename", "ren"], "[-f] FROM TO", "log_context.txt docs/",
         "rename or move; -f replaces a file", Line(files::parse_rename)),
-    row(Files, "info", &[], "PATH", "notes.txt",
-        "size, time and kind", Line(|args| args.one().map(Info))),
-    row(Files, "hash", &[], "FILE", "notes.txt",
-        "the content's SHA-256", Line(|args| args.whole_or_quoted().map(Hash))),
+    row(Files, "info", &[], "PATH", "log_context.txt",
+        "size, time and kind", Line(|args| args.single().map(Info))),
+    row(Files, "hash", &[], "FILE", "log_context.txt",
+        "the content's SHA-256", Line(|args| args.rest_of_line_or_quoted().map(Hash))),
 
-    row(Content, "get", &["cat", "download", "more", "less"], "FILE", "notes.txt",
+    row(Content, "get", &["cat", "download", "more", "less"], "FILE", "log_context.txt",
         "send me a file: a count, then so many bytes",
-        Line(|args| Ok(Retrieve(args.one()?, Via::Inline)))),
+        Line(|args| Ok(Retrieve(args.single()?, Channel::Inline)))),
     row(Content, "put", &["upload", "send"], "FILE [SIZE]", "photo.jpg 48211",
         "store SIZE bytes that follow; without SIZE, what you type, up to a line with only \".\"",
-        WithContent(content::parse_put)),
-    row(Content, "write", &[], "FILE [TEXT]", "notes.txt buy milk",
+        WithContent(transfers::parse_put)),
+    row(Content, "write", &[], "FILE [TEXT]", "log_context.txt buy milk",
         "store the text; without it, what you type, up to a line with only \".\"",
-        WithContent(|args| content::parse_text(args, Store))),
-    row(Content, "append", &[], "FILE [TEXT]", "notes.txt and bread",
+        WithContent(|args| transfers::parse_text(args, Store))),
+    row(Content, "append", &[], "FILE [TEXT]", "log_context.txt and bread",
         "like write, at the end of the file, in place",
-        WithContent(|args| content::parse_text(args, Append))),
+        WithContent(|args| transfers::parse_text(args, Append))),
 
     row(Other, "help", &["?"], "[WORD]", "put",
         "the list of words; more about WORD; with ftp, the list of FTP verbs",
         Line(features::parse_help)),
     row(Other, "quit", &["exit", "bye"], "", "",
-        "leave", Line(|args| args.none(Quit))),
+        "leave", Line(|args| args.expect_end(Quit))),
 
     row(Ftp, "USER", &[], "NAME", "alice",
-        "who wants to sign in", Line(|args| args.whole().map(User))),
+        "who wants to log in", Line(|args| args.rest_of_line().map(User))),
     row(Ftp, "PASS", &[], "PASSWORD", "wonderland",
-        "the password of USER", Line(|args| Ok(Pass(Password(args.whole()?))))),
+        "the password of USER", Line(|args| Ok(Pass(Password(args.rest_of_line()?))))),
     row(Ftp, "REIN", &[], "", "",
-        "sign out, stay connected", Line(|args| args.none(Reinitialize))),
+        "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
     row(Ftp, "CWD", &["XCWD"], "DIR", "my docs",
-        "go to a folder", Line(|args| args.whole().map(ChangeFolder))),
+        "go to a folder", Line(|args| args.rest_of_line().map(ChangeFolder))),
     row(Ftp, "CDUP", &["XCUP", "cd.."], "", "",
-        "go to the folder above", Line(|args| args.none(ChangeToParent))),
+        "go to the folder above", Line(|args| args.expect_end(ChangeToParent))),
     row(Ftp, "MKD", &["XMKD"], "DIR", "my docs",
-        "make a folder", Line(|args| args.whole().map(MakeFolder))),
+        "make a folder", Line(|args| args.rest_of_line().map(MakeFolder))),
     row(Ftp, "RMD", &["XRMD"], "DIR", "my docs",
-        "remove an empty folder", Line(|args| args.whole().map(RemoveFolder))),
-    row(Ftp, "DELE", &[], "FILE", "my notes.txt",
-        "remove a file", Line(|args| args.whole().map(RemoveFile))),
-    row(Ftp, "RNFR", &[], "PATH", "my notes.txt",
-        "what RNTO will rename", Line(|args| args.whole().map(RenameFrom))),
-    row(Ftp, "RNTO", &[], "PATH", "your notes.txt",
-        "its new name", Line(|args| args.whole().map(RenameTo))),
-    row(Ftp, "SIZE", &[], "FILE", "my notes.txt",
-        "a file's size in bytes", Line(|args| args.whole().map(Size))),
-    row(Ftp, "MDTM", &[], "FILE", "my notes.txt",
+        "remove an empty folder", Line(|args| args.rest_of_line().map(RemoveFolder))),
+    row(Ftp, "DELE", &[], "FILE", "my log_context.txt",
+        "remove a file", Line(|args| args.rest_of_line().map(RemoveFile))),
+    row(Ftp, "RNFR", &[], "PATH", "my log_context.txt",
+        "what RNTO will rename", Line(|args| args.rest_of_line().map(RenameFrom))),
+    row(Ftp, "RNTO", &[], "PATH", "your log_context.txt",
+        "its new name", Line(|args| args.rest_of_line().map(RenameTo))),
+    row(Ftp, "SIZE", &[], "FILE", "my log_context.txt",
+        "a file's size in bytes", Line(|args| args.rest_of_line().map(Size))),
+    row(Ftp, "MDTM", &[], "FILE", "my log_context.txt",
         "a file's time, YYYYMMDDHHMMSS in UTC", Line(files::parse_mdtm)),
-    row(Ftp, "MFMT", &[], "YYYYMMDDHHMMSS PATH", "20261123201900 my notes.txt",
+    row(Ftp, "MFMT", &[], "YYYYMMDDHHMMSS PATH", "20261123201900 my log_context.txt",
         "set a time",
         Line(|args| args.time_and_path().map(|(time, path)| SetTime { time, path, code: 213 }))),
-    row(Ftp, "XSHA256", &[], "FILE", "my notes.txt",
-        "the content's SHA-256 alone", Line(|args| args.whole_or_quoted().map(HashOnly))),
+    row(Ftp, "XSHA256", &[], "FILE", "my log_context.txt",
+        "the content's SHA-256 alone", Line(|args| args.rest_of_line_or_quoted().map(HashOnly))),
     row(Ftp, "TYPE", &[], "A or I", "I",
-        "convert line endings (A), or leave all bytes as they are (I)", Line(setup::parse_type)),
+        "convert line endings (A), or leave all bytes as they are (I)", Line(data_connection::parse_type)),
     row(Ftp, "MODE", &[], "S", "S",
-        "stream mode, the only one", Line(|args| setup::parse_only(args, b"S", "MODE is S."))),
+        "stream mode, the only one", Line(|args| data_connection::parse_only(args, b"S", "MODE is S."))),
     row(Ftp, "STRU", &[], "F", "F",
-        "file structure, the only one", Line(|args| setup::parse_only(args, b"F", "STRU is F."))),
+        "file structure, the only one", Line(|args| data_connection::parse_only(args, b"F", "STRU is F."))),
     row(Ftp, "PASV", &[], "", "",
-        "open a port for the next transfer's data connection", Line(|args| args.none(Passive))),
+        "open a port for the next transfer's data connection", Line(|args| args.expect_end(Passive))),
     row(Ftp, "EPSV", &[], "[1 or 2 or ALL]", "",
-        "like PASV, for IPv6 too", Line(|args| setup::parse_family(args).map(ExtendedPassive))),
+        "like PASV, for IPv6 too", Line(|args| data_connection::parse_family(args).map(ExtendedPassive))),
     row(Ftp, "PORT", &[], "H1,H2,H3,H4,P1,P2", "127,0,0,1,156,64",
         "where the client waits for the data connection",
-        Line(|args| setup::parse_active(args, data::parse_port))),
+        Line(|args| data_connection::parse_active(args, data::parse_port))),
     row(Ftp, "EPRT", &[], "|FAMILY|ADDRESS|PORT|", "|2|::1|40000|",
-        "like PORT, for IPv6 too", Line(|args| setup::parse_active(args, data::parse_eprt))),
+        "like PORT, for IPv6 too", Line(|args| data_connection::parse_active(args, data::parse_eprt))),
     row(Ftp, "LIST", &[], "[PATH or PATTERN]", "*.txt",
         "a listing with facts, over a data connection",
         Line(|args| Ok(List(args.path_behind_flags()?, Form::Long)))),
@@ -196,18 +196,18 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "MLSD", &[], "[DIR]", "my docs",
         "a listing for programs, over a data connection",
         Line(|args| Ok(List(args.path_or_none()?, Form::Facts)))),
-    row(Ftp, "MLST", &[], "[PATH]", "my notes.txt",
+    row(Ftp, "MLST", &[], "[PATH]", "my log_context.txt",
         "the facts about one file", Line(|args| Ok(List(args.path_or_none()?, Form::FactsOfOne)))),
     row(Ftp, "STAT", &[], "[PATH]", "my docs",
         "how the session stands; or a listing, over this connection", Line(features::parse_stat)),
-    row(Ftp, "RETR", &[], "FILE", "my notes.txt",
-        "send a file, over a data connection", Line(|args| Ok(Retrieve(args.whole()?, Via::Data)))),
-    row(Ftp, "STOR", &[], "FILE", "my notes.txt",
-        "store a file, over a data connection", Line(|args| Ok(Store(args.whole()?, Via::Data)))),
-    row(Ftp, "APPE", &[], "FILE", "my notes.txt",
+    row(Ftp, "RETR", &[], "FILE", "my log_context.txt",
+        "send a file, over a data connection", Line(|args| Ok(Retrieve(args.rest_of_line()?, Channel::Data)))),
+    row(Ftp, "STOR", &[], "FILE", "my log_context.txt",
+        "store a file, over a data connection", Line(|args| Ok(Store(args.rest_of_line()?, Channel::Data)))),
+    row(Ftp, "APPE", &[], "FILE", "my log_context.txt",
         "append to a file in place, over a data connection",
-        Line(|args| Ok(Append(args.whole()?, Via::Data)))),
-    row(Ftp, "STOU", &[], "[NAME]", "notes",
+        Line(|args| Ok(Append(args.rest_of_line()?, Channel::Data)))),
+    row(Ftp, "STOU", &[], "[NAME]", "log_context",
         "store a file under a name that is free",
         Line(|args| Ok(StoreUnique(Some(args.path_or_none()?).filter(|name| !name.is_empty()))))),
     row(Ftp, "REST", &[], "OFFSET", "1024",
@@ -218,42 +218,42 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "ABOR", &[], "", "",
         "stop the transfer", Line(|_| Ok(Abort))),
     row(Ftp, "FEAT", &[], "", "",
-        "what this server can do beyond RFC 959", Line(|args| args.none(Features))),
+        "what this server can do beyond RFC 959", Line(|args| args.expect_end(Features))),
     row(Ftp, "OPTS", &[], "FEATURE [OPTION]", "MLST type;size;",
         "set how a feature works", Line(features::parse_options)),
     row(Ftp, "CLNT", &[], "NAME", "lftp",
-        "which program the client is", Line(|_| Ok(Confirm("Noted.")))),
+        "which program the client is", Line(|_| Ok(Ok200("Noted.")))),
     row(Ftp, "LANG", &[], "[EN]", "EN",
         "the language of replies, which is English", Line(features::parse_language)),
     row(Ftp, "SITE", &[], "COMMAND", "HELP",
         "what FTP has no verb for; SITE HELP lists it",
         Line(|_| Err(Reply::new(500, "Unknown SITE command. SITE HELP lists them.")))),
     row(Ftp, "SYST", &[], "", "",
-        "what kind of server this is", Line(|args| args.none(System))),
+        "what kind of server this is", Line(|args| args.expect_end(System))),
     row(Ftp, "NOOP", &[], "", "",
         "nothing but an answer", Line(|_| Ok(Noop))),
 
     row(Site, "SITE HELP", &[], "", "",
         "this list", Line(|_| Ok(SiteHelp))),
     row(Site, "SITE REGISTER", &[], "NAME PASSWORD [CODE]", "alice wonderland",
-        "create an account and sign in", Line(accounts::parse_register)),
+        "create an account and log in", Line(accounts::parse_register)),
     row(Site, "SITE PASSWD", &[], "OLD NEW", "wonderland looking-glass",
         "change your password",
         Line(|args| args.two_passwords().map(|(old, new)| ChangePassword(old, new)))),
     row(Site, "SITE UNREGISTER", &[], "PASSWORD", "wonderland",
         "delete your account and your folder", Line(|args| args.password().map(Unregister))),
-    row(Site, "SITE CPFR", &[], "PATH", "my notes.txt",
-        "what SITE CPTO will copy", Line(|args| args.whole().map(CopyFrom))),
-    row(Site, "SITE CPTO", &[], "PATH", "your notes.txt",
-        "the copy's name", Line(|args| args.whole().map(CopyTo))),
-    row(Site, "SITE COPY", &[], "[-f] FROM TO", "\"my notes.txt\" copy.txt",
+    row(Site, "SITE CPFR", &[], "PATH", "my log_context.txt",
+        "what SITE CPTO will copy", Line(|args| args.rest_of_line().map(CopyFrom))),
+    row(Site, "SITE CPTO", &[], "PATH", "your log_context.txt",
+        "the copy's name", Line(|args| args.rest_of_line().map(CopyTo))),
+    row(Site, "SITE COPY", &[], "[-f] FROM TO", "\"my log_context.txt\" copy.txt",
         "copy a file or a folder, names quoted as by hand", Line(files::parse_copy)),
     row(Site, "SITE RMDIR", &[], "PATH", "my docs",
-        "remove a folder with all in it", Line(|args| args.whole().map(RemoveTree))),
-    row(Site, "SITE CHMOD", &[], "MODE PATH", "640 my notes.txt",
+        "remove a folder with all in it", Line(|args| args.rest_of_line().map(RemoveTree))),
+    row(Site, "SITE CHMOD", &[], "MODE PATH", "640 my log_context.txt",
         "set the nine permission bits",
         Line(|args| args.mode_and_path().map(|(mode, path)| SetMode(mode, path)))),
-    row(Site, "SITE UTIME", &[], "YYYYMMDDHHMM[SS] PATH", "202611232019 my notes.txt",
+    row(Site, "SITE UTIME", &[], "YYYYMMDDHHMM[SS] PATH", "202611232019 my log_context.txt",
         "set a time",
         Line(|args| args.utime().map(|(time, path)| SetTime { time, path, code: 200 }))),
 
@@ -318,7 +318,9 @@ impl Typed {
 /// The command that is spelled like this, in any case.
 pub fn find(name: &[u8]) -> Option<Typed> {
     let is = |spelling: &&str| spelling.as_bytes().eq_ignore_ascii_case(name);
-    COMMANDS.iter().find_map(|info| info.spellings().find(is).map(|spelling| Typed { info, spelling }))
+    COMMANDS
+        .iter()
+        .find_map(|info| info.spellings().find(is).map(|spelling| Typed { info, spelling }))
 }
 
 /// Splits a line into its first word and what stands behind the blank after it.
@@ -346,7 +348,8 @@ const SITE: &str = "SITE";
 /// Whether it is an FTP verb, which takes the rest of the line as one argument, byte for byte.
 pub fn is_ftp_verb(name: &[u8]) -> bool {
     // HASH is both, and programs send it with whatever names there are.
-    find(name).is_some_and(|typed| matches!(typed.info.group, Ftp | Refused) || typed.info.name == "hash")
+    find(name)
+        .is_some_and(|typed| matches!(typed.info.group, Ftp | Refused) || typed.info.name == "hash")
 }
 
 #[cfg(test)]

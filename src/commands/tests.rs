@@ -44,7 +44,9 @@ fn every_spelling_of_the_table_is_parsed_in_any_case() {
                 assert_eq!(request.info.map(|info| info.name), Some(expected), "{example}");
                 match request.command {
                     Ok(_) => assert!(!info.is_refused(), "{example}"),
-                    Err(reply) => assert_eq!((reply.code, info.is_refused()), (502, true), "{example}"),
+                    Err(reply) => {
+                        assert_eq!((reply.code, info.is_refused()), (502, true), "{example}")
+                    }
                 }
             }
         }
@@ -58,17 +60,25 @@ fn every_spelling_whose_command_takes_content_says_that_it_follows() {
     for info in COMMANDS {
         let takes_content = matches!(
             line(&info.example_line()).command,
-            Ok(Command::Store(_, Via::Inline) | Command::Append(_, Via::Inline))
+            Ok(Command::Store(_, Channel::Inline) | Command::Append(_, Channel::Inline))
         );
-        let kind = if takes_content { "WithContent, because content follows its line" } else { "Line" };
+        let kind =
+            if takes_content { "WithContent, because content follows its line" } else { "Line" };
         let is_with_content = matches!(info.parser, Parser::WithContent(_));
-        assert_eq!(is_with_content, takes_content, "the parser of \"{}\" must be a {kind}", info.name);
+        assert_eq!(
+            is_with_content, takes_content,
+            "the parser of \"{}\" must be a {kind}",
+            info.name
+        );
         if takes_content {
             spellings.extend(info.spellings());
         }
     }
     for known in ["put", "upload", "send", "write", "append"] {
-        assert!(spellings.contains(&known), "the content after \"{known}\" would be run as commands");
+        assert!(
+            spellings.contains(&known),
+            "the content after \"{known}\" would be run as commands"
+        );
     }
     for spelling in spellings {
         for arguments in ["f", "'f", "", "f\rABOR"] {
@@ -87,7 +97,10 @@ fn hand_words_split_and_ftp_verbs_take_the_rest() {
     assert_eq!(parsed("  \tcd\tdocs"), Command::ChangeFolder(bytes("docs")));
     assert_eq!(parsed("cd"), Command::ChangeFolder(bytes("/")));
     assert_eq!(parsed("PASS  a b "), Command::Pass(Password(bytes(" a b "))));
-    assert_eq!(parsed("ls -la docs"), Command::List(bytes("docs"), lists::Form::ByHand { odd_flags: false }));
+    assert_eq!(
+        parsed("ls -la docs"),
+        Command::List(bytes("docs"), listings::Form::ByHand { odd_flags: false })
+    );
     assert_eq!(parsed("rm -rf docs"), Command::RemoveTree(bytes("docs")));
     assert_eq!(parsed("rm docs"), Command::RemoveFile(bytes("docs")));
     assert_eq!(parsed("rm -f docs"), Command::RemoveFile(bytes("docs")));
@@ -108,7 +121,10 @@ fn too_many_or_too_few_words_are_answered_with_the_usage() {
         ("mv a b c", "501 Too many words; quote one that has spaces. Usage: mv [-f] FROM TO\r\n"),
         ("rm -x a", "501 Usage: rm [-r] PATH\r\n"),
         ("register a", "501 Usage: register NAME PASSWORD [CODE]\r\n"),
-        ("login a b c", "501 Too many words; quote one that has spaces. Usage: login NAME PASSWORD\r\n"),
+        (
+            "login a b c",
+            "501 Too many words; quote one that has spaces. Usage: login NAME PASSWORD\r\n",
+        ),
         ("quit now", "501 Usage: quit\r\n"),
         // The usage names the word that was typed.
         ("md", "501 Usage: md [-p] DIR\r\n"),
@@ -120,7 +136,10 @@ fn too_many_or_too_few_words_are_answered_with_the_usage() {
         ("cd.. x", "501 Usage: cd..\r\n"),
         ("xmkd", "501 Usage: XMKD DIR\r\n"),
         ("site copy a", "501 Usage: SITE COPY [-f] FROM TO\r\n"),
-        ("rm a\x01b", "501 There is a control character that is not in quotes. Nothing was done.\r\n"),
+        (
+            "rm a\x01b",
+            "501 There is a control character that is not in quotes. Nothing was done.\r\n",
+        ),
         ("DELE a\0b", "501 NUL cannot be part of that. Nothing was done.\r\n"),
     ] {
         assert_eq!(refused(line), reply, "{line}");
@@ -130,29 +149,29 @@ fn too_many_or_too_few_words_are_answered_with_the_usage() {
 #[test]
 fn content_follows_a_malformed_line_too() {
     for (malformed, body) in [
-        ("put a b 12", Body::Counted(12)),
-        ("put \"a 12", Body::Counted(12)),
-        ("put a\x01 12", Body::Counted(12)),
-        ("put a b 99999999999999999999999", Body::Counted(u64::MAX)),
-        ("put", Body::Lines),
-        ("put \"a", Body::Lines),
-        ("put a 12x", Body::Unknown),
-        ("put a -1", Body::Unknown),
-        ("put a b", Body::Unknown),
-        ("write", Body::Lines),
-        ("append \"a", Body::Lines),
-        ("write a\x01 text", Body::Line(Vec::new())),
+        ("put a b 12", InlineBody::Length(12)),
+        ("put \"a 12", InlineBody::Length(12)),
+        ("put a\x01 12", InlineBody::Length(12)),
+        ("put a b 99999999999999999999999", InlineBody::Length(u64::MAX)),
+        ("put", InlineBody::UntilDot),
+        ("put \"a", InlineBody::UntilDot),
+        ("put a 12x", InlineBody::Unknown),
+        ("put a -1", InlineBody::Unknown),
+        ("put a b", InlineBody::Unknown),
+        ("write", InlineBody::UntilDot),
+        ("append \"a", InlineBody::UntilDot),
+        ("write a\x01 text", InlineBody::Text(Vec::new())),
     ] {
         let request = line(malformed);
         assert!(request.command.is_err(), "{malformed}");
         assert_eq!(request.body, Some(body), "{malformed}");
     }
     for (well_formed, body) in [
-        ("put a 12", Body::Counted(12)),
-        ("put 'a 12'", Body::Lines),
-        ("put a", Body::Lines),
-        ("write a", Body::Lines),
-        ("append a b c", Body::Line(bytes("b c"))),
+        ("put a 12", InlineBody::Length(12)),
+        ("put 'a 12'", InlineBody::UntilDot),
+        ("put a", InlineBody::UntilDot),
+        ("write a", InlineBody::UntilDot),
+        ("append a b c", InlineBody::Text(bytes("b c"))),
     ] {
         let request = line(well_formed);
         assert!(request.command.is_ok(), "{well_formed}");
@@ -164,11 +183,11 @@ fn content_follows_a_malformed_line_too() {
 fn a_long_line_of_a_content_word_does_not_let_its_content_be_run() {
     let x = "x".repeat(9000);
     for (long, body) in [
-        (format!("put {x}"), Some(Body::Unknown)),
-        (format!("put {x} 12"), Some(Body::Unknown)),
-        (format!("put a '{x}' 12"), Some(Body::Unknown)),
-        (format!("write {x}"), Some(Body::Lines)),
-        (format!("write a {x}"), Some(Body::Line(bytes(&x)))),
+        (format!("put {x}"), Some(InlineBody::Unknown)),
+        (format!("put {x} 12"), Some(InlineBody::Unknown)),
+        (format!("put a '{x}' 12"), Some(InlineBody::Unknown)),
+        (format!("write {x}"), Some(InlineBody::UntilDot)),
+        (format!("write a {x}"), Some(InlineBody::Text(bytes(&x)))),
         (format!("mkdir {x}"), None),
     ] {
         let request = long_line(&long);
@@ -182,7 +201,8 @@ fn a_long_line_of_a_content_word_does_not_let_its_content_be_run() {
 
 #[test]
 fn a_line_with_a_cr_inside_is_refused_whole_and_its_content_thrown_away() {
-    let reply = "501 There is a CR inside the line; lines end with CRLF or LF. Nothing was done.\r\n";
+    let reply =
+        "501 There is a CR inside the line; lines end with CRLF or LF. Nothing was done.\r\n";
     for line in [
         "STOR x\rDELE y",
         "LIST\rDELE y",
@@ -197,13 +217,13 @@ fn a_line_with_a_cr_inside_is_refused_whole_and_its_content_thrown_away() {
         assert_eq!(refused(line), reply, "{line:?}");
     }
     for (broken, body) in [
-        ("put a\rb 5", Body::Counted(5)),
-        ("put 'a\rb' 5", Body::Counted(5)),
-        ("put f 5\r", Body::Counted(5)),
-        ("put a\rb", Body::Unknown),
-        ("put 'a\rb'", Body::Lines),
-        ("write 'a\rb'", Body::Lines),
-        ("append \"a\r", Body::Lines),
+        ("put a\rb 5", InlineBody::Length(5)),
+        ("put 'a\rb' 5", InlineBody::Length(5)),
+        ("put f 5\r", InlineBody::Length(5)),
+        ("put a\rb", InlineBody::Unknown),
+        ("put 'a\rb'", InlineBody::UntilDot),
+        ("write 'a\rb'", InlineBody::UntilDot),
+        ("append \"a\r", InlineBody::UntilDot),
     ] {
         assert_eq!(refused(broken), reply, "{broken:?}");
         assert_eq!(line(broken).body, Some(body), "{broken:?}");
@@ -212,7 +232,8 @@ fn a_line_with_a_cr_inside_is_refused_whole_and_its_content_thrown_away() {
 
 #[test]
 fn what_a_line_is_to_a_transfer() {
-    let long = |start: &str| Input::TooLong(format!("{start}{}", "x".repeat(LINE_LIMIT)).into_bytes());
+    let long =
+        |start: &str| Input::TooLong(format!("{start}{}", "x".repeat(LINE_LIMIT)).into_bytes());
     let line = |line: &str| Input::Line(bytes(line));
     for (input, kind) in [
         (line("ABOR"), LineKind::Abort),
@@ -243,12 +264,15 @@ fn what_a_line_is_to_a_transfer() {
 
 #[test]
 fn a_word_that_needs_an_account_needs_it_with_wrong_arguments_too() {
-    for line in ["RETR", "STAT -", "mkdir a b", "MODE B", "EPSV x", "SITE CHMOD x", "CDUP x", "put a -1"] {
+    for line in
+        ["RETR", "STAT -", "mkdir a b", "MODE B", "EPSV x", "SITE CHMOD x", "CDUP x", "put a -1"]
+    {
         assert!(super::tests::line(line).needs_login(), "{line}");
     }
-    for line in
-        ["USER", "login a", "HELP a b", "FEAT x", "OPTS", "SYST x", "AUTH", "HOST", "quit x", "xyzzy", ""]
-    {
+    for line in [
+        "USER", "login a", "HELP a b", "FEAT x", "OPTS", "SYST x", "AUTH", "HOST", "quit x",
+        "xyzzy", "",
+    ] {
         assert!(!super::tests::line(line).needs_login(), "{line}");
     }
 }

@@ -6,13 +6,13 @@ use super::{Control, Input, LineUse, read_patiently};
 
 /// How inline content is delimited.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Body {
+pub enum InlineBody {
     /// It stood on the command line: this text and a line end.
-    Line(Vec<u8>),
+    Text(Vec<u8>),
     /// So many raw bytes follow.
-    Counted(u64),
+    Length(u64),
     /// Lines follow, up to one that holds only `.`.
-    Lines,
+    UntilDot,
     /// Something follows, and nobody can say where it ends.
     Unknown,
 }
@@ -46,11 +46,11 @@ impl Control {
     }
 
     /// Throws away the content that follows.
-    pub fn discard(&mut self, body: &Body) -> io::Result<()> {
+    pub fn discard(&mut self, body: &InlineBody) -> io::Result<()> {
         match body {
-            Body::Counted(length) => self.content(*length).discard(),
-            Body::Lines => self.text().discard(),
-            Body::Line(_) | Body::Unknown => Ok(()),
+            InlineBody::Length(length) => self.content(*length).discard(),
+            InlineBody::UntilDot => self.text().discard(),
+            InlineBody::Text(_) | InlineBody::Unknown => Ok(()),
         }
     }
 }
@@ -105,8 +105,8 @@ impl Read for Content<'_> {
 
 /// Content in lines, with LF ends and the doubled dots undone (RFC 5321 §4.5.2). [`Read`] fails
 /// with [`ErrorKind::UnexpectedEof`] where the connection ends before the text does, with
-/// [`ErrorKind::InvalidData`] for a line over the limit, after which one may read on, and with an error
-/// that [`is_cancelled`] knows if the client cancels it, after which it has ended.
+/// [`ErrorKind::InvalidData`] for a line over the limit, after which one may read on, and with an
+/// error that [`is_cancelled`] knows if the client cancels it, after which it has ended.
 #[derive(Debug)]
 pub struct Text<'c> {
     control: &'c mut Control,

@@ -1,5 +1,6 @@
-//! Bytes in, lines out: which bytes end a line, which are Telnet's (RFC 854, and RFC 959 §2.3 and RFC
-//! 1123 §4.1.2.12 on its use in FTP), which erase others, and the line limit. Pure: it knows no socket.
+//! Bytes in, lines out: which bytes end a line, which are Telnet's (RFC 854, and RFC 959 §2.3 and
+//! RFC 1123 §4.1.2.12 on its use in FTP), which erase others, and the line limit. Pure: it knows no
+//! socket.
 
 use crate::config::LINE_LIMIT;
 
@@ -20,8 +21,8 @@ const IP: u8 = 0xf4;
 const DM: u8 = 0xf2;
 const SE: u8 = 0xf0;
 
-/// The most requests that are answered until the answers are fetched; further ones are not. A client that
-/// asks for options without an end and reads no answer cannot make them pile up.
+/// The most requests that are answered until the answers are fetched; further ones are not. A
+/// client that asks for options without an end and reads no answer cannot make them pile up.
 const ANSWERS: usize = 32;
 
 /// What came next.
@@ -69,9 +70,9 @@ enum State {
 /// Cuts a stream of bytes into lines, whatever pieces it comes in.
 ///
 /// LF, CRLF and CR NUL end a line, and any other CR is part of it. There are two exceptions. In the
-/// argument of an FTP verb CR NUL stands for a CR (RFC 2640 §3.1): lftp sends a name with a CR in it
-/// like this, and what follows must not be run. `ABOR` and a CR are complete at once, because clients
-/// send them as TCP urgent data, whose last byte travels apart.
+/// argument of an FTP verb CR NUL stands for a CR (RFC 2640 §3.1): lftp sends a name with a CR in
+/// it like this, and what follows must not be run. `ABOR` and a CR are complete at once, because
+/// clients send them as TCP urgent data, whose last byte travels apart.
 #[derive(Debug)]
 pub struct Decoder {
     is_ftp_verb: fn(&[u8]) -> bool,
@@ -89,8 +90,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder at the start of a line; `is_ftp_verb` tells the verbs whose argument is the rest of the
-    /// line, byte for byte.
+    /// A decoder at the start of a line; `is_ftp_verb` tells the verbs whose argument is the rest
+    /// of the line, byte for byte.
     pub fn new(is_ftp_verb: fn(&[u8]) -> bool) -> Decoder {
         Decoder {
             is_ftp_verb,
@@ -107,8 +108,8 @@ impl Decoder {
     /// Takes bytes off the front of `bytes`, up to the end of the next line or all of them.
     pub fn decode(&mut self, bytes: &mut &[u8], line_use: LineUse) -> Option<Input> {
         while let Some((byte, rest)) = bytes.split_first() {
-            // A terminal that sends Ctrl-C may show nothing until its next request is answered. The reply to
-            // the Ctrl-C must come behind that answer.
+            // A terminal that sends Ctrl-C may show nothing until its next request is answered. The
+            // reply to the Ctrl-C must come behind that answer.
             let is_telnet = match self.state {
                 State::Start => *byte == IAC,
                 State::TelnetCommand => (SE..=DONT).contains(byte),
@@ -192,12 +193,13 @@ impl Decoder {
 
     /// Whether the line so far is an FTP verb.
     fn ends_ftp_verb(&self) -> bool {
-        let ends_word = !self.too_long && self.line.last().is_some_and(|last| !matches!(last, b' ' | b'\t'));
+        let ends_word =
+            !self.too_long && self.line.last().is_some_and(|last| !matches!(last, b' ' | b'\t'));
         ends_word && (self.is_ftp_verb)(self.line.trim_ascii_start())
     }
 
-    /// Erases the last character, for terminals without line editing: a whole one in UTF-8. What a line
-    /// over the limit has lost cannot be told, so nothing is erased in it.
+    /// Erases the last character, for terminals without line editing: a whole one in UTF-8. What a
+    /// line over the limit has lost cannot be told, so nothing is erased in it.
     fn erase(&mut self) {
         self.state = State::Inside;
         while !self.too_long && self.line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
@@ -211,7 +213,8 @@ impl Decoder {
                 self.state = State::Start;
                 self.cancels |= byte == IP && line_use == LineUse::Text;
             }
-            // Of `IAC DM IAC DO x` the DM may travel out of band. The IAC before it stands alone then.
+            // Of `IAC DM IAC DO x` the DM may travel out of band. The IAC before it stands alone
+            // then.
             (IAC, LineUse::Command) => {}
             _ => {
                 self.push(IAC);
@@ -221,8 +224,8 @@ impl Decoder {
         None
     }
 
-    /// Every option is refused. A peer that is refused must not ask again (RFC 854), so no two peers
-    /// can keep each other busy.
+    /// Every option is refused. A peer that is refused must not ask again (RFC 854), so no two
+    /// peers can keep each other busy.
     fn answer(&mut self, request: u8, option: u8) {
         let refusal = match request {
             DO => WONT,
@@ -255,9 +258,9 @@ impl Decoder {
     }
 }
 
-/// A line without the rest of a Telnet Synch before an ABOR. Clients send `IAC IP IAC DM ABOR`, and any one
-/// of the first four bytes may be the urgent one, which travels out of band: BSD's ftp and Perl's
-/// Net::FTP lose the second IAC, others the DM.
+/// A line without the rest of a Telnet Synch before an ABOR. Clients send `IAC IP IAC DM ABOR`, and
+/// any one of the first four bytes may be the urgent one, which travels out of band: BSD's ftp and
+/// Perl's Net::FTP lose the second IAC, others the DM.
 fn without_synch(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|byte| !matches!(*byte, IAC | IP | DM)).unwrap_or(0);
     let rest = line.get(start..).unwrap_or_default();

@@ -57,7 +57,8 @@ fn reads(input: &[u8], expected: &[&[u8]]) {
 
 #[test]
 fn replies_wait_for_no_acknowledgement() {
-    // Without TCP_NODELAY a 226 that follows a 150 waits for the client's delayed acknowledgement: 44 ms a file.
+    // Without TCP_NODELAY a 226 that follows a 150 waits for the client's delayed acknowledgement:
+    // 44 ms a file.
     assert!(pair().0.stream.nodelay().unwrap());
 }
 
@@ -126,7 +127,9 @@ fn counted_content_is_raw_and_exact() {
 #[test]
 fn a_line_end_in_two_packets_is_neither_content_nor_a_line_of_its_own() {
     for end in [b"\r\n", b"\r\0"] {
-        for (line, rest) in [(&b"put f 3"[..], &b"\nab"[..]), (b"write f", b"\n.\n"), (b"NOOP", b"")] {
+        for (line, rest) in
+            [(&b"put f 3"[..], &b"\nab"[..]), (b"write f", b"\n.\n"), (b"NOOP", b"")]
+        {
             let (mut control, mut client) = pair();
             let first = [line, &end[..1]].concat();
             client.write_all(&first).unwrap();
@@ -173,8 +176,10 @@ fn ctrl_c_cancels_a_text_and_the_session_goes_on() {
     for discards in [false, true] {
         let mut control = sent(b"one\n\xff\xf4\xff\xfd\x06ls\n");
         match discards {
-            true => control.discard(&Body::Lines).unwrap(),
-            false => assert!(is_cancelled(&control.text().read_to_end(&mut Vec::new()).unwrap_err())),
+            true => control.discard(&InlineBody::UntilDot).unwrap(),
+            false => {
+                assert!(is_cancelled(&control.text().read_to_end(&mut Vec::new()).unwrap_err()))
+            }
         }
         assert_eq!(control.read_line().unwrap(), Input::Line(b"ls".to_vec()));
         assert_eq!(control.outbox, b"\xff\xfc\x06");
@@ -191,7 +196,7 @@ fn text_that_ends_with_the_connection_is_an_error() {
 #[test]
 fn discarded_text_ends_at_its_dot_also_behind_a_long_line() {
     let mut control = sent(&[&[b'x'; 9000][..], b"\nrm all\n.\nls\n"].concat());
-    control.discard(&Body::Lines).unwrap();
+    control.discard(&InlineBody::UntilDot).unwrap();
     assert_eq!(control.read_line().unwrap(), Input::Line(b"ls".to_vec()));
 }
 
@@ -319,7 +324,9 @@ fn lines_that_have_had_their_turn_take_no_room_behind_others() {
 
 #[test]
 fn a_client_that_said_quit_has_not_died() {
-    for (input, died) in [(&b"NOOP\n"[..], true), (b"NOOP\nQUIT\n", false), (b"QUI", true), (b"", true)] {
+    for (input, died) in
+        [(&b"NOOP\n"[..], true), (b"NOOP\nQUIT\n", false), (b"QUI", true), (b"", true)]
+    {
         let mut control = sent(input);
         while !control.has_ended() {
             assert!(!control.has_ended_without_quit());

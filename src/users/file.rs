@@ -43,7 +43,7 @@ pub(super) const HEADER: &str = "\
 # QUOTA  most bytes its folder may take, such as 500M (K, M, G, T); - for what --quota says; none for no limit
 # HASH   pbkdf2-sha256$ITERATIONS$SALT$HASH; \"plainftpd --hash-password\" makes one
 #
-# A change counts at the next sign-in. A line that is not of this form locks its account.
+# A change counts at the next login. A line that is not of this form locks its account.
 ";
 
 /// The users file.
@@ -122,9 +122,9 @@ impl UsersFile {
         self.ask(|cache, stamp| cache.is_settled && cache.stamp == Some(stamp), ask)
     }
 
-    /// Like [`UsersFile::look`], but takes a file with the same size and times for unchanged, also if
-    /// it changed a moment ago. Then another program's change in the same tick of the clock may be
-    /// missed, which must do no harm.
+    /// Like [`UsersFile::look`], but takes a file with the same size and times for unchanged, also
+    /// if it changed a moment ago. Then another program's change in the same tick of the clock may
+    /// be missed, which must do no harm.
     pub fn glance<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
         self.ask(|cache, stamp| cache.stamp == Some(stamp), ask)
     }
@@ -167,16 +167,17 @@ impl UsersFile {
     }
 
     /// Waits until no other thread is changing the file.
-    fn turn(&self, deadline: Instant) -> Option<Turn<'_>> {
+    fn turn(&self, deadline: Instant) -> Option<ChangeTurn<'_>> {
         let is_changing = self.is_changing.lock().unwrap_or_else(PoisonError::into_inner);
         let left = deadline.saturating_duration_since(Instant::now());
-        let waited = self.has_changed.wait_timeout_while(is_changing, left, |is_changing| *is_changing);
+        let waited =
+            self.has_changed.wait_timeout_while(is_changing, left, |is_changing| *is_changing);
         let mut is_changing = waited.unwrap_or_else(PoisonError::into_inner).0;
         if *is_changing {
             return None;
         }
         *is_changing = true;
-        Some(Turn(self))
+        Some(ChangeTurn(self))
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -200,9 +201,9 @@ fn temporary_of(path: &Path) -> PathBuf {
 
 /// The turn of one thread to change the file.
 #[derive(Debug)]
-struct Turn<'f>(&'f UsersFile);
+struct ChangeTurn<'f>(&'f UsersFile);
 
-impl Drop for Turn<'_> {
+impl Drop for ChangeTurn<'_> {
     fn drop(&mut self) {
         *self.0.is_changing.lock().unwrap_or_else(PoisonError::into_inner) = false;
         self.0.has_changed.notify_one();
@@ -219,12 +220,12 @@ pub struct Change<'f> {
     /// After the file was replaced: how many bytes of the old one the new one was made from.
     replaced: Option<u64>,
     // Dropped last, when the lock has been given back.
-    _turn: Turn<'f>,
+    _turn: ChangeTurn<'f>,
 }
 
 impl Change<'_> {
-    /// Adds the line of a new account, and makes it last before it returns. The cost does not depend
-    /// on the number of accounts.
+    /// Adds the line of a new account, and makes it last before it returns. The cost does not
+    /// depend on the number of accounts.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
         let mut cache = self.users.cache();
         let mut file = self.open_to_append()?;
@@ -243,8 +244,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Puts what `change` makes of the record of `name`, or nothing, in place of its line, and makes
-    /// that last before it returns.
+    /// Puts what `change` makes of the record of `name`, or nothing, in place of its line, and
+    /// makes that last before it returns.
     pub fn replace(
         &mut self,
         name: &str,
@@ -258,7 +259,8 @@ impl Change<'_> {
         let record = change(index::record_of(&text, name))?;
         let text_now = index::with_line_replaced(&text, name, record.as_ref());
         let temporary = temporary_of(&self.path);
-        let renamed = self.write_new(&temporary, &text_now).and_then(|()| fs::rename(&temporary, &self.path));
+        let renamed =
+            self.write_new(&temporary, &text_now).and_then(|()| fs::rename(&temporary, &self.path));
         if let Err(error) = renamed {
             let _ = fs::remove_file(&temporary);
             return Err(error.into());
@@ -272,8 +274,12 @@ impl Change<'_> {
     /// Writes a new version, which belongs to whom the present one belongs to, as far as this
     /// server may give it away.
     fn write_new(&self, temporary: &Path, text: &[u8]) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(temporary)?;
         let (old, new) = (self.locked.metadata()?, file.metadata()?);
         if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
             let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
@@ -307,7 +313,9 @@ impl Drop for Change<'_> {
         let Some(from) = self.replaced else { return };
         thread::sleep(APPEND_GRACE);
         if let Err(error) = self.carry_over(from) {
-            let text = format!("what was appended to the users file while it was replaced is lost: {error}");
+            let text = format!(
+                "what was appended to the users file while it was replaced is lost: {error}"
+            );
             self.users.log.warn(&text);
         }
     }
@@ -317,7 +325,8 @@ impl Drop for Change<'_> {
 fn append_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     file_size_limit::check(file.metadata()?.len().saturating_add(bytes.len() as u64))?;
     let written = file.write(bytes)?;
-    let done = if written == bytes.len() { file.sync_all() } else { Err(ErrorKind::StorageFull.into()) };
+    let done =
+        if written == bytes.len() { file.sync_all() } else { Err(ErrorKind::StorageFull.into()) };
     if done.is_err() {
         take_back(file, written)?;
     }
@@ -400,8 +409,8 @@ impl Cache {
         (self.parses += 1);
     }
 
-    /// This server appended `bytes` to the file. If nothing else happened to it, what it says now is
-    /// known without reading it.
+    /// This server appended `bytes` to the file. If nothing else happened to it, what it says now
+    /// is known without reading it.
     fn has_grown(&mut self, before: &Metadata, bytes: &[u8], after: &Metadata) {
         let is_all = after.size() == before.size() + bytes.len() as u64;
         match &mut self.index {

@@ -69,7 +69,8 @@ impl PasswordHash {
     /// Reads the text form; says in one phrase what is wrong with another text.
     pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
         let mut fields = text.split('$');
-        let (scheme, iterations, salt, hash) = (fields.next(), fields.next(), fields.next(), fields.next());
+        let (scheme, iterations, salt, hash) =
+            (fields.next(), fields.next(), fields.next(), fields.next());
         let (Some(SCHEME), Some(iterations), Some(salt), Some(hash), None) =
             (scheme, iterations, salt, hash, fields.next())
         else {
@@ -84,7 +85,8 @@ impl PasswordHash {
             return Err("the hash's salt is shorter than 8 bytes");
         }
         let mut bytes = [0; 32];
-        hex::decode_to_slice(hash, &mut bytes).map_err(|_| "the hash is not of 32 hexadecimal bytes")?;
+        hex::decode_to_slice(hash, &mut bytes)
+            .map_err(|_| "the hash is not of 32 hexadecimal bytes")?;
         Ok(PasswordHash { iterations, salt, hash: bytes })
     }
 }

@@ -6,7 +6,8 @@ use super::record::Record;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Names in lower case, each with its record, or `None` if its line is malformed or not the only one.
+/// Names in lower case, each with its record, or `None` if its line is malformed or not the only
+/// one.
 #[derive(Debug, Default)]
 pub struct Index {
     records: HashMap<String, Option<Record>>,
@@ -31,10 +32,10 @@ impl Index {
 
     /// Adds a line without its line end; says why it locks an account, if it does.
     pub fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
-        let Some(name) = Record::claimed_name(line) else { return Ok(()) };
+        let Some(name) = Record::user_name(line) else { return Ok(()) };
         let record = match Record::parse(line.strip_suffix(b"\r").unwrap_or(line)) {
             _ if self.records.contains_key(&name) => {
-                Err("another line has the same name; neither can sign in")
+                Err("another line has the same name; neither can log in")
             }
             parsed => parsed,
         };
@@ -82,14 +83,17 @@ fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// Why the whole text cannot be read, if it cannot: its lines are not where they seem to be, so that
-/// names would be free which lines of the file mean to claim.
+/// Why the whole text cannot be read, if it cannot: its lines are not where they seem to be, so
+/// that names would be free which lines of the file mean to claim.
 pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
     let is_utf_16 = |bytes: &[u8]| match bytes {
         [a, 0, b, 0] | [0, a, 0, b] => *a != 0 && *b != 0,
         _ => false,
     };
-    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.windows(4).any(is_utf_16) {
+    if text.starts_with(b"\xff\xfe")
+        || text.starts_with(b"\xfe\xff")
+        || text.windows(4).any(is_utf_16)
+    {
         return Some("it is in UTF-16; save it as UTF-8");
     }
     let is_end = |bytes: &[u8]| matches!(bytes, [b'\r', next] if *next != b'\r' && *next != b'\n');
@@ -99,18 +103,18 @@ pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// Whether the last line has its end, or needs none to be what it is. If not, another program may be
-/// about to write the rest.
+/// Whether the last line has its end, or needs none to be what it is. If not, another program may
+/// be about to write the rest.
 pub fn is_ended(text: &[u8]) -> bool {
     let last = without_mark(text).rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    Record::claimed_name(last).is_none() || Record::parse(last).is_ok()
+    Record::user_name(last).is_none() || Record::parse(last).is_ok()
 }
 
 /// The record of `name`, if exactly one line claims it and is in order.
 pub fn record_of(text: &[u8], name: &str) -> Option<Record> {
     let name = key(name.as_bytes());
     let lines = without_mark(text).split(|byte| *byte == b'\n');
-    let mut claims = lines.filter(|line| Record::claimed_name(line).as_ref() == Some(&name));
+    let mut claims = lines.filter(|line| Record::user_name(line).as_ref() == Some(&name));
     let line = claims.next()?;
     if claims.next().is_some() {
         return None;
@@ -122,7 +126,7 @@ pub fn record_of(text: &[u8], name: &str) -> Option<Record> {
 pub fn with_line_replaced(text: &[u8], name: &str, record: Option<&Record>) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for line in without_mark(text).split_inclusive(|byte| *byte == b'\n') {
-        if Record::claimed_name(line) != Some(key(name.as_bytes())) {
+        if Record::user_name(line) != Some(key(name.as_bytes())) {
             out.extend_from_slice(line);
         } else if let Some(record) = record {
             out.extend_from_slice(format!("{record}\n").as_bytes());

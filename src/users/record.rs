@@ -20,7 +20,7 @@ pub enum Role {
     Drop,
     /// Everything within the folders of all.
     Admin,
-    /// Nothing: it cannot sign in.
+    /// Nothing: it cannot log in.
     Disabled,
 }
 
@@ -34,7 +34,7 @@ const ROLES: [(&str, Role); 5] = [
 
 /// What an account's folder may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quota {
+pub enum QuotaSetting {
     /// What `--quota` says.
     Usual,
     /// As much as the disk holds.
@@ -51,7 +51,7 @@ pub struct Record {
     /// What it may do.
     pub role: Role,
     /// What its folder may take.
-    pub quota: Quota,
+    pub quota: QuotaSetting,
     /// The password's hash.
     pub hash: PasswordHash,
 }
@@ -81,21 +81,24 @@ impl Record {
         let role = ROLES.iter().find(|(word, _)| *word == role).map(|(_, role)| *role);
         let role = role.ok_or("the role is not one of user, readonly, drop, admin, disabled")?;
         let quota = match quota {
-            "-" => Quota::Usual,
-            "none" => Quota::Unlimited,
-            _ => Quota::Bytes(parse_size(quota).ok_or("the quota is not -, none or a size such as 500M")?),
+            "-" => QuotaSetting::Usual,
+            "none" => QuotaSetting::Unlimited,
+            _ => QuotaSetting::Bytes(
+                parse_size(quota).ok_or("the quota is not -, none or a size such as 500M")?,
+            ),
         };
         Ok(Record { name: name.to_string(), role, quota, hash: PasswordHash::parse(hash)? })
     }
 
     /// The name by which a line claims an account, also where the rest of it is malformed: such
-    /// an account exists, and nobody may sign in to it or register it.
-    pub fn claimed_name(line: &[u8]) -> Option<String> {
+    /// an account exists, and nobody may log in to it or register it.
+    pub fn user_name(line: &[u8]) -> Option<String> {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {
             return None;
         }
-        let end = line.iter().position(|byte| *byte == b':' || *byte == b' ' || byte.is_ascii_control());
+        let end =
+            line.iter().position(|byte| *byte == b':' || *byte == b' ' || byte.is_ascii_control());
         let name = line.get(..end.unwrap_or(line.len()))?;
         Some(String::from_utf8_lossy(name).to_ascii_lowercase())
     }
@@ -103,11 +106,12 @@ impl Record {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = ROLES.iter().find(|(_, role)| *role == self.role).map_or("disabled", |(word, _)| word);
+        let role =
+            ROLES.iter().find(|(_, role)| *role == self.role).map_or("disabled", |(word, _)| word);
         let quota = match self.quota {
-            Quota::Usual => "-".to_string(),
-            Quota::Unlimited => "none".to_string(),
-            Quota::Bytes(bytes) => bytes.to_string(),
+            QuotaSetting::Usual => "-".to_string(),
+            QuotaSetting::Unlimited => "none".to_string(),
+            QuotaSetting::Bytes(bytes) => bytes.to_string(),
         };
         write!(f, "{}:{role}:{quota}:{}", self.name, self.hash)
     }
@@ -117,8 +121,7 @@ impl fmt::Display for Record {
 mod tests {
     use super::*;
 
-    const HASH: &str =
-        "pbkdf2-sha256$1$0011223344556677$abababababababababababababababababababababababababababababababab";
+    const HASH: &str = "pbkdf2-sha256$1$0011223344556677$abababababababababababababababababababababababababababababababab";
 
     #[test]
     fn a_record_survives_its_text_form() {
@@ -132,7 +135,7 @@ mod tests {
             assert_eq!(Record::parse(line.as_bytes()).unwrap().to_string(), line);
         }
         let record = Record::parse(format!("a:user:3M:{HASH}").as_bytes()).unwrap();
-        assert_eq!(record.quota, Quota::Bytes(3 * 1024 * 1024));
+        assert_eq!(record.quota, QuotaSetting::Bytes(3 * 1024 * 1024));
     }
 
     #[test]
@@ -165,10 +168,10 @@ mod tests {
             (format!("../x:user:-:{HASH}"), "../x"),
         ] {
             assert!(Record::parse(line.as_bytes()).is_err(), "{line}");
-            assert_eq!(Record::claimed_name(line.as_bytes()).as_deref(), Some(name), "{line}");
+            assert_eq!(Record::user_name(line.as_bytes()).as_deref(), Some(name), "{line}");
         }
         for line in ["", "   ", "# alice", "  # x"] {
-            assert_eq!(Record::claimed_name(line.as_bytes()), None);
+            assert_eq!(Record::user_name(line.as_bytes()), None);
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::file::HEADER;
-use super::gate::wait_until;
 use super::hash::WORK;
+use super::hash_queue::wait_until;
 use super::*;
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -60,7 +60,7 @@ fn line(name: &str, secret: &str) -> String {
 }
 
 fn signs_in(users: &Users, name: &str, secret: &str) -> Option<String> {
-    match users.sign_in(name.as_bytes(), &password(secret), HERE, |_| ()) {
+    match users.log_in(name.as_bytes(), &password(secret), HERE, |_| ()) {
         Ok((record, ())) => Some(record.name),
         Err(Refusal::WrongPassword) => None,
         Err(refused) => panic!("{refused:?}"),
@@ -68,7 +68,7 @@ fn signs_in(users: &Users, name: &str, secret: &str) -> Option<String> {
 }
 
 #[test]
-fn a_new_account_signs_in_by_its_name_in_any_case() {
+fn a_new_account_logs_in_by_its_name_in_any_case() {
     let place = Place::new();
     let users = place.users();
     register(&users, "Alice", "wonderland").unwrap();
@@ -99,7 +99,9 @@ fn comments_unknown_lines_and_the_mode_survive_every_change() {
     let users = place.users();
     register(&users, "alice", "wonderland").unwrap();
     register(&users, "bob", "builder").unwrap();
-    users.change_password("alice", &password("wonderland"), &password("looking-glass"), HERE).unwrap();
+    users
+        .change_password("alice", &password("wonderland"), &password("looking-glass"), HERE)
+        .unwrap();
     users.unregister("bob", &password("builder"), HERE, || ()).unwrap();
     let text = fs::read(place.path()).unwrap();
     let alice = text.strip_prefix(&odd[..]).unwrap();
@@ -111,7 +113,7 @@ fn comments_unknown_lines_and_the_mode_survive_every_change() {
 }
 
 #[test]
-fn an_editors_change_counts_at_the_next_sign_in() {
+fn an_editors_change_counts_at_the_next_log_in() {
     let place = Place::new();
     let users = place.users();
     assert_eq!(signs_in(&users, "carol", "singing"), None);
@@ -136,9 +138,13 @@ fn malformed_and_doubled_lines_lock_their_account_with_one_warning_each() {
     );
     fs::write(place.path(), &text).unwrap();
     let users = place.users();
-    for (name, secret) in
-        [("mallory", ""), ("eve", ""), ("dave", "dave1"), ("dave", "dave2"), ("disabled", "disabled")]
-    {
+    for (name, secret) in [
+        ("mallory", ""),
+        ("eve", ""),
+        ("dave", "dave1"),
+        ("dave", "dave2"),
+        ("disabled", "disabled"),
+    ] {
         assert_eq!(signs_in(&users, name, secret), None, "{name}");
         assert!(matches!(register(&users, name, "secret"), Err(Refusal::NameTaken)), "{name}");
     }
@@ -150,7 +156,7 @@ fn malformed_and_doubled_lines_lock_their_account_with_one_warning_each() {
         [
             " event=warning text=\"users file, line 1: the hash is not of the form pbkdf2-sha256$ITERATIONS$SALT$HASH\"",
             " event=warning text=\"users file, line 3: not of the form NAME:ROLE:QUOTA:HASH\"",
-            " event=warning text=\"users file, line 5: another line has the same name; neither can sign in\"",
+            " event=warning text=\"users file, line 5: another line has the same name; neither can log in\"",
         ]
     );
 }
@@ -158,12 +164,14 @@ fn malformed_and_doubled_lines_lock_their_account_with_one_warning_each() {
 #[test]
 fn registration_follows_the_owners_policy() {
     let place = Place::new();
-    let closed = place.users_with(Config { registration: Registration::Closed, ..Config::default() });
+    let closed =
+        place.users_with(Config { registration: Registration::Closed, ..Config::default() });
     assert!(matches!(register(&closed, "alice", "wonderland"), Err(Refusal::Closed)));
     let code = Registration::Code("sesame".to_string());
     let coded = place.users_with(Config { registration: code, ..Config::default() });
-    let with =
-        |code: Option<&[u8]>| coded.register(b"alice", &password("wonderland"), code, HERE, |_| Ok(Some(())));
+    let with = |code: Option<&[u8]>| {
+        coded.register(b"alice", &password("wonderland"), code, HERE, |_| Ok(Some(())))
+    };
     assert!(matches!(with(None), Err(Refusal::WrongCode)));
     assert!(matches!(with(Some(b"sesamE")), Err(Refusal::WrongCode)));
     assert!(matches!(with(Some(b"")), Err(Refusal::WrongCode)));
@@ -177,7 +185,8 @@ fn bad_names_short_passwords_and_taken_folders_are_refused() {
     assert!(matches!(register(&users, "../x", "wonderland"), Err(Refusal::BadName)));
     assert!(matches!(register(&users, "alice", "abc"), Err(Refusal::ShortPassword(4))));
     assert!(matches!(register(&users, "alice", "äöü"), Err(Refusal::ShortPassword(4))));
-    let occupied = users.register(b"alice", &password("wonderland"), None, HERE, |_| Ok(None::<()>));
+    let occupied =
+        users.register(b"alice", &password("wonderland"), None, HERE, |_| Ok(None::<()>));
     assert!(matches!(occupied, Err(Refusal::NameTaken)));
     assert_eq!(place.text(), HEADER);
 }
@@ -224,41 +233,45 @@ fn registrations_at_once_from_two_servers_lose_none_and_double_none() {
 #[test]
 fn a_password_that_was_right_needs_no_second_hashing_until_its_record_changes() {
     let place = Place::new();
-    let record = |users: &Users| users.file.look(|index| index.find(b"alice").unwrap().clone()).unwrap();
-    let knows = |users: &Users, secret| users.memory.knows(&record(users), &password(secret));
+    let record =
+        |users: &Users| users.file.look(|index| index.find(b"alice").unwrap().clone()).unwrap();
+    let contains =
+        |users: &Users, secret| users.password_cache.contains(&record(users), &password(secret));
     let users = place.users();
     register(&users, "alice", "wonderland").unwrap();
-    assert!(knows(&users, "wonderland"));
+    assert!(contains(&users, "wonderland"));
     // A server that starts anew knows nothing.
     let users = place.users();
     assert!(signs_in(&users, "alice", "wonderland").is_some());
-    // With every turn at hashing taken, only what is remembered can sign in.
-    let turns = users.gate.close();
-    let signed_in = thread::scope(|scope| {
+    // With every turn at hashing taken, only what is remembered can log in.
+    let turns = users.hash_queue.close();
+    let logged_in = thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         let users = &users;
         scope.spawn(move || tell.send(signs_in(users, "ALICE", "wonderland")));
         // Hashing waits for the turns: without a limit, a test that fails would wait for ever.
-        let signed_in = told.recv_timeout(Duration::from_secs(10));
+        let logged_in = told.recv_timeout(Duration::from_secs(10));
         drop(turns);
-        signed_in
+        logged_in
     });
-    assert_eq!(signed_in, Ok(Some("alice".to_string())));
-    assert!(!knows(&users, "wonderlanD") && !knows(&users, ""));
-    let changed = Record { quota: Quota::Bytes(1), ..record(&users) };
-    assert!(!users.memory.knows(&changed, &password("wonderland")));
-    users.change_password("alice", &password("wonderland"), &password("looking-glass"), HERE).unwrap();
-    assert!(knows(&users, "looking-glass") && !knows(&users, "wonderland"));
+    assert_eq!(logged_in, Ok(Some("alice".to_string())));
+    assert!(!contains(&users, "wonderlanD") && !contains(&users, ""));
+    let changed = Record { quota: QuotaSetting::Bytes(1), ..record(&users) };
+    assert!(!users.password_cache.contains(&changed, &password("wonderland")));
+    users
+        .change_password("alice", &password("wonderland"), &password("looking-glass"), HERE)
+        .unwrap();
+    assert!(contains(&users, "looking-glass") && !contains(&users, "wonderland"));
     assert_eq!(signs_in(&users, "alice", "wonderland"), None);
 }
 
 /// Logs in while `edit` changes the file: after the record was read, before the password is hashed.
-fn signs_in_while_edited(place: &Place, edit: impl FnOnce()) -> Option<String> {
+fn logs_in_while_edited(place: &Place, edit: impl FnOnce()) -> Option<String> {
     let users = place.users();
     thread::scope(|scope| {
-        let turns = users.gate.close();
+        let turns = users.hash_queue.close();
         let signing_in = scope.spawn(|| signs_in(&users, "carol", "singing"));
-        users.gate.wait_for(1, 0);
+        users.hash_queue.wait_for(1, 0);
         edit();
         drop(turns);
         signing_in.join().unwrap()
@@ -274,14 +287,14 @@ fn an_account_that_changes_while_its_password_is_hashed_is_not_entered() {
     for after in ["", &successor, &disabled, &reduced] {
         fs::write(place.path(), &before).unwrap();
         assert_eq!(
-            signs_in_while_edited(&place, || fs::write(place.path(), after).unwrap()),
+            logs_in_while_edited(&place, || fs::write(place.path(), after).unwrap()),
             None,
             "{after}"
         );
     }
     fs::write(place.path(), &before).unwrap();
     let other = line("dave", "dancing") + &before;
-    let entered = signs_in_while_edited(&place, || fs::write(place.path(), other).unwrap());
+    let entered = logs_in_while_edited(&place, || fs::write(place.path(), other).unwrap());
     assert_eq!(entered.as_deref(), Some("carol"), "another line is another account's");
 }
 
@@ -299,9 +312,10 @@ fn folders_are_opened_made_and_closed_while_no_account_comes_or_goes() {
     for _ in 0..2 {
         // Once with hashing, once remembered.
         let users = place.users();
-        let is_locked = |_: &Record| matches!(users.entry.try_lock(), Err(TryLockError::WouldBlock));
-        assert!(users.sign_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
-        assert!(users.sign_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
+        let is_locked =
+            |_: &Record| matches!(users.entry.try_lock(), Err(TryLockError::WouldBlock));
+        assert!(users.log_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
+        assert!(users.log_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
     }
     let closed = users.unregister("alice", &password("wonderland"), HERE, || {
         assert!(!place.text().contains("\nalice:"), "it is there without a folder");
@@ -362,7 +376,11 @@ fn failures_of_every_kind_spend_the_budget_of_their_source_and_nothing_else_does
     };
     assert!(register("alice", "sesame") && !register("alice", "sesame"));
     assert!(signs_in(&users, "alice", "wonderland").is_some());
-    assert_eq!((failures(), users.throttle.known()), (0, 0), "what goes well leaves nothing behind");
+    assert_eq!(
+        (failures(), users.throttle.known()),
+        (0, 0),
+        "what goes well leaves nothing behind"
+    );
     assert!(!register("bob", "guess"));
     assert_eq!(failures(), 1);
     assert!(signs_in(&users, "alice", "guess").is_none());
@@ -405,7 +423,7 @@ fn a_class_that_registers_from_one_address_costs_one_hash_each_and_delays_no_log
     let users = place.users();
     let work = AtomicUsize::new(0);
     thread::scope(|scope| {
-        let turns = users.gate.close();
+        let turns = users.hash_queue.close();
         for n in 0..30 {
             let (users, work) = (&users, &work);
             scope.spawn(move || {
@@ -413,9 +431,9 @@ fn a_class_that_registers_from_one_address_costs_one_hash_each_and_delays_no_log
                 work.fetch_add(WORK.get() as usize, Ordering::Relaxed);
             });
         }
-        users.gate.wait_for(0, 30);
+        users.hash_queue.wait_for(0, 30);
         let teacher = scope.spawn(|| signs_in(&users, "teacher", "blackboard"));
-        users.gate.wait_for(1, 30);
+        users.hash_queue.wait_for(1, 30);
         drop(turns);
         assert!(teacher.join().unwrap().is_some());
     });
@@ -434,7 +452,11 @@ fn the_lock_of_the_file_is_taken_before_the_one_that_logins_need() {
     };
     let changes: [&(dyn Fn() + Sync); 3] = [
         &|| drop(register(&users, "alice", "wonderland").unwrap()),
-        &|| users.change_password("carol", &password("singing"), &password("humming"), HERE).unwrap(),
+        &|| {
+            users
+                .change_password("carol", &password("singing"), &password("humming"), HERE)
+                .unwrap()
+        },
         &|| users.unregister("dave", &password("dancing"), HERE, || ()).unwrap(),
     ];
     for change in changes {

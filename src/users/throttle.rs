@@ -1,11 +1,12 @@
 //! Delays further attempts of a source after failed ones.
 //!
-//! A source is an IPv4 address, or the 64 bits of an IPv6 network that a customer is given. Each has
-//! one budget, as with OpenSSH's PerSourcePenalties: some failures are free, because people mistype,
-//! and the same number of attempts may be under way at once. When they are spent, one attempt is made at a
-//! time, each later after the last failure than the one before. Few wait for that, and further ones
-//! are refused unread, so that many connections guess no quicker than one. A success neither spends
-//! the budget nor gives anything back, or a guesser could clear it by an account of its own.
+//! A source is an IPv4 address, or the 64 bits of an IPv6 network that a customer is given. Each
+//! has one budget, as with OpenSSH's PerSourcePenalties: some failures are free, because people
+//! mistype, and the same number of attempts may be under way at once. When they are spent, one
+//! attempt is made at a time, each later after the last failure than the one before. Few wait for
+//! that, and further ones are refused unread, so that many connections guess no quicker than one. A
+//! success neither spends the budget nor gives anything back, or a guesser could clear it by an
+//! account of its own.
 //!
 //! The memory for it is bounded. What an attempt leaves behind is only its failure, and of the
 //! sources that failed those with the fewest failures are forgotten first: new sources do not push
@@ -114,7 +115,7 @@ pub struct Attempt<'t> {
 }
 
 impl Attempt<'_> {
-    /// Notes that the attempt failed.
+    /// LogContext that the attempt failed.
     pub fn failed(self) {
         self.throttle.lock().fail(self.source, Instant::now());
     }
@@ -165,14 +166,15 @@ impl Sources {
     }
 
     fn tidy(&mut self, source: IpAddr) {
-        if self.known.get(&source).is_some_and(|source| source.failures == 0 && !source.is_in_use()) {
+        if self.known.get(&source).is_some_and(|source| source.failures == 0 && !source.is_in_use())
+        {
             self.known.remove(&source);
         }
     }
 
     /// Forgets a source if too many are remembered: one that has no attempt under way, of these one
-    /// with the fewest failures, of these the one whose last failure is longest ago. Not the one that
-    /// has just failed, or with the memory full its failures would never add up.
+    /// with the fewest failures, of these the one whose last failure is longest ago. Not the one
+    /// that has just failed, or with the memory full its failures would never add up.
     fn make_room(&mut self, failed: IpAddr, now: Instant) {
         if self.known.len() <= REMEMBERED {
             return;
@@ -180,7 +182,8 @@ impl Sources {
         let others = self.known.iter().filter(|(address, _)| **address != failed);
         let idle: Vec<_> = others.filter(|(_, source)| !source.is_in_use()).collect();
         if idle.len() >= REMEMBERED {
-            let least = idle.iter().min_by_key(|(_, source)| (source.failures_at(now), source.failed));
+            let least =
+                idle.iter().min_by_key(|(_, source)| (source.failures_at(now), source.failed));
             if let Some(address) = least.map(|(address, _)| **address) {
                 self.known.remove(&address);
             }
@@ -228,7 +231,7 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gate::wait_until;
+    use super::super::hash_queue::wait_until;
     use super::*;
 
     fn address(text: &str) -> IpAddr {
@@ -256,7 +259,10 @@ mod tests {
     fn delays_grow_and_stop_growing() {
         let milliseconds: Vec<_> =
             (0..14_usize).map(|count| delay_after(count.checked_sub(5)).as_millis()).collect();
-        assert_eq!(milliseconds, [0, 0, 0, 0, 0, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+        assert_eq!(
+            milliseconds,
+            [0, 0, 0, 0, 0, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]
+        );
         assert_eq!(delay_after(Some(usize::MAX)), LONGEST_DELAY);
     }
 

@@ -19,15 +19,15 @@ use super::refused;
 #[cfg(not(target_os = "linux"))]
 pub use checked::Folder;
 #[cfg(target_os = "linux")]
-pub use handle::{Folder, go_near_handles, look_for_handles};
+pub use handle::{Folder, chdir_to_proc_fd, check_proc_fd};
 
 /// There are no handles to be near to.
 #[cfg(not(target_os = "linux"))]
-pub fn go_near_handles() {}
+pub fn chdir_to_proc_fd() {}
 
 /// There are no handles to look for.
 #[cfg(not(target_os = "linux"))]
-pub fn look_for_handles() -> io::Result<()> {
+pub fn check_proc_fd() -> io::Result<()> {
     Ok(())
 }
 
@@ -44,7 +44,7 @@ pub fn id_of(metadata: &Metadata) -> Id {
 impl Folder {
     /// The metadata of what bears `name`; of a link itself.
     pub fn stat(&self, name: &[u8]) -> io::Result<Metadata> {
-        fs::symlink_metadata(self.real(name))
+        fs::symlink_metadata(self.proc_path(name))
     }
 
     /// What [`Folder::stat`] tells, or `None` where nothing bears the name.
@@ -57,7 +57,11 @@ impl Folder {
     }
 
     /// Opens a regular file; a link, a device, a FIFO or a folder is refused without blocking.
-    pub fn open_file(&self, name: &[u8], options: &mut OpenOptions) -> io::Result<(File, Metadata)> {
+    pub fn open_file(
+        &self,
+        name: &[u8],
+        options: &mut OpenOptions,
+    ) -> io::Result<(File, Metadata)> {
         let file = match self.open_unfollowed(name, options) {
             Ok(file) => file,
             Err(error) => return Err(self.why_not_opened(name, error)),
@@ -82,7 +86,7 @@ impl Folder {
 
     /// Whether it is the folder `top` or below it.
     pub fn is_within(&self, top: Id) -> io::Result<bool> {
-        let mut here = self.again()?;
+        let mut here = self.try_clone()?;
         let mut id = here.id()?;
         while id != top {
             here = here.above()?;
@@ -97,33 +101,33 @@ impl Folder {
 
     /// Where a link points to; it is not followed.
     pub fn read_link(&self, name: &[u8]) -> io::Result<PathBuf> {
-        fs::read_link(self.real(name))
+        fs::read_link(self.proc_path(name))
     }
 
     /// Makes a link that points there.
     pub fn make_link(&self, name: &[u8], to: &Path) -> io::Result<()> {
-        std::os::unix::fs::symlink(to, self.real(name))
+        std::os::unix::fs::symlink(to, self.proc_path(name))
     }
 
     /// Makes a folder with these permission bits, less the umask.
     pub fn make_folder(&self, name: &[u8], mode: u32) -> io::Result<()> {
-        DirBuilder::new().mode(mode).create(self.real(name))
+        DirBuilder::new().mode(mode).create(self.proc_path(name))
     }
 
     /// Removes a file or a link.
     pub fn remove_file(&self, name: &[u8]) -> io::Result<()> {
-        fs::remove_file(self.real(name))
+        fs::remove_file(self.proc_path(name))
     }
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, name: &[u8]) -> io::Result<()> {
-        fs::remove_dir(self.real(name))
+        fs::remove_dir(self.proc_path(name))
     }
 
     /// Gives what bears `name` another name, in this folder or another, and replaces what bears
     /// that one as rename(2) does.
     pub fn rename(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
-        fs::rename(self.real(name), to.real(new))
+        fs::rename(self.proc_path(name), to.proc_path(new))
     }
 }
 
@@ -142,7 +146,7 @@ pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
 }
 
 /// The tree was changed under a walk.
-pub fn changed_meanwhile() -> io::Error {
+pub fn changed_during_walk() -> io::Error {
     refused(ErrorKind::ResourceBusy, "a folder was moved while it was being read")
 }
 
@@ -189,7 +193,9 @@ mod handle {
         /// Enters a child; a link is [`ErrorKind::NotADirectory`].
         pub fn child(&self, name: &[u8]) -> io::Result<Folder> {
             let flags = O_PATH | O_DIRECTORY | O_NOFOLLOW;
-            Ok(Folder(OpenOptions::new().read(true).custom_flags(flags).open(self.real(name))?))
+            Ok(Folder(
+                OpenOptions::new().read(true).custom_flags(flags).open(self.proc_path(name))?,
+            ))
         }
 
         /// The folder above.
@@ -200,11 +206,11 @@ mod handle {
         /// Leaves for the folder above, which must be `expected`.
         pub fn parent(&self, expected: Id) -> io::Result<Folder> {
             let parent = self.above()?;
-            if parent.id()? == expected { Ok(parent) } else { Err(changed_meanwhile()) }
+            if parent.id()? == expected { Ok(parent) } else { Err(changed_during_walk()) }
         }
 
         /// The same folder once more.
-        pub fn again(&self) -> io::Result<Folder> {
+        pub fn try_clone(&self) -> io::Result<Folder> {
             Ok(Folder(self.0.try_clone()?))
         }
 
@@ -220,47 +226,51 @@ mod handle {
 
         /// What it holds.
         pub fn entries(&self) -> io::Result<fs::ReadDir> {
-            fs::read_dir(self.itself())
+            fs::read_dir(self.own_proc_path())
         }
 
         /// The folder itself, open for reading, to lock it, sync it or set its time.
-        pub fn open_itself(&self) -> io::Result<File> {
-            File::open(self.itself())
+        pub fn open_for_sync(&self) -> io::Result<File> {
+            File::open(self.own_proc_path())
         }
 
-        pub(super) fn real(&self, name: &[u8]) -> PathBuf {
-            let mut path = self.itself();
+        pub(super) fn proc_path(&self, name: &[u8]) -> PathBuf {
+            let mut path = self.own_proc_path();
             path.push(OsStr::from_bytes(name));
             path
         }
 
-        pub(super) fn open_unfollowed(&self, name: &[u8], options: &mut OpenOptions) -> io::Result<File> {
+        pub(super) fn open_unfollowed(
+            &self,
+            name: &[u8],
+            options: &mut OpenOptions,
+        ) -> io::Result<File> {
             // O_NONBLOCK: a FIFO that nobody writes to must not hold the thread (and means nothing
             // to a regular file).
-            options.custom_flags(O_NOFOLLOW | O_NONBLOCK).open(self.real(name))
+            options.custom_flags(O_NOFOLLOW | O_NONBLOCK).open(self.proc_path(name))
         }
 
-        fn itself(&self) -> PathBuf {
-            let handles = if ARE_HANDLES_NEAR.load(Ordering::Relaxed) { "" } else { HANDLES };
+        fn own_proc_path(&self) -> PathBuf {
+            let handles = if IS_CWD_PROC_FD.load(Ordering::Relaxed) { "" } else { PROC_FD };
             PathBuf::from(format!("{handles}{}", self.0.as_raw_fd()))
         }
     }
 
     /// Where this process's handles are named by their numbers.
-    const HANDLES: &str = "/proc/self/fd/";
+    const PROC_FD: &str = "/proc/self/fd/";
     /// That is the current folder, so that the numbers alone are paths.
-    static ARE_HANDLES_NEAR: AtomicBool = AtomicBool::new(false);
+    static IS_CWD_PROC_FD: AtomicBool = AtomicBool::new(false);
 
     /// Whether the handles have names: in a chroot or a container `/proc` may be missing.
-    pub fn look_for_handles() -> io::Result<()> {
-        fs::metadata(HANDLES).map(drop)
+    pub fn check_proc_fd() -> io::Result<()> {
+        fs::metadata(PROC_FD).map(drop)
     }
 
-    /// Makes the handles' folder the process's current one, for good. That spares the kernel four names
-    /// in each path, and small uploads a tenth of their time (docs/benchmarks.md).
-    pub fn go_near_handles() {
-        if std::env::set_current_dir(HANDLES).is_ok() {
-            ARE_HANDLES_NEAR.store(true, Ordering::Relaxed);
+    /// Makes the handles' folder the process's current one, for good. That spares the kernel four
+    /// names in each path, and small uploads a tenth of their time (docs/benchmarks.md).
+    pub fn chdir_to_proc_fd() {
+        if std::env::set_current_dir(PROC_FD).is_ok() {
+            IS_CWD_PROC_FD.store(true, Ordering::Relaxed);
         }
     }
 
@@ -283,15 +293,19 @@ mod handle {
 
         #[test]
         fn o_directory_is_honoured() {
-            let error =
-                OpenOptions::new().read(true).custom_flags(O_DIRECTORY).open("/etc/passwd").unwrap_err();
+            let error = OpenOptions::new()
+                .read(true)
+                .custom_flags(O_DIRECTORY)
+                .open("/etc/passwd")
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotADirectory);
         }
 
         #[test]
         fn o_path_is_honoured() {
             use std::io::Read;
-            let mut file = OpenOptions::new().read(true).custom_flags(O_PATH).open("/etc/passwd").unwrap();
+            let mut file =
+                OpenOptions::new().read(true).custom_flags(O_PATH).open("/etc/passwd").unwrap();
             assert!(file.read(&mut [0]).is_err());
         }
 
@@ -323,7 +337,7 @@ mod checked {
 
         /// Enters a child; a link is [`ErrorKind::NotADirectory`].
         pub fn child(&self, name: &[u8]) -> io::Result<Folder> {
-            let path = self.real(name);
+            let path = self.proc_path(name);
             if fs::symlink_metadata(&path)?.is_dir() {
                 Ok(Folder(path))
             } else {
@@ -339,11 +353,11 @@ mod checked {
         /// Leaves for the folder above, which must be `expected`.
         pub fn parent(&self, expected: Id) -> io::Result<Folder> {
             let parent = self.above()?;
-            if parent.id()? == expected { Ok(parent) } else { Err(changed_meanwhile()) }
+            if parent.id()? == expected { Ok(parent) } else { Err(changed_during_walk()) }
         }
 
         /// The same folder once more.
-        pub fn again(&self) -> io::Result<Folder> {
+        pub fn try_clone(&self) -> io::Result<Folder> {
             Ok(Folder(self.0.clone()))
         }
 
@@ -363,16 +377,20 @@ mod checked {
         }
 
         /// The folder itself, open for reading, to lock it, sync it or set its time.
-        pub fn open_itself(&self) -> io::Result<File> {
+        pub fn open_for_sync(&self) -> io::Result<File> {
             File::open(&self.0)
         }
 
-        pub(super) fn real(&self, name: &[u8]) -> PathBuf {
+        pub(super) fn proc_path(&self, name: &[u8]) -> PathBuf {
             self.0.join(OsStr::from_bytes(name))
         }
 
-        pub(super) fn open_unfollowed(&self, name: &[u8], options: &mut OpenOptions) -> io::Result<File> {
-            let path = self.real(name);
+        pub(super) fn open_unfollowed(
+            &self,
+            name: &[u8],
+            options: &mut OpenOptions,
+        ) -> io::Result<File> {
+            let path = self.proc_path(name);
             let before = match fs::symlink_metadata(&path) {
                 Ok(metadata) => Some(metadata),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -381,7 +399,9 @@ mod checked {
             before.as_ref().map_or(Ok(()), check_regular)?;
             let file = options.open(&path)?;
             match before {
-                Some(before) if id_of(&before) != id_of(&file.metadata()?) => Err(changed_meanwhile()),
+                Some(before) if id_of(&before) != id_of(&file.metadata()?) => {
+                    Err(changed_during_walk())
+                }
                 _ => Ok(file),
             }
         }
@@ -409,9 +429,9 @@ mod checked {
             assert!(folder.open_unfollowed(b"file", &mut read).is_ok());
             assert!(folder.parent(top.id().unwrap()).is_ok());
             assert!(folder.parent(folder.id().unwrap()).is_err());
-            assert_eq!(folder.again().unwrap().id().unwrap(), folder.id().unwrap());
+            assert_eq!(folder.try_clone().unwrap().id().unwrap(), folder.id().unwrap());
             assert_eq!(folder.entries().unwrap().count(), 1);
-            assert!(folder.open_itself().is_ok());
+            assert!(folder.open_for_sync().is_ok());
         }
     }
 }

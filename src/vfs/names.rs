@@ -1,10 +1,10 @@
 //! Names that are held to be sorted: how many, and how many bytes of them.
 
-/// The most entries that a listing sorts. Those of a larger folder follow as the disk has them, so that no
-/// folder is too large for a session's memory.
+/// The most entries that a listing sorts. Those of a larger folder follow as the disk has them, so
+/// that no folder is too large for a session's memory.
 pub const SORTED: usize = 10_000;
-/// The most bytes of names that a listing holds, with the last name above it, because a client that does not
-/// read makes the server hold them.
+/// The most bytes of names that a listing holds, with the last name above it, because a client that
+/// does not read makes the server hold them.
 pub const SORTED_BYTES: usize = 256 * 1024;
 
 /// The names, in one buffer.
@@ -30,8 +30,8 @@ impl Names {
         self.spans.len() >= SORTED || self.bytes.len() >= SORTED_BYTES
     }
 
-    /// Sorts them by their bytes, as `ls` does in the C locale, and gives the memory back that they do not
-    /// need.
+    /// Sorts them by their bytes, as `ls` does in the C locale, and gives the memory back that they
+    /// do not need.
     pub fn sort(&mut self) {
         let bytes = &self.bytes;
         self.spans.sort_unstable_by(|a, b| slice(bytes, *a).cmp(slice(bytes, *b)));
@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn names_are_sorted_by_their_bytes() {
-        let (names, _) = filled(["b", "2", "B", "10", "", "a b", "a", "é"].map(str::to_string).into_iter());
+        let (names, _) =
+            filled(["b", "2", "B", "10", "", "a b", "a", "é"].map(str::to_string).into_iter());
         let sorted: Vec<_> = (0..).map_while(|index| names.get(index)).collect();
         let expected = ["", "10", "2", "B", "a", "a b", "b", "é"];
         assert_eq!(sorted, expected.map(str::as_bytes));
@@ -77,7 +78,9 @@ mod tests {
 
     #[test]
     fn what_is_held_to_be_sorted_is_bounded_by_number_and_by_bytes() {
-        let held = |names: &Names| names.bytes.capacity() + size_of::<(u32, u32)>() * names.spans.capacity();
+        let held = |names: &Names| {
+            names.bytes.capacity() + size_of::<(u32, u32)>() * names.spans.capacity()
+        };
         let (short, count) = filled((0..100_000).map(|n| format!("{n}")));
         assert_eq!(count, SORTED);
         assert!(held(&short) <= 12 * SORTED, "{}", held(&short));

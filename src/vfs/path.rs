@@ -12,8 +12,8 @@ use super::refused;
 /// bytes, as on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VirtualPath(
-    /// A slash before each component. Without spare capacity, because sessions keep paths while they
-    /// idle.
+    /// A slash before each component. Without spare capacity, because sessions keep paths while
+    /// they idle.
     Box<[u8]>,
 );
 
@@ -23,9 +23,9 @@ impl VirtualPath {
         VirtualPath::default()
     }
 
-    /// What `argument` means to a user whose current folder this is: absolute if it begins with `/`;
-    /// `//`, `./` and a trailing `/` mean nothing; `..` leads up, and at the root nowhere
-    /// (RFC 959 leaves this to the server; POSIX says the same of `/..`).
+    /// What `argument` means to a user whose current folder this is: absolute if it begins with
+    /// `/`; `//`, `./` and a trailing `/` mean nothing; `..` leads up, and at the root nowhere (RFC
+    /// 959 leaves this to the server; POSIX says the same of `/..`).
     pub fn join(&self, argument: &[u8]) -> io::Result<VirtualPath> {
         let base = if argument.starts_with(b"/") { &[] } else { &*self.0 };
         // Room for all of it at once: what grows in steps leaves holes in the heap.
@@ -86,7 +86,7 @@ impl VirtualPath {
 
     /// The path as a reply shows it: `?` for every control character.
     pub fn shown(&self) -> Vec<u8> {
-        text::shown(self.bytes()).into_owned()
+        text::sanitized(self.bytes()).into_owned()
     }
 }
 

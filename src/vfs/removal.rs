@@ -10,9 +10,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStringExt;
 
 use super::folder::Folder;
-use super::space::{Gone, Removal, Sizes};
+use super::quota::{Removal, Removed, Sizes};
 use super::staging::{Standing, Temporary, Use, is_reserved};
-use super::store::Store;
+use super::workdir::Workdir;
 use super::{refused, tree};
 
 /// How often in a row a pass may remove nothing: another session of the user, that still has a
@@ -25,16 +25,16 @@ const STALE_AT_ONCE: u64 = 1000;
 
 /// A folder that no client sees any more, and that will be removed.
 #[derive(Debug)]
-pub struct Hidden(Option<Temporary>);
+pub struct HiddenFolder(Option<Temporary>);
 
-impl Hidden {
+impl HiddenFolder {
     /// Takes a folder out of sight by one rename. A mounted disk stays in sight, to be emptied
     /// there.
-    pub fn new(store: &Store, holder: &Folder, name: &[u8]) -> io::Result<Hidden> {
-        let temporary = store.staging().take(Use::Removal);
-        match holder.rename(name, holder, temporary.name()) {
-            Ok(()) => Ok(Hidden(Some(temporary))),
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(Hidden(None)),
+    pub fn new(workdir: &Workdir, parent: &Folder, name: &[u8]) -> io::Result<HiddenFolder> {
+        let temporary = workdir.staging().take(Use::Removal);
+        match parent.rename(name, parent, temporary.name()) {
+            Ok(()) => Ok(HiddenFolder(Some(temporary))),
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(HiddenFolder(None)),
             Err(error) => Err(error),
         }
     }
@@ -42,29 +42,32 @@ impl Hidden {
     /// What could not be removed gets its name back, so that its owner sees it. Returns why.
     pub fn put_back(
         self,
-        store: &Store,
-        holder: &Folder,
+        workdir: &Workdir,
+        parent: &Folder,
         name: &[u8],
         error: &io::Error,
         removal: Option<&Removal>,
     ) -> io::Result<()> {
         let Some(temporary) = self.0 else {
-            if holder.child(name)?.entries()?.next().is_some() {
+            if parent.child(name)?.entries()?.next().is_some() {
                 return Err(io::Error::new(error.kind(), text_of(error)));
             }
             let why = "a disk is mounted there, which stays; all in it is removed";
             return Err(refused(ErrorKind::InvalidInput, why));
         };
-        // If it cannot be counted, because descriptors are short, its owner gets it back all the same.
-        let left = holder.child(temporary.name());
-        let count = left.and_then(|left| tree::count(&left, &mut Sizes::default())).unwrap_or_default();
-        let mut state = removal.map(Removal::lock);
-        let is_back = holder.find(name)?.is_none() && holder.rename(temporary.name(), holder, name).is_ok();
-        if let (Some(removal), Some(state)) = (removal, &mut state) {
-            removal.remains(state, count.bytes, is_back);
+        // If it cannot be counted, because descriptors are short, its owner gets it back all the
+        // same.
+        let left = parent.child(temporary.name());
+        let count =
+            left.and_then(|left| tree::count(&left, &mut Sizes::default())).unwrap_or_default();
+        let mut usage = removal.map(Removal::lock);
+        let is_back =
+            parent.find(name)?.is_none() && parent.rename(temporary.name(), parent, name).is_ok();
+        if let (Some(removal), Some(usage)) = (removal, &mut usage) {
+            removal.remains(usage, count.bytes, is_back);
         }
         if !is_back {
-            store.warn_of_remains(error);
+            workdir.warn_of_remains(error);
         }
         let text = format!("{}; what could not be removed is left", text_of(error));
         Err(io::Error::new(error.kind(), text))
@@ -76,18 +79,23 @@ impl Hidden {
     }
 }
 
-/// Removes the folder `name` with all in it, and frees what it took of a space, if it took any. Goes
-/// on past what cannot be removed, and returns the first error.
-pub fn remove(store: &Store, holder: &Folder, name: &[u8], removal: Option<&Removal>) -> io::Result<()> {
-    Clearing { store, left: u64::MAX, done: 0, disks: 0 }.folder(holder, name, removal)
+/// Removes the folder `name` with all in it, and frees what it took of a space, if it took any.
+/// Goes on past what cannot be removed, and returns the first error.
+pub fn remove(
+    workdir: &Workdir,
+    parent: &Folder,
+    name: &[u8],
+    removal: Option<&Removal>,
+) -> io::Result<()> {
+    Remover { workdir, left: u64::MAX, done: 0, disks: 0 }.folder(parent, name, removal)
 }
 
 /// Removes a folder that is empty but for temporaries which a kill left in it.
-pub fn remove_empty(store: &Store, holder: &Folder, name: &[u8]) -> io::Result<()> {
-    let removed = match holder.remove_folder(name) {
+pub fn remove_empty(workdir: &Workdir, parent: &Folder, name: &[u8]) -> io::Result<()> {
+    let removed = match parent.remove_folder(name) {
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-            remove_stale_in(store, &holder.child(name)?)?;
-            holder.remove_folder(name)
+            remove_stale_in(workdir, &parent.child(name)?)?;
+            parent.remove_folder(name)
         }
         removed => removed,
     };
@@ -105,15 +113,18 @@ pub fn of_mounted(error: io::Error) -> io::Error {
 }
 
 /// Removes what a kill left in a folder; fails if it holds anything else.
-fn remove_stale_in(store: &Store, folder: &Folder) -> io::Result<()> {
-    let mut clearing = Clearing { store, left: STALE_AT_ONCE, done: 0, disks: 0 };
+fn remove_stale_in(workdir: &Workdir, folder: &Folder) -> io::Result<()> {
+    let mut clearing = Remover { workdir, left: STALE_AT_ONCE, done: 0, disks: 0 };
     for entry in folder.entries()? {
         let entry = entry?;
         let name = entry.file_name().into_vec();
-        match is_reserved(&name).then(|| store.staging().standing(&name)) {
+        match is_reserved(&name).then(|| workdir.staging().standing(&name)) {
             None => return Err(ErrorKind::DirectoryNotEmpty.into()),
             Some(Standing::Live(Use::Content)) => {
-                return Err(refused(ErrorKind::ResourceBusy, "a file is on its way into it; try again"));
+                return Err(refused(
+                    ErrorKind::ResourceBusy,
+                    "a file is on its way into it; try again",
+                ));
             }
             Some(Standing::Live(Use::Removal)) => {
                 let why = "a folder that was in it is still being removed; try again";
@@ -130,14 +141,14 @@ fn remove_stale_in(store: &Store, folder: &Folder) -> io::Result<()> {
 }
 
 /// Removes a stale temporary, whatever it takes.
-pub fn remove_stale(store: &Store, folder: &Folder, entry: &DirEntry) -> io::Result<()> {
-    let mut clearing = Clearing { store, left: u64::MAX, done: 0, disks: 0 };
+pub fn remove_stale(workdir: &Workdir, folder: &Folder, entry: &DirEntry) -> io::Result<()> {
+    let mut clearing = Remover { workdir, left: u64::MAX, done: 0, disks: 0 };
     clearing.stale(folder, &entry.file_name().into_vec(), entry)
 }
 
 /// The work of removing.
-struct Clearing<'s> {
-    store: &'s Store,
+struct Remover<'s> {
+    workdir: &'s Workdir,
     /// How many things may still be removed.
     left: u64,
     /// How many were removed or moved up.
@@ -146,10 +157,11 @@ struct Clearing<'s> {
     disks: u32,
 }
 
-impl Clearing<'_> {
+impl Remover<'_> {
     fn spend(&mut self) -> io::Result<()> {
         let why = "what broken transfers left in it is being removed; try again";
-        self.left = self.left.checked_sub(1).ok_or_else(|| refused(ErrorKind::ResourceBusy, why))?;
+        self.left =
+            self.left.checked_sub(1).ok_or_else(|| refused(ErrorKind::ResourceBusy, why))?;
         Ok(())
     }
 
@@ -162,23 +174,31 @@ impl Clearing<'_> {
     }
 
     /// Removes a folder as a top of its own.
-    fn folder(&mut self, holder: &Folder, name: &[u8], removal: Option<&Removal>) -> io::Result<()> {
+    fn folder(
+        &mut self,
+        parent: &Folder,
+        name: &[u8],
+        removal: Option<&Removal>,
+    ) -> io::Result<()> {
         if self.disks > 2 * DISKS {
-            return Err(refused(ErrorKind::InvalidInput, "too many disks are mounted in one another"));
+            return Err(refused(
+                ErrorKind::InvalidInput,
+                "too many disks are mounted in one another",
+            ));
         }
-        let top = match holder.child(name) {
+        let top = match parent.child(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             top => top?,
         };
         self.disks += 1;
-        let removed = self.passes(holder, name, &top, removal);
+        let removed = self.passes(parent, name, &top, removal);
         self.disks -= 1;
         removed
     }
 
     fn passes(
         &mut self,
-        holder: &Folder,
+        parent: &Folder,
         name: &[u8],
         top: &Folder,
         removal: Option<&Removal>,
@@ -187,9 +207,12 @@ impl Clearing<'_> {
         loop {
             let before = self.done;
             let emptied = self.pass(top, None, removal);
-            let Err(error) = self.remove_emptied(holder, name, removal) else { return Ok(()) };
+            let Err(error) = self.remove_emptied(parent, name, removal) else { return Ok(()) };
             let might_succeed = error.kind() == ErrorKind::DirectoryNotEmpty
-                && emptied.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::DirectoryNotEmpty);
+                && emptied
+                    .as_ref()
+                    .err()
+                    .is_none_or(|error| error.kind() == ErrorKind::DirectoryNotEmpty);
             if self.left > 0 && self.done != before {
                 fruitless = 0;
             } else if self.left > 0 && might_succeed && fruitless < FRUITLESS {
@@ -200,9 +223,14 @@ impl Clearing<'_> {
         }
     }
 
-    /// Removes what is in a folder: its leaves go; its folders move up into `top`, or if it is the top
-    /// itself, are emptied and go. Past errors; returns the first.
-    fn pass(&mut self, folder: &Folder, top: Option<&Folder>, removal: Option<&Removal>) -> io::Result<()> {
+    /// Removes what is in a folder: its leaves go; its folders move up into `top`, or if it is the
+    /// top itself, are emptied and go. Past errors; returns the first.
+    fn pass(
+        &mut self,
+        folder: &Folder,
+        top: Option<&Folder>,
+        removal: Option<&Removal>,
+    ) -> io::Result<()> {
         let mut first_error = Ok(());
         for entry in folder.entries()? {
             match entry.and_then(|entry| self.entry(folder, top, &entry, removal)) {
@@ -225,13 +253,14 @@ impl Clearing<'_> {
         let name = entry.file_name().into_vec();
         self.spend()?;
         // Temporaries count as nothing here: a reservation counts those that are live.
-        let standing = is_reserved(&name).then(|| self.store.staging().standing(&name));
+        let standing = is_reserved(&name).then(|| self.workdir.staging().standing(&name));
         if standing == Some(Standing::Live(Use::Content)) {
             // Under the lock, under which it would take its name with what is left of it.
             let _no_commit = removal.map(Removal::lock);
-            self.store.staging().revoke(&name);
+            self.workdir.staging().revoke(&name);
         }
-        let removal = removal.filter(|_| matches!(standing, None | Some(Standing::Live(Use::Removal))));
+        let removal =
+            removal.filter(|_| matches!(standing, None | Some(Standing::Live(Use::Removal))));
         if !entry.file_type()?.is_dir() {
             self.leaf(folder, &name, entry, removal)
         } else if standing.is_some() && removal.is_none() {
@@ -239,7 +268,12 @@ impl Clearing<'_> {
         } else if let Some(top) = top {
             match self.move_up(folder, &name, top) {
                 // A disk is mounted there, or the folder is on one.
-                Err(error) if matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::CrossesDevices) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ResourceBusy | ErrorKind::CrossesDevices
+                    ) =>
+                {
                     self.folder(folder, &name, removal)
                 }
                 moved => moved,
@@ -258,23 +292,28 @@ impl Clearing<'_> {
         removal: Option<&Removal>,
     ) -> io::Result<()> {
         // A file may be written in place while it goes; under the lock no writer begins or ends.
-        let mut state = removal.map(Removal::lock);
+        let mut usage = removal.map(Removal::lock);
         let metadata = entry.metadata()?;
         folder.remove_file(name).map_err(|error| staying(name, error))?;
-        if let (Some(removal), Some(state)) = (removal, &mut state) {
-            removal.removed(state, Gone::Leaf(&metadata));
+        if let (Some(removal), Some(usage)) = (removal, &mut usage) {
+            removal.removed(usage, Removed::Leaf(&metadata));
         }
         self.done += 1;
         Ok(())
     }
 
-    fn remove_emptied(&mut self, holder: &Folder, name: &[u8], removal: Option<&Removal>) -> io::Result<()> {
-        match holder.remove_folder(name) {
+    fn remove_emptied(
+        &mut self,
+        parent: &Folder,
+        name: &[u8],
+        removal: Option<&Removal>,
+    ) -> io::Result<()> {
+        match parent.remove_folder(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // another session was faster
             Err(error) => Err(staying(name, error)),
             Ok(()) => {
                 if let Some(removal) = removal {
-                    removal.removed(&mut removal.lock(), Gone::Folder);
+                    removal.removed(&mut removal.lock(), Removed::Folder);
                 }
                 self.done += 1;
                 Ok(())
@@ -282,11 +321,11 @@ impl Clearing<'_> {
         }
     }
 
-    /// Moves a folder into the top one, under a number that is free there: the user's own names may be
-    /// numbers, too.
+    /// Moves a folder into the top one, under a number that is free there: the user's own names may
+    /// be numbers, too.
     fn move_up(&mut self, folder: &Folder, name: &[u8], top: &Folder) -> io::Result<()> {
         loop {
-            let number = self.store.staging().next_number().to_string().into_bytes();
+            let number = self.workdir.staging().next_number().to_string().into_bytes();
             if top.find(&number)?.is_none() {
                 folder.rename(name, top, &number)?;
                 self.done += 1;
@@ -311,6 +350,9 @@ fn staying(name: &[u8], error: io::Error) -> io::Error {
             let text = format!("a disk is mounted at \"{}\" in it, which stays", shown());
             io::Error::new(ErrorKind::InvalidInput, text)
         }
-        kind => io::Error::new(kind, format!("\"{}\" in it cannot be removed: {}", shown(), text_of(&error))),
+        kind => io::Error::new(
+            kind,
+            format!("\"{}\" in it cannot be removed: {}", shown(), text_of(&error)),
+        ),
     }
 }

@@ -9,8 +9,9 @@
 //!
 //! A temporary is live while the upload, copy or removal goes on that made it. One that this server
 //! made and that is not live is stale: a kill or a power failure left it, and any command that
-//! meets it may remove it. Two servers may have the same disk mounted in their accounts, so each has
-//! a number of its own, which it keeps in its working directory: neither judges what the other made.
+//! meets it may remove it. Two servers may have the same disk mounted in their accounts, so each
+//! has a number of its own, which it keeps in its working directory: neither judges what the other
+//! made.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -111,8 +112,8 @@ impl Staging {
         }
     }
 
-    /// Takes a live temporary away from what makes it, because the folder that it is in is removed. It
-    /// can take no name any more, of which a part is gone by then.
+    /// Takes a live temporary away from what makes it, because the folder that it is in is removed.
+    /// It can take no name any more, of which a part is gone by then.
     pub fn revoke(&self, name: &[u8]) {
         if let Some((_, _, number)) = parts(name) {
             self.live().remove(&number);
@@ -124,9 +125,9 @@ impl Staging {
     }
 }
 
-/// The number that the server drew at its first start in this working directory. If it cannot be kept,
-/// because the disk is read-only or full, it is another one at the next start, and what a kill leaves
-/// until then stays.
+/// The number that the server drew at its first start in this working directory. If it cannot be
+/// kept, because the disk is read-only or full, it is another one at the next start, and what a
+/// kill leaves until then stays.
 fn server_number(workdir: &Folder) -> io::Result<String> {
     if let Some(number) = kept_number(workdir) {
         return Ok(number);
@@ -137,7 +138,8 @@ fn server_number(workdir: &Folder) -> io::Result<String> {
 }
 
 fn kept_number(workdir: &Folder) -> Option<String> {
-    let (file, _) = workdir.open_file(SERVER_FILE.as_bytes(), OpenOptions::new().read(true)).ok()?;
+    let (file, _) =
+        workdir.open_file(SERVER_FILE.as_bytes(), OpenOptions::new().read(true)).ok()?;
     let mut text = String::new();
     file.take(2 * DIGITS as u64).read_to_string(&mut text).ok()?;
     let number = text.strip_suffix('\n')?;
@@ -239,7 +241,8 @@ mod tests {
     fn a_damaged_number_of_the_server_is_drawn_again_and_kept() {
         let workdir = tempfile::tempdir().unwrap();
         let file = workdir.path().join(SERVER_FILE);
-        for damaged in ["", "0123456789abcdef", "0123456789abcdeg\n", "0123456789abcdef0\n", "-\n"] {
+        for damaged in ["", "0123456789abcdef", "0123456789abcdeg\n", "0123456789abcdef0\n", "-\n"]
+        {
             fs::write(&file, damaged).unwrap();
             let number = start(workdir.path()).server.clone();
             assert_eq!(fs::read_to_string(&file).unwrap(), format!("{number}\n"), "{damaged:?}");

@@ -9,12 +9,12 @@ use crate::log::Log;
 
 mod accounting;
 
-const KEEPING: Keeping = Keeping { sync: false, partial: true };
+const KEEPING: UploadPolicy = UploadPolicy { sync: false, partial: true };
 
 /// A working directory with the folder of `alice`, beside a secret that is nobody's.
 struct House {
     dir: tempfile::TempDir,
-    store: Arc<Store>,
+    workdir: Arc<Workdir>,
     files: Vfs,
 }
 
@@ -26,10 +26,10 @@ impl House {
     fn with_quota(quota: Option<u64>) -> House {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("secret"), "secret").unwrap();
-        let store = Arc::new(open_store(dir.path()).unwrap());
-        let files = store.home("alice").unwrap();
+        let workdir = Arc::new(open_store(dir.path()).unwrap());
+        let files = workdir.home("alice").unwrap();
         files.set_quota(quota).unwrap();
-        House { dir, store, files }
+        House { dir, workdir, files }
     }
 
     fn real(&self, name: &str) -> PathBuf {
@@ -38,7 +38,7 @@ impl House {
 
     /// A name that a temporary had which is not live any more.
     fn stale_name(&self) -> String {
-        String::from_utf8(self.store.staging().stale_name()).unwrap()
+        String::from_utf8(self.workdir.staging().stale_name()).unwrap()
     }
 
     fn staged(&self) -> usize {
@@ -57,8 +57,8 @@ impl House {
         count
     }
 
-    fn space(&self) -> Arc<Space> {
-        self.files.target(&path("x")).unwrap().space
+    fn quota(&self) -> Arc<Quota> {
+        self.files.target(&path("x")).unwrap().quota
     }
 
     fn used(&self) -> u64 {
@@ -78,8 +78,8 @@ impl House {
     }
 }
 
-fn open_store(dir: &std::path::Path) -> io::Result<Store> {
-    Store::open(&dir.join("workdir"), KEEPING, Arc::new(Log::open(&dir.join("log.txt")).unwrap()))
+fn open_store(dir: &std::path::Path) -> io::Result<Workdir> {
+    Workdir::open(&dir.join("workdir"), KEEPING, Arc::new(Log::open(&dir.join("log.txt")).unwrap()))
 }
 
 fn path(text: &str) -> VirtualPath {
@@ -143,28 +143,30 @@ fn links_planted_anywhere_lead_nowhere() {
         assert!(house.files.open(&through).is_err());
         assert!(house.files.entry(&through).is_err());
         assert!(house.files.create(&through, Existing::Replace).is_err());
-        assert!(house.files.write_on(&through, Place::End).is_err());
+        assert!(house.files.write_on(&through, WriteStart::End).is_err());
         assert!(house.files.touch(&through).is_err());
         assert!(house.files.make_folder(&through).is_err());
         assert!(house.files.remove_file(&through).is_err());
         assert!(house.files.remove_folder(&through).is_err());
         assert!(house.files.remove_tree(&through).is_err());
-        assert!(house.files.enter(&through).is_err());
+        assert!(house.files.check_dir(&through).is_err());
         assert!(house.files.rename(&through, &path("x"), Existing::Replace).is_err());
         assert!(house.files.rename(&path("mine"), &through, Existing::Replace).is_err());
         assert!(house.files.copy(&through, &path("x"), Existing::Replace, &mut |_| false).is_err());
-        assert!(house.files.copy(&path("mine"), &through, Existing::Replace, &mut |_| false).is_err());
+        assert!(
+            house.files.copy(&path("mine"), &through, Existing::Replace, &mut |_| false).is_err()
+        );
     }
     for link in ["folder-link", "file-link", "relative-link", "dangling"] {
         let link = path(link);
         assert_eq!(house.files.entry(&link).unwrap().kind, Kind::Link);
         assert!(house.files.open(&link).is_err());
         assert!(house.files.create(&link, Existing::Replace).is_err());
-        assert!(house.files.write_on(&link, Place::At(0)).is_err());
+        assert!(house.files.write_on(&link, WriteStart::Offset(0)).is_err());
         assert!(house.files.touch(&link).is_err());
         assert!(house.files.set_modified(&link, SystemTime::UNIX_EPOCH).is_err());
         assert!(house.files.set_mode(&link, 0o777).is_err());
-        assert!(house.files.enter(&link).is_err());
+        assert!(house.files.check_dir(&link).is_err());
         assert!(house.files.entries(&link).is_err());
         assert!(house.files.copy(&link, &path("x"), Existing::Replace, &mut |_| false).is_err());
         assert!(house.files.copy(&path("mine"), &link, Existing::Replace, &mut |_| false).is_err());
@@ -234,7 +236,7 @@ fn devices_and_fifos_neither_block_nor_open() {
     let fifo = house.real("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     fails(house.files.open(&path("fifo")), ErrorKind::InvalidInput);
-    fails(house.files.write_on(&path("fifo"), Place::End), ErrorKind::InvalidInput);
+    fails(house.files.write_on(&path("fifo"), WriteStart::End), ErrorKind::InvalidInput);
     fails(house.files.create(&path("fifo"), Existing::Replace), ErrorKind::InvalidInput);
     fails(
         house.files.copy(&path("fifo"), &path("x"), Existing::Keep, &mut |_| false),
@@ -254,10 +256,13 @@ fn the_root_itself_is_beyond_every_change() {
     fails(house.files.remove_file(&root), ErrorKind::IsADirectory);
     fails(house.files.rename(&root, &path("d/x"), Existing::Replace), ErrorKind::InvalidInput);
     fails(house.files.rename(&path("d"), &root, Existing::Replace), ErrorKind::InvalidInput);
-    fails(house.files.copy(&root, &path("d/x"), Existing::Replace, &mut |_| false), ErrorKind::InvalidInput);
+    fails(
+        house.files.copy(&root, &path("d/x"), Existing::Replace, &mut |_| false),
+        ErrorKind::InvalidInput,
+    );
     fails(house.files.open(&root), ErrorKind::IsADirectory);
     fails(house.files.create(&root, Existing::Replace), ErrorKind::IsADirectory);
-    fails(house.files.write_on(&root, Place::End), ErrorKind::IsADirectory);
+    fails(house.files.write_on(&root, WriteStart::End), ErrorKind::IsADirectory);
     assert!(house.real("d").is_dir());
 }
 
@@ -270,9 +275,11 @@ fn folders_cannot_go_into_themselves_and_taken_names_stay() {
     house.write("f", b"f").unwrap();
     house.write("g", b"g").unwrap();
     house.write("full/x", b"x").unwrap();
-    let rename = |from: &str, to: &str, existing| house.files.rename(&path(from), &path(to), existing);
-    let copy =
-        |from: &str, to: &str, existing| house.files.copy(&path(from), &path(to), existing, &mut |_| false);
+    let rename =
+        |from: &str, to: &str, existing| house.files.rename(&path(from), &path(to), existing);
+    let copy = |from: &str, to: &str, existing| {
+        house.files.copy(&path(from), &path(to), existing, &mut |_| false)
+    };
     fails(rename("d", "d/e/x", Existing::Replace), ErrorKind::InvalidInput);
     fails(copy("d", "d/e/x", Existing::Replace), ErrorKind::InvalidInput);
     fails(copy("f", "f", Existing::Replace), ErrorKind::InvalidInput);
@@ -309,7 +316,8 @@ fn a_folder_is_copied_whole_with_its_permissions_or_not_at_all() {
     assert_eq!(house.files.entry(&path("copy/a")).unwrap().mode, 0o640);
 
     symlink("a", house.real("d/sub/link")).unwrap();
-    let error = house.files.copy(&path("d"), &path("second"), Existing::Keep, &mut |_| false).unwrap_err();
+    let error =
+        house.files.copy(&path("d"), &path("second"), Existing::Keep, &mut |_| false).unwrap_err();
     assert_eq!(
         error.to_string(),
         "\"link\" in it cannot be copied: a symbolic link, which is never followed"
@@ -384,7 +392,7 @@ fn what_an_earlier_server_left_is_swept_at_start() {
     fs::write(house.real("d/.plainftpd-other"), "x").unwrap();
     fs::write(house.real("d/.plainftpd-1-0123-1"), "x").unwrap();
     assert_eq!(house.staged(), 9);
-    house.store.sweep();
+    house.workdir.sweep();
     assert_eq!(house.staged(), 3);
     live.commit().unwrap();
     assert_eq!(house.read("d/new").unwrap(), b"new");
@@ -400,9 +408,10 @@ fn a_sweep_begins_again_when_folders_move_under_it() {
         fs::write(house.real(&format!("d/{n}")).join(house.stale_name()), "half").unwrap();
     }
     fs::create_dir(house.real("e")).unwrap();
-    let rename = |from: &str, to: &str| house.files.rename(&path(from), &path(to), Existing::Keep).unwrap();
+    let rename =
+        |from: &str, to: &str| house.files.rename(&path(from), &path(to), Existing::Keep).unwrap();
     std::thread::scope(|scope| {
-        let sweep = scope.spawn(|| house.store.sweep());
+        let sweep = scope.spawn(|| house.workdir.sweep());
         // In the midst of it, all that is left moves to where it has not been, folder by folder.
         while house.staged() > 30 {}
         for n in 0..40 {
@@ -420,8 +429,8 @@ fn the_folder_that_older_versions_kept_temporaries_in_goes_with_all_in_it() {
     let house = House::new();
     let dir = house.dir.path().to_path_buf();
     fails(open_store(&dir), ErrorKind::ResourceBusy);
-    let House { dir: _kept, store, files } = house;
-    drop((store, files));
+    let House { dir: _kept, workdir, files } = house;
+    drop((workdir, files));
     let old = dir.join("workdir/.staging");
     let names = || {
         let entries = fs::read_dir(dir.join("workdir")).unwrap();
@@ -441,8 +450,8 @@ fn the_folder_that_older_versions_kept_temporaries_in_goes_with_all_in_it() {
         lock.try_lock().unwrap();
         fails(open_store(&dir), ErrorKind::ResourceBusy);
         drop(lock);
-        let store = open_store(&dir).unwrap();
-        store.sweep();
+        let workdir = open_store(&dir).unwrap();
+        workdir.sweep();
         assert_eq!(names(), [".plainftpd-server", "alice"]);
     }
 }
@@ -451,9 +460,9 @@ fn the_folder_that_older_versions_kept_temporaries_in_goes_with_all_in_it() {
 fn a_session_keeps_its_own_root_when_the_name_goes_to_somebody_else() {
     let house = House::new();
     house.write("a", b"first alice").unwrap();
-    assert!(house.store.found_home("alice").unwrap().is_none());
-    house.store.close_home("alice").unwrap()();
-    let (second, home) = house.store.found_home("alice").unwrap().unwrap();
+    assert!(house.workdir.create_home("alice").unwrap().is_none());
+    house.workdir.detach_home("alice").unwrap()();
+    let (second, home) = house.workdir.create_home("alice").unwrap().unwrap();
     home.keep();
     second.create(&path("b"), Existing::Keep).unwrap().commit().unwrap();
     fails(house.read("b"), ErrorKind::NotFound);
@@ -476,9 +485,9 @@ fn a_broken_upload_is_kept_under_a_new_name_and_dropped_over_an_old_one() {
     assert!(!nothing.keep_partial());
     fails(house.read("nothing"), ErrorKind::NotFound);
     // So it is with what is written in place.
-    assert!(!house.files.write_on(&path("nothing"), Place::End).unwrap().keep_partial());
+    assert!(!house.files.write_on(&path("nothing"), WriteStart::End).unwrap().keep_partial());
     fails(house.read("nothing"), ErrorKind::NotFound);
-    let mut append = house.files.write_on(&path("new"), Place::End).unwrap();
+    let mut append = house.files.write_on(&path("new"), WriteStart::End).unwrap();
     append.write_all(b" more").unwrap();
     assert!(append.keep_partial());
     assert_eq!(house.read("new").unwrap(), b"half more");
@@ -501,7 +510,7 @@ fn permission_bits_are_set_but_the_owners_own_access_stays() {
 fn an_empty_folder_is_not_handed_on_but_made_anew() {
     let house = House::new();
     // Its account was removed by an editor while a session has it open.
-    let (second, home) = house.store.found_home("alice").unwrap().unwrap();
+    let (second, home) = house.workdir.create_home("alice").unwrap().unwrap();
     home.keep();
     second.make_folder(&path("secret")).unwrap();
     fails(house.files.entry(&path("secret")), ErrorKind::NotFound);
@@ -513,13 +522,13 @@ fn a_new_account_begins_with_a_count_of_its_own() {
     for session_goes_on in [true, false] {
         let house = House::with_quota(Some(100_000));
         house.write("a", &[1; 50_000]).unwrap();
-        let House { dir, store, files } = house;
+        let House { dir, workdir, files } = house;
         let former = session_goes_on.then_some(files);
         // The owner of the server removes the folder by hand. Without the session, the new one may
         // get its inode.
         fs::rename(dir.path().join("workdir/alice/a"), dir.path().join("saved")).unwrap();
         fs::remove_dir(dir.path().join("workdir/alice")).unwrap();
-        let (second, home) = store.found_home("alice").unwrap().unwrap();
+        let (second, home) = workdir.create_home("alice").unwrap().unwrap();
         home.keep();
         second.set_quota(Some(100_000)).unwrap();
         // `usage` would count again; this asks what is known.
@@ -531,7 +540,7 @@ fn a_new_account_begins_with_a_count_of_its_own() {
 #[test]
 fn a_folder_of_an_account_that_was_not_created_goes_again() {
     let house = House::new();
-    let (files, home) = house.store.found_home("bob").unwrap().unwrap();
+    let (files, home) = house.workdir.create_home("bob").unwrap().unwrap();
     drop(home);
     assert!(!house.dir.path().join("workdir/bob").exists());
     fails(files.make_folder(&path("d")), ErrorKind::NotFound);
@@ -541,7 +550,7 @@ fn a_folder_of_an_account_that_was_not_created_goes_again() {
 fn an_append_to_a_file_that_was_replaced_meanwhile_is_not_acknowledged() {
     let house = House::new();
     house.write("a", b"old").unwrap();
-    let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+    let mut upload = house.files.write_on(&path("a"), WriteStart::End).unwrap();
     upload.write_all(b"lost").unwrap();
     house.write("a", b"new").unwrap();
     fails(upload.commit(), ErrorKind::ResourceBusy);
@@ -558,25 +567,30 @@ fn nothing_is_acknowledged_in_a_folder_that_has_moved_to_another_disk() {
     let begin = || {
         let mut new = house.files.create(&path("d/e/new"), Existing::Keep).unwrap();
         new.write_all(b"new").unwrap();
-        let mut longer = house.files.write_on(&path("d/e/old"), Place::End).unwrap();
+        let mut longer = house.files.write_on(&path("d/e/old"), WriteStart::End).unwrap();
         longer.write_all(b"er").unwrap();
         (new, longer)
     };
     let (new, longer) = begin();
-    let space = house.space();
-    let moving = space::Reservation::for_move(&space).unwrap();
-    space.lock().has_moved(house.files.folder(&path("d")).unwrap().id().unwrap());
-    let is_busy = |done: io::Result<()>| assert_eq!(done.unwrap_err().kind(), ErrorKind::ResourceBusy);
+    let quota = house.quota();
+    let moving = quota::Reservation::for_move(&quota).unwrap();
+    quota.lock().subtract_moved(house.files.folder(&path("d")).unwrap().id().unwrap());
+    let is_busy =
+        |done: io::Result<()>| assert_eq!(done.unwrap_err().kind(), ErrorKind::ResourceBusy);
     is_busy(new.commit());
     is_busy(longer.commit());
-    is_busy(house.files.write_on(&path("d/e/old"), Place::End).map(drop));
+    is_busy(house.files.write_on(&path("d/e/old"), WriteStart::End).map(drop));
     is_busy(house.files.make_folder(&path("d/x")));
     is_busy(house.files.remove_file(&path("d/e/old")));
     is_busy(house.files.remove_folder(&path("d/e")));
     is_busy(house.files.remove_tree(&path("d/e")));
     is_busy(house.files.move_to(&path("d/e"), &path("e"), Existing::Keep, &mut |_| false));
-    is_busy(house.files.move_to(&path("other"), &path("d/e/other"), Existing::Keep, &mut |_| false));
-    is_busy(house.files.copy(&path("other"), &path("d/copy"), Existing::Keep, &mut |_| false).map(drop));
+    is_busy(
+        house.files.move_to(&path("other"), &path("d/e/other"), Existing::Keep, &mut |_| false),
+    );
+    is_busy(
+        house.files.copy(&path("other"), &path("d/copy"), Existing::Keep, &mut |_| false).map(drop),
+    );
     house.write("other/f", b"f").unwrap();
     drop(moving);
     let (new, longer) = begin();
@@ -613,7 +627,11 @@ fn two_unique_names_at_one_moment_differ() {
     let (second, two) = house.files.create_unique(&path("f")).unwrap();
     assert_eq!((first.bytes(), second.bytes()), (&b"/f"[..], &b"/f.1"[..]));
     drop(one);
-    assert_eq!(house.files.create_unique(&path("f")).unwrap().0.bytes(), b"/f", "it was given back");
+    assert_eq!(
+        house.files.create_unique(&path("f")).unwrap().0.bytes(),
+        b"/f",
+        "it was given back"
+    );
     two.commit().unwrap();
     assert!(house.files.entry(&second).is_ok());
 }

@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::folder::{Folder, Id, changed_meanwhile, check_regular, id_of};
+use super::folder::{Folder, Id, changed_during_walk, check_regular, id_of};
+use super::quota::{Quota, Reservation, Sizes, blocks};
 use super::removal;
-use super::space::{Reservation, Sizes, Space, blocks};
 use super::staging::{Staging, Standing, Temporary, Use, is_reserved};
-use super::store::Store;
 use super::upload::copy_content;
+use super::workdir::Workdir;
 use super::{into_itself, refused};
 
 /// What a walk meets, in order.
@@ -75,14 +75,15 @@ fn shed(levels: &mut [Level], mut held: usize) -> usize {
 
 /// Visits all that is in `top`, depth first.
 fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
-    let mut here = top.again()?;
+    let mut here = top.try_clone()?;
     let mut levels = vec![scan(&here, None, visitor)?];
     let mut held = levels.iter().map(|level| level.waiting.len()).sum();
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.waiting.pop() {
             held -= 1;
-            let child =
-                here.child(&name).and_then(|child| child.metadata().map(|metadata| (child, metadata)));
+            let child = here
+                .child(&name)
+                .and_then(|child| child.metadata().map(|metadata| (child, metadata)));
             let (child, metadata) = match child {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => {
@@ -108,7 +109,9 @@ fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
             if let Some(above) = levels.last() {
                 here = match here.parent(above.id) {
                     // A folder that cannot be entered cannot be left either.
-                    Err(error) if error.kind() == ErrorKind::PermissionDenied => descend(top, &levels)?,
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                        descend(top, &levels)?
+                    }
                     parent => parent?,
                 };
                 visitor.leave()?;
@@ -120,11 +123,11 @@ fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
 
 /// Walks down again to the innermost of these levels.
 fn descend(top: &Folder, levels: &[Level]) -> io::Result<Folder> {
-    let mut here = top.again()?;
+    let mut here = top.try_clone()?;
     for (above, level) in levels.iter().zip(levels.iter().skip(1)) {
         here = here.child(&above.entered)?;
         if here.id()? != level.id {
-            return Err(changed_meanwhile());
+            return Err(changed_during_walk());
         }
     }
     Ok(here)
@@ -140,13 +143,14 @@ fn scan(folder: &Folder, after: Option<&[u8]>, visitor: &mut dyn Visitor) -> io:
         Err(error) => visitor.unreadable(None, error).map(|()| None)?,
     };
     for entry in entries.into_iter().flatten() {
-        let (entry, kind) = match entry.and_then(|entry| entry.file_type().map(|kind| (entry, kind))) {
-            Err(error) => {
-                visitor.unreadable(None, error)?;
-                continue;
-            }
-            Ok(entry) => entry,
-        };
+        let (entry, kind) =
+            match entry.and_then(|entry| entry.file_type().map(|kind| (entry, kind))) {
+                Err(error) => {
+                    visitor.unreadable(None, error)?;
+                    continue;
+                }
+                Ok(entry) => entry,
+            };
         let name = entry.file_name();
         if is_reserved(name.as_bytes()) {
             if after.is_none() {
@@ -193,8 +197,8 @@ pub struct Unreadable {
     pub others: u64,
 }
 
-/// Counts the space that all in `top` takes. What the server cannot read counts as nothing: one such
-/// folder must not keep an account's owner from the account.
+/// Counts the space that all in `top` takes. What the server cannot read counts as nothing: one
+/// such folder must not keep an account's owner from the account.
 pub fn count(top: &Folder, sizes: &mut Sizes) -> io::Result<Count> {
     let mut counter = Counter { count: Count::default(), path: Vec::new(), sizes };
     walk(top, &mut counter)?;
@@ -208,8 +212,8 @@ struct Counter<'s> {
     sizes: &'s mut Sizes,
 }
 
-/// Whether an error says that the server is short of something, and nothing about the folder: EMFILE,
-/// ENFILE, ENOMEM. What a moment later could be read must not count as nothing.
+/// Whether an error says that the server is short of something, and nothing about the folder:
+/// EMFILE, ENFILE, ENOMEM. What a moment later could be read must not count as nothing.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), None | Some(24 | 23 | 12))
 }
@@ -253,12 +257,12 @@ impl Visitor for Counter<'_> {
 
 /// Removes the temporaries that a kill left in the working directory. It takes its time, and holds
 /// no client up. Counts them in `removed`.
-pub fn sweep(store: &Store, workdir: &Folder, removed: &mut u64) -> io::Result<()> {
-    walk(workdir, &mut Sweeper { store, removed })
+pub fn sweep(workdir: &Workdir, top: &Folder, removed: &mut u64) -> io::Result<()> {
+    walk(top, &mut Sweeper { workdir, removed })
 }
 
 struct Sweeper<'s> {
-    store: &'s Store,
+    workdir: &'s Workdir,
     removed: &'s mut u64,
 }
 
@@ -280,8 +284,9 @@ impl Visitor for Sweeper<'_> {
     }
 
     fn temporary(&mut self, folder: &Folder, entry: &DirEntry) {
-        let is_stale = self.store.staging().standing(entry.file_name().as_bytes()) == Standing::Stale;
-        if is_stale && removal::remove_stale(self.store, folder, entry).is_ok() {
+        let is_stale =
+            self.workdir.staging().standing(entry.file_name().as_bytes()) == Standing::Stale;
+        if is_stale && removal::remove_stale(self.workdir, folder, entry).is_ok() {
             *self.removed += 1;
         }
     }
@@ -299,31 +304,32 @@ impl Visitor for Sweeper<'_> {
 /// Dropped before, it is removed.
 #[derive(Debug)]
 pub struct TreeCopy {
-    store: Arc<Store>,
+    workdir: Arc<Workdir>,
     folder: Arc<Folder>,
     temporary: Option<Temporary>,
     reservation: Reservation,
 }
 
 impl TreeCopy {
-    /// Copies all in `source` into a temporary in `folder`; links and other things that are no files
-    /// make it fail.
+    /// Copies all in `source` into a temporary in `folder`; links and other things that are no
+    /// files make it fail.
     pub fn new(
-        store: &Arc<Store>,
-        space: &Arc<Space>,
+        workdir: &Arc<Workdir>,
+        quota: &Arc<Quota>,
         source: &Folder,
         folder: Arc<Folder>,
         stop: &mut dyn FnMut(u64) -> bool,
     ) -> io::Result<TreeCopy> {
-        let temporary = store.staging().take(Use::Content);
-        let reservation = Reservation::new(Arc::clone(space));
-        let mut copy = TreeCopy { store: Arc::clone(store), folder, temporary: None, reservation };
+        let temporary = workdir.staging().take(Use::Content);
+        let reservation = Reservation::new(Arc::clone(quota));
+        let mut copy =
+            TreeCopy { workdir: Arc::clone(workdir), folder, temporary: None, reservation };
         let temporary = copy.temporary.insert(temporary);
         let reservation = &mut copy.reservation;
         reservation.grow(blocks(0))?;
         copy.folder.make_folder(temporary.name(), writable(&source.metadata()?))?;
         let there = copy.folder.child(temporary.name())?;
-        let (sync, into) = (store.keeping().sync, copy.folder.id()?);
+        let (sync, into) = (workdir.policy().sync, copy.folder.id()?);
         let mut copying = Copying { sync, into, moved: None, reservation, copied: 0, stop };
         copying.tree(source, there, &source.metadata()?)?;
         Ok(copy)
@@ -331,8 +337,8 @@ impl TreeCopy {
 
     /// The copy takes the name `name` in its folder, which nothing may bear.
     pub fn commit(mut self, name: &[u8]) -> io::Result<()> {
-        let space = self.reservation.space();
-        let mut state = space.lock_for(&self.folder)?;
+        let quota = self.reservation.quota();
+        let mut usage = quota.lock_for(&self.folder)?;
         if self.folder.find(name)?.is_some() {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -341,9 +347,9 @@ impl TreeCopy {
             self.folder.rename(temporary.name(), &self.folder, name)?;
             self.temporary = None;
         }
-        self.reservation.keep(&mut state);
-        drop(state);
-        if self.store.keeping().sync { self.folder.open_itself()?.sync_all() } else { Ok(()) }
+        self.reservation.keep(&mut usage);
+        drop(usage);
+        if self.workdir.policy().sync { self.folder.open_for_sync()?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -351,7 +357,7 @@ impl Drop for TreeCopy {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
             // What is left is swept at the next start; the reservation is given back whole.
-            let _ = removal::remove(&self.store, &self.folder, temporary.name(), None);
+            let _ = removal::remove(&self.workdir, &self.folder, temporary.name(), None);
         }
     }
 }
@@ -360,7 +366,8 @@ impl Drop for TreeCopy {
 pub struct Copying<'c> {
     /// Whether all is synced to the disk.
     pub sync: bool,
-    /// The folder that will hold the copy. It may be mounted in what is copied, where no path tells.
+    /// The folder that will hold the copy. It may be mounted in what is copied, where no path
+    /// tells.
     pub into: Id,
     /// For a move: what was copied, of which times, permissions and links are kept, too.
     pub moved: Option<&'c mut Fingerprint>,
@@ -373,7 +380,8 @@ pub struct Copying<'c> {
 }
 
 impl Copying<'_> {
-    /// Copies all in `source` into the folder `there`, which is new. `metadata` are those of the source.
+    /// Copies all in `source` into the folder `there`, which is new. `metadata` are those of the
+    /// source.
     pub fn tree(&mut self, source: &Folder, there: Folder, metadata: &Metadata) -> io::Result<()> {
         self.check_outside(metadata)?;
         let mut copier = Copier { work: self, there, here: metadata.clone(), above: Vec::new() };
@@ -424,9 +432,11 @@ impl Copying<'_> {
 /// permissions (a USB stick's) refuses them, and is where its user wants the file.
 fn take_over(file: &File, metadata: &Metadata) -> io::Result<()> {
     let given = file.metadata()?.permissions().mode() & 0o7000; // by a set-group-ID folder
-    let bits = if metadata.is_dir() { writable(metadata) } else { metadata.permissions().mode() & 0o777 };
+    let bits =
+        if metadata.is_dir() { writable(metadata) } else { metadata.permissions().mode() & 0o777 };
     let _ = file.set_permissions(Permissions::from_mode(given | bits));
-    let times = FileTimes::new().set_modified(metadata.modified()?).set_accessed(metadata.accessed()?);
+    let times =
+        FileTimes::new().set_modified(metadata.modified()?).set_accessed(metadata.accessed()?);
     file.set_times(times)
 }
 
@@ -465,7 +475,7 @@ impl Visitor for Copier<'_, '_> {
 
     fn leave(&mut self) -> io::Result<()> {
         if self.work.sync || self.work.moved.is_some() {
-            let folder = self.there.open_itself()?;
+            let folder = self.there.open_for_sync()?;
             if self.work.moved.is_some() {
                 take_over(&folder, &self.here)?;
             }
@@ -526,8 +536,8 @@ impl Fingerprint {
         self.sum = self.sum.wrapping_add(hash);
     }
 
-    /// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if a file is on its way into it, which
-    /// would go with what moves.
+    /// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if a file is on its way into
+    /// it, which would go with what moves.
     pub fn add_tree(&mut self, top: &Folder, staging: &Staging) -> io::Result<()> {
         let mut look = Look { fingerprint: self, staging, is_awaited: false };
         walk(top, &mut look)?;
@@ -587,16 +597,19 @@ mod tests {
     #[test]
     fn a_count_fails_if_the_server_is_short_of_something_and_goes_on_past_what_it_cannot_read() {
         let mut sizes = Sizes::default();
-        let mut counter = Counter { count: Count::default(), path: b"/d".to_vec(), sizes: &mut sizes };
+        let mut counter =
+            Counter { count: Count::default(), path: b"/d".to_vec(), sizes: &mut sizes };
         for shortage in [12, 23, 24] {
             let error = io::Error::from_raw_os_error(shortage);
             assert!(counter.unreadable(None, error).is_err(), "{shortage}");
         }
-        assert!(counter.unreadable(None, changed_meanwhile()).is_err());
+        assert!(counter.unreadable(None, changed_during_walk()).is_err());
         assert!(counter.count.unreadable.is_none());
         // EIO, EACCES, ESTALE.
         for unreadable in [5, 13, 116] {
-            counter.unreadable(Some(OsStr::new("f")), io::Error::from_raw_os_error(unreadable)).unwrap();
+            counter
+                .unreadable(Some(OsStr::new("f")), io::Error::from_raw_os_error(unreadable))
+                .unwrap();
         }
         let unreadable = counter.count.unreadable.unwrap();
         assert_eq!((unreadable.path, unreadable.others), (b"/d/f".to_vec(), 2));

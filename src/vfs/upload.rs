@@ -12,10 +12,10 @@ use std::sync::Arc;
 use crate::file_size_limit;
 
 use super::folder::{Folder, Id, check_regular, id_of};
+use super::quota::{NameClaim, Quota, Removed, Reservation, blocks};
 use super::refused;
-use super::space::{Gone, Promise, Reservation, Space, blocks};
 use super::staging::{Temporary, Use};
-use super::store::Store;
+use super::workdir::Workdir;
 
 /// What to do where the new name is taken by a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,27 +29,27 @@ pub enum Existing {
 /// Where writing on in place begins. A byte beyond the end fails with [`ErrorKind::NotSeekable`]:
 /// what lies between would be a hole, of which the client knows nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum WriteStart {
     /// At the end, wherever that is by then.
     End,
     /// At the end, which must not be before this byte.
-    EndFrom(u64),
+    EndAtLeast(u64),
     /// At this byte.
-    At(u64),
+    Offset(u64),
 }
 
-impl Place {
+impl WriteStart {
     /// The byte that the file must reach.
     fn least(self) -> u64 {
         match self {
-            Place::End => 0,
-            Place::EndFrom(offset) | Place::At(offset) => offset,
+            WriteStart::End => 0,
+            WriteStart::EndAtLeast(offset) | WriteStart::Offset(offset) => offset,
         }
     }
 }
 
-/// Fails with [`ErrorKind::NotSeekable`] if a transfer that begins at `offset` would begin beyond the
-/// end of what has `size` bytes.
+/// Fails with [`ErrorKind::NotSeekable`] if a transfer that begins at `offset` would begin beyond
+/// the end of what has `size` bytes.
 pub fn check_restart(offset: u64, size: u64) -> io::Result<()> {
     if offset <= size {
         return Ok(());
@@ -58,8 +58,8 @@ pub fn check_restart(offset: u64, size: u64) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::NotSeekable, text))
 }
 
-/// Content on its way to a name. Dropped before [`Upload::commit`], it leaves nothing behind; a file
-/// that was written on in place is cut to its former length.
+/// Content on its way to a name. Dropped before [`Upload::commit`], it leaves nothing behind; a
+/// file that was written on in place is cut to its former length.
 #[derive(Debug)]
 pub struct Upload {
     file: File,
@@ -72,13 +72,13 @@ pub struct Upload {
     reservation: Reservation,
     target: Target,
     /// Its name, where that was told to the client before.
-    promise: Option<Promise>,
+    claim: Option<NameClaim>,
 }
 
 #[derive(Debug)]
 enum Target {
     Temporary {
-        store: Arc<Store>,
+        workdir: Arc<Workdir>,
         temporary: Temporary,
         folder: Arc<Folder>,
         name: Vec<u8>,
@@ -87,7 +87,7 @@ enum Target {
         mode: Option<u32>,
     },
     InPlace {
-        store: Arc<Store>,
+        workdir: Arc<Workdir>,
         id: Id,
         before: u64,
         created: bool,
@@ -99,8 +99,8 @@ enum Target {
 
 impl Upload {
     pub(super) fn new(
-        store: &Arc<Store>,
-        space: &Arc<Space>,
+        workdir: &Arc<Workdir>,
+        quota: &Arc<Quota>,
         folder: Arc<Folder>,
         name: &[u8],
         existing: Existing,
@@ -109,40 +109,40 @@ impl Upload {
         let before = folder.find(name)?;
         may_take(before.as_ref(), existing)?;
         let kept = before.as_ref().map(mode_of);
-        let reservation = Reservation::new(Arc::clone(space));
-        let temporary = store.staging().take(Use::Content);
+        let reservation = Reservation::new(Arc::clone(quota));
+        let temporary = workdir.staging().take(Use::Content);
         // Never more open than the file that it replaces.
         let file = folder.create_file(temporary.name(), kept.map_or(mode, |kept| kept & 0o600))?;
-        let (store, name) = (Arc::clone(store), name.to_vec());
-        let target = Target::Temporary { store, temporary, folder, name, existing, mode: kept };
-        Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target, promise: None })
+        let (workdir, name) = (Arc::clone(workdir), name.to_vec());
+        let target = Target::Temporary { workdir, temporary, folder, name, existing, mode: kept };
+        Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target, claim: None })
     }
 
     /// The name is kept for it until it has taken it.
-    pub(super) fn with_promise(mut self, promise: Promise) -> Upload {
-        self.promise = Some(promise);
+    pub(super) fn with_claim(mut self, claim: NameClaim) -> Upload {
+        self.claim = Some(claim);
         self
     }
 
     /// Opens a file to write on in place, or makes it.
     pub(super) fn in_place(
-        store: &Arc<Store>,
-        space: &Arc<Space>,
+        workdir: &Arc<Workdir>,
+        quota: &Arc<Quota>,
         folder: Arc<Folder>,
         name: &[u8],
-        place: Place,
+        place: WriteStart,
     ) -> io::Result<Upload> {
         let mut options = OpenOptions::new();
         match place {
-            Place::End | Place::EndFrom(_) => options.append(true),
-            Place::At(_) => options.write(true),
+            WriteStart::End | WriteStart::EndAtLeast(_) => options.append(true),
+            WriteStart::Offset(_) => options.write(true),
         };
-        let mut reservation = Reservation::new(Arc::clone(space));
+        let mut reservation = Reservation::new(Arc::clone(quota));
         // For a file that is made; this takes the lock, so it comes before.
         let room = reservation.grow(blocks(0));
-        // Under the lock from the opening on: whoever removes the file meanwhile must know what of it
-        // is stored, and a former writer must have ended before its length is read.
-        let mut state = space.lock_for(&folder)?;
+        // Under the lock from the opening on: whoever removes the file meanwhile must know what of
+        // it is stored, and a former writer must have ended before its length is read.
+        let mut usage = quota.lock_for(&folder)?;
         let (file, metadata, created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 room?;
@@ -154,17 +154,24 @@ impl Upload {
         };
         let (id, before) = (id_of(&metadata), metadata.len());
         check_restart(place.least(), before)?;
-        state.write_in_place(id, blocks(before))?;
+        usage.write_in_place(id, blocks(before))?;
         if created {
-            reservation.keep(&mut state); // it is there, whatever becomes of what is written to it
+            reservation.keep(&mut usage); // it is there, whatever becomes of what is written to it
         }
-        drop(state);
+        drop(usage);
         reservation.shrink_by(blocks(0));
-        let target =
-            Target::InPlace { store: Arc::clone(store), id, before, created, folder, name: name.to_vec() };
+        let target = Target::InPlace {
+            workdir: Arc::clone(workdir),
+            id,
+            before,
+            created,
+            folder,
+            name: name.to_vec(),
+        };
         let (position, length, counted) = (before, before, blocks(before));
-        let mut upload = Upload { file, position, length, counted, reservation, target, promise: None };
-        if let Place::At(offset) = place {
+        let mut upload =
+            Upload { file, position, length, counted, reservation, target, claim: None };
+        if let WriteStart::Offset(offset) = place {
             upload.position = upload.file.seek(SeekFrom::Start(offset))?;
         }
         Ok(upload)
@@ -204,13 +211,15 @@ impl Upload {
         self.commit_if(&mut || true).map(drop)
     }
 
-    /// Like [`Upload::commit`], but asks `may_replace` if that would replace a file. False if it may
-    /// not: then nothing changes.
+    /// Like [`Upload::commit`], but asks `may_replace` if that would replace a file. False if it
+    /// may not: then nothing changes.
     pub fn commit_if(mut self, may_replace: &mut dyn FnMut() -> bool) -> io::Result<bool> {
         self.expect(0)?; // an empty file counts, too
-        self.settle();
+        self.release_unused();
         let sync = match &self.target {
-            Target::Temporary { store, .. } | Target::InPlace { store, .. } => store.keeping().sync,
+            Target::Temporary { workdir, .. } | Target::InPlace { workdir, .. } => {
+                workdir.policy().sync
+            }
             Target::Done => false,
         };
         if let Target::Temporary { mode: Some(mode), .. } = &self.target {
@@ -219,10 +228,12 @@ impl Upload {
         if sync {
             self.file.sync_all()?;
         }
-        let space = self.reservation.space();
-        let mut state = match &self.target {
-            Target::Temporary { folder, .. } | Target::InPlace { folder, .. } => space.lock_for(folder)?,
-            Target::Done => space.lock(),
+        let quota = self.reservation.quota();
+        let mut usage = match &self.target {
+            Target::Temporary { folder, .. } | Target::InPlace { folder, .. } => {
+                quota.lock_for(folder)?
+            }
+            Target::Done => quota.lock(),
         };
         match &self.target {
             Target::Temporary { temporary, folder, name, existing, mode, .. } => {
@@ -237,23 +248,26 @@ impl Upload {
                 }
                 folder.rename(temporary.name(), folder, name)?;
                 if let Some(before) = before {
-                    state.removed(Gone::Leaf(&before));
+                    usage.removed(Removed::Leaf(&before));
                 }
             }
             Target::InPlace { id, folder, name, .. } => {
                 if folder.find(name)?.map(|metadata| id_of(&metadata)) != Some(*id) {
-                    return Err(refused(ErrorKind::ResourceBusy, "it was replaced or removed meanwhile"));
+                    return Err(refused(
+                        ErrorKind::ResourceBusy,
+                        "it was replaced or removed meanwhile",
+                    ));
                 }
-                state.written(*id);
+                usage.written(*id);
             }
             Target::Done => {}
         }
         let target = std::mem::replace(&mut self.target, Target::Done);
-        self.reservation.keep(&mut state);
-        drop(state);
+        self.reservation.keep(&mut usage);
+        drop(usage);
         match target {
             Target::Temporary { folder, .. } | Target::InPlace { folder, .. } if sync => {
-                folder.open_itself()?.sync_all()?;
+                folder.open_for_sync()?.sync_all()?;
             }
             _ => {}
         }
@@ -264,15 +278,15 @@ impl Upload {
     /// from there; over an existing file it is dropped. In place it is there anyway. Says whether
     /// something was kept.
     pub fn keep_partial(mut self) -> bool {
-        let (store, is_new) = match &mut self.target {
-            Target::Temporary { existing, store, .. } => {
+        let (workdir, is_new) = match &mut self.target {
+            Target::Temporary { existing, workdir, .. } => {
                 *existing = Existing::Keep;
-                (store, true)
+                (workdir, true)
             }
-            Target::InPlace { store, created, .. } => (store, *created),
+            Target::InPlace { workdir, created, .. } => (workdir, *created),
             Target::Done => return false,
         };
-        if is_new && (self.length == 0 || !store.keeping().partial) {
+        if is_new && (self.length == 0 || !workdir.policy().partial) {
             return false;
         }
         self.commit().is_ok()
@@ -284,7 +298,7 @@ impl Upload {
     }
 
     /// Gives back what was held for bytes that never came.
-    fn settle(&mut self) {
+    fn release_unused(&mut self) {
         let unused = self.counted.saturating_sub(blocks(self.length));
         self.counted -= unused;
         self.reservation.shrink_by(unused);
@@ -292,7 +306,7 @@ impl Upload {
 }
 
 impl Write for Upload {
-    /// Space is reserved before a byte is written.
+    /// Quota is reserved before a byte is written.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.expect(bytes.len() as u64)?;
         let written = self.file.write(bytes)?;
@@ -313,8 +327,8 @@ impl Drop for Upload {
                 let _ = folder.remove_file(temporary.name());
             }
             Target::InPlace { id, before, created, folder, name, .. } => {
-                let space = self.reservation.space();
-                let mut state = space.lock();
+                let quota = self.reservation.quota();
+                let mut usage = quota.lock();
                 // If it was cut by others, it must not grow: that would be a hole.
                 if self.file.metadata().is_ok_and(|metadata| metadata.len() > *before) {
                     let _ = self.file.set_len(*before);
@@ -325,9 +339,9 @@ impl Drop for Upload {
                     && is_ours(&metadata)
                     && folder.remove_file(name).is_ok()
                 {
-                    state.removed(Gone::Leaf(&metadata));
+                    usage.removed(Removed::Leaf(&metadata));
                 }
-                state.written(*id);
+                usage.written(*id);
             }
             Target::Done => {}
         }

@@ -2,7 +2,13 @@
 //! types at it, and transcripts.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 #![allow(missing_docs, reason = "the names say it")]
 
 use std::fs;
@@ -46,8 +52,8 @@ impl Server {
         Server::spawn(Command::new(env!("CARGO_BIN_EXE_plainftpd")), dir, flags)
     }
 
-    /// A server in this folder that has no rights beyond its own files, also if the test runs as root,
-    /// whom no permission bits stop.
+    /// A server in this folder that has no rights beyond its own files, also if the test runs as
+    /// root, whom no permission bits stop.
     pub fn without_rights(dir: &Path, flags: &[&str]) -> Server {
         const NOBODY: u32 = 65534;
         let program = dir.join("plainftpd");
@@ -92,21 +98,22 @@ impl Server {
         self.child.id()
     }
 
-    /// A server whose memory can be counted exactly by [`Server::pages`]: the allocator maps each allocation by
-    /// itself and gives it back when it is freed, and keeps no stacks of threads that have ended.
-    /// What it holds otherwise depends on which thread freed what in which order.
+    /// A server whose memory can be counted exactly by [`Server::pages`]: the allocator maps each
+    /// allocation by itself and gives it back when it is freed, and keeps no stacks of threads that
+    /// have ended. What it holds otherwise depends on which thread freed what in which order.
     pub fn with_exact_memory(flags: &[&str]) -> Server {
         let temporary = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
-        let tunables = ["malloc.mmap_threshold=0", "malloc.arena_max=1", "pthread.stack_cache_size=0"];
+        let tunables =
+            ["malloc.mmap_threshold=0", "malloc.arena_max=1", "pthread.stack_cache_size=0"];
         command.env("GLIBC_TUNABLES", tunables.map(|tunable| format!("glibc.{tunable}")).join(":"));
         let mut server = Server::spawn(command, temporary.path(), flags);
         server._temporary = Some(temporary);
         server
     }
 
-    /// How many pages of memory the server has mapped. In a server [`with_exact_memory`](Server::with_exact_memory)
-    /// each allocation is one page at least.
+    /// How many pages of memory the server has mapped. In a server
+    /// [`with_exact_memory`](Server::with_exact_memory) each allocation is one page at least.
     pub fn pages(&self) -> u64 {
         self.status("VmSize") / 4
     }
@@ -118,7 +125,8 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Waits until all sessions of clients that have gone are over, and the threads that served them, too.
+    /// Waits until all sessions of clients that have gone are over, and the threads that served
+    /// them, too.
     pub fn settle(&self) {
         // Who has a greeting was accepted after all who came before.
         self.connect().expect("quit", 221);
@@ -129,13 +137,14 @@ impl Server {
 
     fn thread_names(&self) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        let name =
-            |task: std::io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
+        let name = |task: std::io::Result<fs::DirEntry>| {
+            fs::read_to_string(task.ok()?.path().join("comm")).ok()
+        };
         tasks.filter_map(name).map(|name| name.trim_end().to_string()).collect()
     }
 
-    /// Waits until the thread that sweeps after the start has ended, which holds descriptors. A thread
-    /// has the name of the program until it gives itself its own.
+    /// Waits until the thread that sweeps after the start has ended, which holds descriptors. A
+    /// thread has the name of the program until it gives itself its own.
     pub fn wait_for_sweeper(&self) {
         let since = std::time::Instant::now();
         loop {
@@ -155,8 +164,8 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
-    /// How many threads the server has, but for the one that writes to standard error, which starts with the first
-    /// warning and stays.
+    /// How many threads the server has, but for the one that writes to standard error, which starts
+    /// with the first warning and stays.
     pub fn threads(&self) -> usize {
         self.wait_for_sweeper();
         self.thread_names().iter().filter(|name| *name != "stderr").count()
@@ -183,7 +192,9 @@ impl Server {
     /// Gives an account another role and quota, as the owner does with an editor.
     pub fn edit_account(&self, name: &str, role_and_quota: &str) {
         let line = |line: &str| match line.strip_prefix(&format!("{name}:")) {
-            Some(rest) => format!("{name}:{role_and_quota}:{}\n", rest.splitn(3, ':').nth(2).unwrap()),
+            Some(rest) => {
+                format!("{name}:{role_and_quota}:{}\n", rest.splitn(3, ':').nth(2).unwrap())
+            }
             None => format!("{line}\n"),
         };
         let users: String = self.users().lines().map(line).collect();
@@ -286,9 +297,9 @@ impl Drop for Server {
     }
 }
 
-/// An address of this machine for one server alone. Ports are few and are used again: at an address that all share,
-/// a client of another test that connects to a port that was its server's a moment ago is now and then
-/// the first one at a data port of this one.
+/// An address of this machine for one server alone. Ports are few and are used again: at an address
+/// that all share, a client of another test that connects to a port that was its server's a moment
+/// ago is now and then the first one at a data port of this one.
 pub fn own_address() -> Ipv4Addr {
     let [a, b, c, ..] = RandomState::new().hash_one(0).to_be_bytes();
     Ipv4Addr::new(127, a.clamp(1, 254), b.clamp(1, 254), c.clamp(1, 254))
@@ -305,7 +316,11 @@ impl Traced {
         let trace = dir.join("trace");
         let mut command = Command::new("strace");
         // -D: the process that is started is the server, and strace ends with it.
-        command.args(["-D", "-f", "-o"]).arg(&trace).args(options).arg(env!("CARGO_BIN_EXE_plainftpd"));
+        command
+            .args(["-D", "-f", "-o"])
+            .arg(&trace)
+            .args(options)
+            .arg(env!("CARGO_BIN_EXE_plainftpd"));
         Traced { server: Server::spawn(command, dir, flags), trace }
     }
 
@@ -322,14 +337,16 @@ impl Traced {
     }
 }
 
-/// `strace`, which delays some system calls, or lets them fail, of one thread of a server for as long as it lives.
+/// `strace`, which delays some system calls, or lets them fail, of one thread of a server for as
+/// long as it lives.
 pub struct Delayed(Child);
 
 impl Delayed {
     /// The thread that was started last: that of the client which connected last to a new server.
     pub fn last_thread(server: &Server, options: &[&str]) -> Delayed {
         let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        let ids = tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse::<u32>().unwrap());
+        let ids =
+            tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse::<u32>().unwrap());
         let mut strace = Command::new("strace")
             .args(["-p", &ids.max().unwrap().to_string()])
             .args(options)
@@ -450,7 +467,8 @@ impl Client {
     /// `get`: the content, or the reply that refuses it.
     pub fn get(&mut self, name: &str) -> Result<Vec<u8>, String> {
         let first = self.ask(&format!("get {name}"));
-        let Some(count) = first.strip_prefix("150 ").and_then(|rest| rest.strip_suffix(" bytes follow."))
+        let Some(count) =
+            first.strip_prefix("150 ").and_then(|rest| rest.strip_suffix(" bytes follow."))
         else {
             return Err(first);
         };
@@ -464,7 +482,9 @@ impl Client {
 /// Whether `line` is as `pattern` has it, in which `…` stands for anything.
 pub fn matches(pattern: &str, line: &str) -> bool {
     let mut parts = pattern.split('…');
-    let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else { return false };
+    let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else {
+        return false;
+    };
     let mut last = "";
     let mut wild = false;
     for part in parts {
@@ -557,7 +577,8 @@ fn check(client: &mut Client, pattern: &str) {
     let mut line = Vec::new();
     client.stream.read_until(b'\n', &mut line).unwrap();
     let line = String::from_utf8(line).unwrap();
-    let line = line.strip_suffix('\n').map_or(&*line, |line| line.strip_suffix('\r').unwrap_or(line));
+    let line =
+        line.strip_suffix('\n').map_or(&*line, |line| line.strip_suffix('\r').unwrap_or(line));
     assert!(matches(pattern, line), "expected {pattern:?}, heard {line:?}");
 }
 
@@ -597,7 +618,8 @@ impl Mount {
     }
 
     fn new(arguments: &[&str], at: &Path) -> Option<Mount> {
-        let mounted = Command::new("mount").args(arguments).arg(at).status().is_ok_and(|s| s.success());
+        let mounted =
+            Command::new("mount").args(arguments).arg(at).status().is_ok_and(|s| s.success());
         if !mounted {
             assert!(std::env::var_os("CI").is_none(), "CI must be able to mount");
             eprintln!("SKIPPED: nothing can be mounted here");
@@ -738,7 +760,12 @@ impl Client {
                 let port = listener.local_addr().unwrap().port();
                 let line = match way {
                     Way::Port => {
-                        format!("PORT {},{},{}", ip.to_string().replace('.', ","), port >> 8, port & 255)
+                        format!(
+                            "PORT {},{},{}",
+                            ip.to_string().replace('.', ","),
+                            port >> 8,
+                            port & 255
+                        )
                     }
                     _ => format!("EPRT |{}|{ip}|{port}|", if ip.is_ipv4() { 1 } else { 2 }),
                 };

@@ -45,8 +45,10 @@ pub fn upload_by_four(setting: &Setting, server: &Server, recorder: &mut Recorde
 
 fn record(recorder: &mut Recorder, title: &str, work: &Work) {
     recorder.record(Figure::higher(title, "MiB/s"), work.rate() / MIB);
-    recorder
-        .record(Figure::lower(format!("{title}: server CPU"), "s/GiB"), work.cpu / (work.units as f64 / GIB));
+    recorder.record(
+        Figure::lower(format!("{title}: server CPU"), "s/GiB"),
+        work.cpu / (work.units as f64 / GIB),
+    );
 }
 
 fn fetch(server: &Server, clients: usize, name: &str, length: u64) -> Result<Work> {
@@ -61,7 +63,9 @@ fn fetch(server: &Server, clients: usize, name: &str, length: u64) -> Result<Wor
             complete(discard(&stream)?)
         });
     }
-    work(server, signed_in(server, clients)?, ONCE, |(_, client)| complete(client.retrieve_bulk(name)?))
+    work(server, logged_in(server, clients)?, ONCE, |(_, client)| {
+        complete(client.retrieve_bulk(name)?)
+    })
 }
 
 fn send(setting: &Setting, server: &Server, clients: usize, length: u64) -> Result<Work> {
@@ -74,7 +78,7 @@ fn send(setting: &Setting, server: &Server, clients: usize, length: u64) -> Resu
             Ok(length)
         });
     }
-    let work = work(server, signed_in(server, clients)?, ONCE, |(number, client)| {
+    let work = work(server, logged_in(server, clients)?, ONCE, |(number, client)| {
         client.store_bulk(&format!("sent-{number}"), &file, length)?;
         Ok(length)
     })?;
@@ -87,6 +91,6 @@ fn send(setting: &Setting, server: &Server, clients: usize, length: u64) -> Resu
     Ok(work)
 }
 
-fn signed_in(server: &Server, clients: usize) -> Result<Vec<(usize, Client)>> {
-    (0..clients).map(|number| Ok((number, Client::signed_in(server.address)?))).collect()
+fn logged_in(server: &Server, clients: usize) -> Result<Vec<(usize, Client)>> {
+    (0..clients).map(|number| Ok((number, Client::logged_in(server.address)?))).collect()
 }

@@ -1,4 +1,4 @@
-//! Commands without content: round trips, pipelines, greetings, sign-ins.
+//! Commands without content: round trips, pipelines, greetings, logins.
 
 use anyhow::Result;
 
@@ -18,16 +18,19 @@ pub fn noop(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Resu
         client.ask("NOOP", 200)?;
         Ok(1)
     };
-    for (count, title) in [(1, "NOOP round trips, 1 client"), (16, "NOOP round trips, 16 clients")] {
-        let clients = (0..count).map(|_| Client::signed_in(server.address)).collect::<Result<Vec<_>>>()?;
+    for (count, title) in [(1, "NOOP round trips, 1 client"), (16, "NOOP round trips, 16 clients")]
+    {
+        let clients =
+            (0..count).map(|_| Client::logged_in(server.address)).collect::<Result<Vec<_>>>()?;
         let work = work(server, clients, span, round_trip)?;
         recorder.record(Figure::higher(title, "/s"), work.rate());
         if count == 1 {
-            recorder.record(Figure::lower(format!("{title}: server CPU"), "µs each"), work.cpu_each());
+            recorder
+                .record(Figure::lower(format!("{title}: server CPU"), "µs each"), work.cpu_each());
         }
     }
     let lines = b"NOOP\r\n".repeat(PIPELINED);
-    let mut client = Client::signed_in(server.address)?;
+    let mut client = Client::logged_in(server.address)?;
     client.ask("NOOP", 200)?;
     let work = work(server, vec![(client, Vec::new())], span, |(client, buffer)| {
         client.send(&lines)?;
@@ -48,7 +51,7 @@ pub fn greeting(setting: &Setting, server: &Server, recorder: &mut Recorder) -> 
     Ok(())
 }
 
-/// An account that has signed in before.
+/// An account that has logged in before.
 pub fn sign_in(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
     let once = |()| {
         let mut client = Client::greeted(server.address)?;
@@ -58,7 +61,8 @@ pub fn sign_in(setting: &Setting, server: &Server, recorder: &mut Recorder) -> R
     };
     once(())?;
     let work = work(server, vec![(); CONNECTING], setting.scale.span, |()| once(()))?;
-    recorder.record(Figure::higher("connect + sign in + quit, signed in before", "/s"), work.rate());
-    recorder.record(Figure::lower("connect + sign in + quit: server CPU", "µs each"), work.cpu_each());
+    recorder.record(Figure::higher("connect + log in + quit, logged in before", "/s"), work.rate());
+    recorder
+        .record(Figure::lower("connect + log in + quit: server CPU", "µs each"), work.cpu_each());
     Ok(())
 }

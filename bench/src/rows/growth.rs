@@ -1,4 +1,5 @@
-//! How plainftpd fares when there is more of everything. More idle clients are in the rows of idle clients.
+//! How plainftpd fares when there is more of everything. More idle clients are in the rows of idle
+//! clients.
 
 use std::fmt::Write;
 use std::fs;
@@ -20,7 +21,10 @@ pub fn folder(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Re
     for count in &setting.scale.files {
         let listing = Listing::take(setting, server, "LIST", *count)?;
         let each = listing.seconds * 1e6 / *count as f64;
-        recorder.record(Figure::lower(format!("LIST of {} files, each", number(*count as f64)), "µs"), each);
+        recorder.record(
+            Figure::lower(format!("LIST of {} files, each", number(*count as f64)), "µs"),
+            each,
+        );
     }
     Ok(())
 }
@@ -40,13 +44,13 @@ pub fn accounts(setting: &Setting, program: &dyn Program, recorder: &mut Recorde
         let written = Instant::now();
         let (server, _) = Server::spawn(program, &dir)?;
         let first = sign_in(&server)?;
-        recorder.record(Figure::lower(format!("first sign-in, {shown} accounts"), "ms"), first * 1e3);
+        recorder.record(Figure::lower(format!("first login, {shown} accounts"), "ms"), first * 1e3);
         while written.elapsed() < setting.scale.users_age {
             sign_in(&server)?;
         }
         let times = (0..SIGN_INS).map(|_| sign_in(&server)).collect::<Result<Vec<_>>>()?;
         let again = median(&times).context("measured nothing")?;
-        recorder.record(Figure::lower(format!("sign-in again, {shown} accounts"), "ms"), again * 1e3);
+        recorder.record(Figure::lower(format!("login again, {shown} accounts"), "ms"), again * 1e3);
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Signed-in clients that say nothing: what each of them takes, and how the others fare beside them.
+//! Signed-in clients that say nothing: what each of them takes, and how the others fare beside
+//! them.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use crate::servers::{Program, Server};
 use crate::sheet::Figure;
 use crate::stats::median;
 
-/// Clients that sign in at the same time.
+/// Clients that log in at the same time.
 const DOORS: usize = 4;
 /// For one stage; a server that needs longer stops there.
 const STAGE_LIMIT: Duration = Duration::from_secs(60);
@@ -23,8 +24,8 @@ const ENOUGH_FOR_MEMORY: usize = 20;
 
 pub fn idle(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -> Result<()> {
     let server = Server::start(program, setting.places)?;
-    // The first sign-in may be another matter than the next.
-    Client::signed_in(server.address)?.quit()?;
+    // The first login may be another matter than the next.
+    Client::logged_in(server.address)?.quit()?;
     let before = server.process.pss();
     let mut clients = Vec::new();
     for stage in &setting.scale.idle {
@@ -37,20 +38,28 @@ pub fn idle(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -
         match more(&server, stage - held) {
             Ok(more) => clients.extend(more),
             Err(error) => {
-                recorder.sheet.note(format!("idle clients, {}: at most {held}: {error:#}", program.name()));
+                recorder
+                    .sheet
+                    .note(format!("idle clients, {}: at most {held}: {error:#}", program.name()));
                 break;
             }
         }
         let each = server.process.pss().saturating_sub(before) as f64 / 1024.0 / *stage as f64;
         if *stage >= ENOUGH_FOR_MEMORY {
-            recorder.record(Figure::lower(format!("memory each of {shown} idle clients"), "KiB"), each);
+            recorder
+                .record(Figure::lower(format!("memory each of {shown} idle clients"), "KiB"), each);
         }
         let sign_in = time(SIGN_INS, || Client::greeted(server.address)?.sign_in(NAME))?;
-        recorder.record(Figure::lower(format!("one more sign-in beside {shown} idle"), "ms"), sign_in * 1e3);
-        let mut client = Client::signed_in(server.address)?;
+        recorder.record(
+            Figure::lower(format!("one more login beside {shown} idle"), "ms"),
+            sign_in * 1e3,
+        );
+        let mut client = Client::logged_in(server.address)?;
         let round_trip = time(ROUND_TRIPS, || client.ask("NOOP", 200))?;
-        recorder
-            .record(Figure::lower(format!("NOOP round trip beside {shown} idle"), "µs"), round_trip * 1e6);
+        recorder.record(
+            Figure::lower(format!("NOOP round trip beside {shown} idle"), "µs"),
+            round_trip * 1e6,
+        );
     }
     Ok(())
 }
@@ -71,8 +80,8 @@ fn more(server: &Server, count: usize) -> Result<Vec<Client>> {
     let some = |count| {
         let mut clients = Vec::new();
         for name in server.program.names().iter().cycle().take(count) {
-            ensure!(Instant::now() < deadline, "{} takes too long to sign in", server.name());
-            clients.push(Client::signed_in_as(server.address, name)?);
+            ensure!(Instant::now() < deadline, "{} takes too long to log in", server.name());
+            clients.push(Client::logged_in_as(server.address, name)?);
         }
         Ok(clients)
     };

@@ -45,7 +45,7 @@ impl Listing {
     /// Lists a folder of so many files.
     pub fn take(setting: &Setting, server: &Server, word: &str, count: usize) -> Result<Listing> {
         let _lent = Lent::to(server, setting.places, count)?;
-        let mut client = Client::signed_in(server.address)?;
+        let mut client = Client::logged_in(server.address)?;
         client.ask(&format!("CWD {}", folder(count)), 250)?;
         let mut data = client.passive()?;
         server.process.forget_peak();

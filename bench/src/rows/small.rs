@@ -1,4 +1,5 @@
-//! Files of 4 KiB: a passive connection each, and over the control connection, which only plainftpd has.
+//! Files of 4 KiB: a passive connection each, and over the control connection, which only plainftpd
+//! has.
 
 use std::fs;
 use std::path::Path;
@@ -52,7 +53,7 @@ fn fetch(
         _ => fs::read(setting.places.content(Places::SMALL))?,
     };
     for count in CLIENTS {
-        let client = |_| Ok((Client::signed_in(server.address)?, Vec::new()));
+        let client = |_| Ok((Client::logged_in(server.address)?, Vec::new()));
         let clients = (0..count).map(client).collect::<Result<Vec<_>>>()?;
         let work = work(server, clients, setting.scale.span, |(client, content)| {
             fetch(client, Places::SMALL, content)?;
@@ -64,14 +65,20 @@ fn fetch(
     Ok(())
 }
 
-fn send(setting: &Setting, server: &Server, recorder: &mut Recorder, title: &str, send: Send) -> Result<()> {
+fn send(
+    setting: &Setting,
+    server: &Server,
+    recorder: &mut Recorder,
+    title: &str,
+    send: Send,
+) -> Result<()> {
     let content = fs::read(setting.places.content(Places::SMALL))?;
     let folder = server.home.join("sent");
     for count in CLIENTS {
         fs::create_dir(&folder)?;
         server.give(&folder)?;
         let client = |number| {
-            let mut client = Client::signed_in(server.address)?;
+            let mut client = Client::logged_in(server.address)?;
             client.ask("CWD sent", 250)?;
             Ok((client, number, 0))
         };
@@ -85,7 +92,10 @@ fn send(setting: &Setting, server: &Server, recorder: &mut Recorder, title: &str
         fs::remove_dir_all(&folder)?;
         let (work, complete) = (work?, complete?);
         // The stub throws away what it gets.
-        ensure!(matches!(server.role(), Role::Limit(_)) || complete == work.units, "uploads are missing");
+        ensure!(
+            matches!(server.role(), Role::Limit(_)) || complete == work.units,
+            "uploads are missing"
+        );
         record(recorder, title, count, &work);
     }
     Ok(())

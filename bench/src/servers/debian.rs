@@ -1,5 +1,6 @@
-//! The peers that Debian packages: vsftpd, Pure-FTPd, ProFTPD. Each runs in the foreground, with hashed passwords, its
-//! transfer log on and its limits raised so far that every row can run; all else is as by default.
+//! The peers that Debian packages: vsftpd, Pure-FTPd, ProFTPD. Each runs in the foreground, with
+//! hashed passwords, its transfer log on and its limits raised so far that every row can run; all
+//! else is as by default.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,9 +14,10 @@ use super::user::{SERVICE, SHA512CRYPT};
 use super::{Owner, Program, Role};
 use crate::client::NAME;
 
-/// Signing in ten thousand clients would take minutes of hashing, and memory each is the same before.
+/// Signing in ten thousand clients would take minutes of hashing, and memory each is the same
+/// before.
 const SLOW_TO_SIGN_IN: (usize, &str) =
-    (1_000, "one or two processes a client and a hash a sign-in: asked for 1,000");
+    (1_000, "one or two processes a client and a hash a login: asked for 1,000");
 
 /// Writes the configuration into the first folder, for an account in the second.
 type Configure = Box<dyn Fn(&Path, &Path) -> Result<()> + Sync>;
@@ -144,7 +146,7 @@ fn configure_proftpd((user, group): Owner, dir: &Path, home: &Path) -> Result<()
         // It refuses files of accounts that others may read.
         fs::set_permissions(dir.join(file), fs::Permissions::from_mode(0o600))?;
     }
-    // mod_delay makes every sign-in as slow as the slowest; a peer may have its best.
+    // mod_delay makes every login as slow as the slowest; a peer may have its best.
     let text = format!(
         "ServerType standalone\nDefaultAddress 127.0.0.1\nPort %{{env:PORT}}\nUseIPv6 off\nUseReverseDNS off\n\
          User {NAME}\nGroup {NAME}\nMaxInstances none\nAuthOrder mod_auth_file.c\n\

@@ -1,5 +1,6 @@
-//! How peers are fetched: Debian packages are unpacked side by side, because they conflict, and only the libraries
-//! that they lack are installed; Python's go into a virtual environment. What is there already is not fetched again.
+//! How peers are fetched: Debian packages are unpacked side by side, because they conflict, and
+//! only the libraries that they lack are installed; Python's go into a virtual environment. What is
+//! there already is not fetched again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,9 @@ pub fn debian(package: &str, program: &str) -> Result<PathBuf> {
     if !unpacked.exists() {
         unpack(package, &unpacked)?;
     }
-    let missing =
-        |program: &Path| -> Result<bool> { Ok(run(Command::new("ldd").arg(program))?.contains("not found")) };
+    let missing = |program: &Path| -> Result<bool> {
+        Ok(run(Command::new("ldd").arg(program))?.contains("not found"))
+    };
     let program = unpacked.join(program);
     if missing(&program)? {
         let depends = run(Command::new("apt-cache").args(["depends", "--important", package]))?;
@@ -42,8 +44,9 @@ fn unpack(package: &str, unpacked: &Path) -> Result<()> {
     fs::create_dir_all(parent)?;
     // Half a package must not be taken for one the next time.
     let work = tempfile::tempdir_in(parent)?;
-    let download =
-        |work: &Path| run(Command::new("apt-get").args(["download", "-q", package]).current_dir(work));
+    let download = |work: &Path| {
+        run(Command::new("apt-get").args(["download", "-q", package]).current_dir(work))
+    };
     if download(work.path()).is_err() {
         run(Command::new("apt-get").args(["update", "-q"]))?;
         download(work.path())?;
@@ -78,8 +81,7 @@ mod tests {
 
     #[test]
     fn the_libraries_of_a_package_are_told_from_its_other_needs() {
-        let depends =
-            "vsftpd\n |Depends: debconf\n  Depends: libc6\n  Depends: libcap2\n  Depends: netbase\n";
+        let depends = "vsftpd\n |Depends: debconf\n  Depends: libc6\n  Depends: libcap2\n  Depends: netbase\n";
         assert_eq!(libraries(depends), ["libcap2"]);
     }
 }

@@ -27,7 +27,11 @@ impl Plainftpd {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        child.stdin.take().context("no standard input")?.write_all(format!("{PASSWORD}\n").as_bytes())?;
+        child
+            .stdin
+            .take()
+            .context("no standard input")?
+            .write_all(format!("{PASSWORD}\n").as_bytes())?;
         let output = child.wait_with_output()?;
         ensure!(output.status.success(), "--hash-password failed");
         let hash = String::from_utf8(output.stdout)?.trim().to_string();
@@ -62,7 +66,14 @@ impl Program for Plainftpd {
     fn command(&self, dir: &Path, port: u16) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--dir").arg(dir).args(["--listen", &format!("127.0.0.1:{port}")]);
-        command.args(["--max-clients", "15000", "--max-per-address", "15000", "--idle-timeout", "86400"]);
+        command.args([
+            "--max-clients",
+            "15000",
+            "--max-per-address",
+            "15000",
+            "--idle-timeout",
+            "86400",
+        ]);
         command
     }
 
@@ -104,7 +115,8 @@ impl Program for Limit {
 
     fn command(&self, dir: &Path, port: u16) -> Command {
         let mut command = Command::new(&self.program);
-        let kind = clap::ValueEnum::to_possible_value(&self.kind).map(|value| value.get_name().to_string());
+        let kind = clap::ValueEnum::to_possible_value(&self.kind)
+            .map(|value| value.get_name().to_string());
         command.arg("stub").args(kind).args(["--port", &port.to_string()]);
         command.arg("--file").arg(&self.file);
         command.arg("--dir").arg(self.home(dir));

@@ -1,5 +1,5 @@
-//! The locked-down user that vsftpd signs in through PAM, and that the files of vsftpd, Pure-FTPd and ProFTPD belong
-//! to. It goes when the run ends.
+//! The locked-down user that vsftpd logs in through PAM, and that the files of vsftpd, Pure-FTPd
+//! and ProFTPD belong to. It goes when the run ends.
 
 use std::fs::{self, File};
 use std::io::Write;

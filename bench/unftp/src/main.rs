@@ -1,5 +1,6 @@
-//! `plainftpd-bench-unftp ADDRESS FOLDER LOG NAME PASSWORD`: libunftp with one account, whose password it holds in
-//! plain text, and a log line a transfer. Its builder's other defaults are kept.
+//! `plainftpd-bench-unftp ADDRESS FOLDER LOG NAME PASSWORD`: libunftp with one account, whose
+//! password it holds in plain text, and a log line a transfer. Its builder's other defaults are
+//! kept.
 
 use std::error::Error;
 use std::fs::File;

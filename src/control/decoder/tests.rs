@@ -3,7 +3,10 @@ use proptest::prelude::*;
 use super::*;
 
 /// What `pieces` become, and what is answered to Telnet requests.
-fn decoded<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, line_use: LineUse) -> (Vec<Input>, Vec<u8>) {
+fn decoded<'p>(
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+    line_use: LineUse,
+) -> (Vec<Input>, Vec<u8>) {
     let mut decoder = Decoder::new(is_stor);
     let mut inputs = Vec::new();
     let mut answers = Vec::new();
@@ -27,7 +30,12 @@ fn reads_as(input: &[u8], line_use: LineUse, expected: &[Input], answers: &[u8])
     for first in 0..=input.len() {
         for second in first..=input.len() {
             let pieces = [&input[..first], &input[first..second], &input[second..]];
-            assert_eq!(decoded(pieces, line_use), whole, "{first}, {second}: {}", input.escape_ascii());
+            assert_eq!(
+                decoded(pieces, line_use),
+                whole,
+                "{first}, {second}: {}",
+                input.escape_ascii()
+            );
         }
     }
 }
@@ -107,7 +115,10 @@ fn whichever_byte_of_a_synch_was_urgent_an_abor_is_an_abor() {
         commands(&[&left, &b"ABOR\r"[..]].concat(), &[b"ABOR"]);
     }
     // Before anything else a Data Mark is a byte.
-    commands(b"\xf2ABORT\n\xf2ls\n\xf2\n\xf4\xf2\n", &[b"\xf2ABORT", b"\xf2ls", b"\xf2", b"\xf4\xf2"]);
+    commands(
+        b"\xf2ABORT\n\xf2ls\n\xf2\n\xf4\xf2\n",
+        &[b"\xf2ABORT", b"\xf2ls", b"\xf2", b"\xf4\xf2"],
+    );
 }
 
 #[test]
@@ -173,7 +184,10 @@ fn in_text_only_telnet_at_the_start_of_a_line_is_none_of_it() {
     text(b"a\r\nb\nc\r\0.\n", &[b"a", b"b", b"c", b"."]);
     text(b"a\rb\r\r\n\r\r\n", &[b"a\rb\r", b"\r"]);
     text(b"x\xff\xf4\xff\xff\xff\n", &[b"x\xff\xf4\xff\xff\xff"]);
-    text(b"\xff\xff\n\xff\xff\xf4\n\xffabc\n\xff\n", &[b"\xff\xff", b"\xff\xff\xf4", b"\xffabc", b"\xff"]);
+    text(
+        b"\xff\xff\n\xff\xff\xf4\n\xffabc\n\xff\n",
+        &[b"\xff\xff", b"\xff\xff\xf4", b"\xffabc", b"\xff"],
+    );
     text(b"\xff\xef\n\xf2ABOR\n", &[b"\xff\xef", b"\xf2ABOR"]);
     text(b"\xff\xf1a\n\xff\xfc\x01\xff\xfa\x18\n\xff\xf0b\n", &[b"a", b"b"]);
     text(b"ABOR\rx\nABOR\r\n\n", &[b"ABOR\rx", b"ABOR", b""]);
@@ -201,8 +215,12 @@ fn ctrl_c_at_the_start_of_a_line_cancels_a_text() {
 fn a_line_of_8_kib_passes_and_a_longer_one_is_thrown_away_whole() {
     let full = vec![b'x'; LINE_LIMIT];
     let input = [&full[..], b"\n", &full, b"y\r\n", &full, &full, b"\rDELE x\r\nls\n"].concat();
-    let expected =
-        [Input::Line(full.clone()), Input::TooLong(full.clone()), Input::TooLong(full), line(b"ls")];
+    let expected = [
+        Input::Line(full.clone()),
+        Input::TooLong(full.clone()),
+        Input::TooLong(full),
+        line(b"ls"),
+    ];
     for size in [1, 7, LINE_LIMIT, input.len()] {
         assert_eq!(decoded(input.chunks(size), LineUse::Command).0, expected, "{size}");
     }

@@ -1,7 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use super::super::gate::wait_until;
 use super::super::hash::{Password, PasswordHash};
+use super::super::hash_queue::wait_until;
 use super::*;
 
 struct Place {
@@ -42,7 +42,9 @@ impl Place {
 
     fn warnings(&self) -> Vec<String> {
         let log = fs::read_to_string(self.dir.path().join("log.txt")).unwrap();
-        let text = |line: &str| Some(line.split_once("event=warning text=")?.1.trim_matches('"').to_string());
+        let text = |line: &str| {
+            Some(line.split_once("event=warning text=")?.1.trim_matches('"').to_string())
+        };
         log.lines().filter_map(text).collect()
     }
 }

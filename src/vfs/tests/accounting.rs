@@ -14,17 +14,20 @@ fn a_quota_is_kept_by_every_way_to_grow() {
     house.files.copy(&path("a"), &path("d/a"), Existing::Keep, &mut |_| false).unwrap();
     fails(house.files.make_folder(&path("e")), ErrorKind::QuotaExceeded);
     fails(house.files.touch(&path("e")), ErrorKind::QuotaExceeded);
-    fails(house.files.copy(&path("d"), &path("e"), Existing::Keep, &mut |_| false), ErrorKind::QuotaExceeded);
-    let mut append = house.files.write_on(&path("b"), Place::End).unwrap();
+    fails(
+        house.files.copy(&path("d"), &path("e"), Existing::Keep, &mut |_| false),
+        ErrorKind::QuotaExceeded,
+    );
+    let mut append = house.files.write_on(&path("b"), WriteStart::End).unwrap();
     append.write_all(&[1; 4095]).unwrap();
     fails(append.write_all(&[1]), ErrorKind::QuotaExceeded);
     append.commit().unwrap();
-    let counted = house.space().lock().check(0).is_ok();
-    assert!(counted && house.space().lock().check(1).is_err());
+    let counted = house.quota().lock().check(0).is_ok();
+    assert!(counted && house.quota().lock().check(1).is_err());
     assert_eq!(house.staged(), 0);
     house.files.remove_tree(&path("d")).unwrap();
-    assert!(house.space().lock().check(2 * 4096).is_ok());
-    assert!(house.space().lock().check(2 * 4096 + 1).is_err());
+    assert!(house.quota().lock().check(2 * 4096).is_ok());
+    assert!(house.quota().lock().check(2 * 4096 + 1).is_err());
     assert_eq!(house.used(), 3 * 4096);
 }
 
@@ -32,17 +35,17 @@ fn a_quota_is_kept_by_every_way_to_grow() {
 fn writing_on_in_place_at_an_offset_counts_what_the_file_grows_by() {
     let house = House::with_quota(Some(4 * 4096));
     house.write("a", &[1; 5000]).unwrap();
-    let mut upload = house.files.write_on(&path("a"), Place::At(4990)).unwrap();
+    let mut upload = house.files.write_on(&path("a"), WriteStart::Offset(4990)).unwrap();
     upload.write_all(&[2; 10]).unwrap();
     upload.write_all(&[3; 3192]).unwrap();
     upload.commit().unwrap();
     let content = house.read("a").unwrap();
     assert_eq!((content.len(), content[4989], content[4990], content[5000]), (8192, 1, 2, 3));
-    assert!(house.space().lock().check(2 * 4096).is_ok());
-    assert!(house.space().lock().check(2 * 4096 + 1).is_err());
+    assert!(house.quota().lock().check(2 * 4096).is_ok());
+    assert!(house.quota().lock().check(2 * 4096 + 1).is_err());
     // Beyond the end nothing is made, and nothing held.
-    fails(house.files.write_on(&path("a"), Place::At(8193)), ErrorKind::NotSeekable);
-    fails(house.files.write_on(&path("b"), Place::At(1)), ErrorKind::NotSeekable);
+    fails(house.files.write_on(&path("a"), WriteStart::Offset(8193)), ErrorKind::NotSeekable);
+    fails(house.files.write_on(&path("b"), WriteStart::Offset(1)), ErrorKind::NotSeekable);
     fails(house.read("b"), ErrorKind::NotFound);
     holds_to_the_byte(&house, 4 * 4096);
 }
@@ -56,8 +59,8 @@ fn counted(files: &Vfs) -> u64 {
 #[track_caller]
 fn holds_to_the_byte(house: &House, limit: u64) {
     let left = limit - counted(&house.files);
-    assert!(house.space().lock().check(left).is_ok(), "counted too much");
-    assert!(house.space().lock().check(left + 1).is_err(), "counted too little");
+    assert!(house.quota().lock().check(left).is_ok(), "counted too much");
+    assert!(house.quota().lock().check(left + 1).is_err(), "counted too little");
 }
 
 #[test]
@@ -81,7 +84,12 @@ fn the_account_of_space_stays_exact_through_every_change() {
     house.files.remove_folder(&path("e")).unwrap();
     house.files.touch(&path("empty")).unwrap();
     holds_to_the_byte(&house, LIMIT);
-    drop(house.files.create(&path("x"), Existing::Keep).map(|mut upload| upload.write_all(&[1; 9_000])));
+    drop(
+        house
+            .files
+            .create(&path("x"), Existing::Keep)
+            .map(|mut upload| upload.write_all(&[1; 9_000])),
+    );
     holds_to_the_byte(&house, LIMIT);
     let mut partial = house.files.create(&path("partial"), Existing::Replace).unwrap();
     partial.write_all(&[1; 5_000]).unwrap();
@@ -102,8 +110,9 @@ fn a_folder_whose_file_gets_shorter_while_it_is_copied_counts_what_is_there() {
     let house = House::with_quota(Some(100_000));
     house.files.make_folder(&path("d")).unwrap();
     house.write("d/f", &[b'x'; 20_000]).unwrap();
-    let resize =
-        |length| File::options().write(true).open(house.real("d/f")).unwrap().set_len(length).unwrap();
+    let resize = |length| {
+        File::options().write(true).open(house.real("d/f")).unwrap().set_len(length).unwrap()
+    };
     let mut shorten = |_| {
         resize(5_000);
         false
@@ -143,7 +152,7 @@ fn a_copy_into_a_folder_that_is_being_removed_counts_whole_or_not_at_all() {
 fn a_count_during_an_append_counts_nothing_twice() {
     const LIMIT: u64 = 64 * 4096;
     let house = House::with_quota(Some(LIMIT));
-    let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+    let mut upload = house.files.write_on(&path("a"), WriteStart::End).unwrap();
     upload.write_all(&[1; 100_000]).unwrap();
     house.files.usage().unwrap();
     upload.write_all(&[1; 50_000]).unwrap();
@@ -157,7 +166,7 @@ fn a_new_file_that_is_written_in_place_counts_wherever_it_is_moved() {
     let house = House::with_quota(Some(LIMIT));
     house.write("other", &[1; 50_000]).unwrap();
     for breaks_off in [true, false] {
-        let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+        let mut upload = house.files.write_on(&path("a"), WriteStart::End).unwrap();
         upload.write_all(&[1; 9_000]).unwrap();
         house.files.rename(&path("a"), &path("b"), Existing::Keep).unwrap();
         if breaks_off {
@@ -176,18 +185,18 @@ fn a_file_is_written_in_place_by_one_at_a_time_and_cut_back_when_that_fails() {
     const LIMIT: u64 = 64 * 4096;
     let house = House::with_quota(Some(LIMIT));
     house.write("a", b"old").unwrap();
-    let mut first = house.files.write_on(&path("a"), Place::End).unwrap();
+    let mut first = house.files.write_on(&path("a"), WriteStart::End).unwrap();
     first.write_all(&[1; 9_000]).unwrap();
-    fails(house.files.write_on(&path("a"), Place::End), ErrorKind::ResourceBusy);
+    fails(house.files.write_on(&path("a"), WriteStart::End), ErrorKind::ResourceBusy);
     drop(first);
     assert_eq!(house.read("a").unwrap(), b"old");
     holds_to_the_byte(&house, LIMIT);
-    let mut second = house.files.write_on(&path("a"), Place::End).unwrap();
+    let mut second = house.files.write_on(&path("a"), WriteStart::End).unwrap();
     second.write_all(b" and new").unwrap();
     second.commit().unwrap();
     assert_eq!(house.read("a").unwrap(), b"old and new");
     // One that it made itself goes again.
-    drop(house.files.write_on(&path("b"), Place::End).unwrap());
+    drop(house.files.write_on(&path("b"), WriteStart::End).unwrap());
     fails(house.read("b"), ErrorKind::NotFound);
     holds_to_the_byte(&house, LIMIT);
 }
@@ -201,7 +210,7 @@ fn removing_a_file_that_is_written_in_place_frees_only_what_it_had() {
         if existing {
             house.write("a", &[1; 9_000]).unwrap();
         }
-        let mut upload = house.files.write_on(&path("a"), Place::End).unwrap();
+        let mut upload = house.files.write_on(&path("a"), WriteStart::End).unwrap();
         upload.write_all(&[1; 40_000]).unwrap();
         house.files.remove_file(&path("a")).unwrap();
         fails(upload.commit(), ErrorKind::ResourceBusy);
@@ -214,7 +223,7 @@ fn removing_a_tree_with_a_file_that_is_appended_to_frees_only_what_it_had() {
     let house = House::with_quota(Some(100_000));
     house.files.make_folder(&path("d")).unwrap();
     house.write("d/f", &[1; 5_000]).unwrap();
-    let mut append = house.files.write_on(&path("d/f"), Place::End).unwrap();
+    let mut append = house.files.write_on(&path("d/f"), WriteStart::End).unwrap();
     append.write_all(&[1; 20_000]).unwrap();
     house.files.remove_tree(&path("d")).unwrap();
     // Nothing is stored, and what the append holds is held until it ends.
@@ -225,12 +234,12 @@ fn removing_a_tree_with_a_file_that_is_appended_to_frees_only_what_it_had() {
 
 /// An administrator's files, if every account has this quota.
 fn admin(house: &House, quota: u64) -> Vfs {
-    house.store.home_of_admin(QuotaOf::new(move |_| Ok(Some(quota))))
+    house.workdir.home_of_admin(QuotaOf::new(move |_| Ok(Some(quota))))
 }
 
 /// An administrator's files, and another account beside `alice`.
 fn admin_and_bob(house: &House) -> (Vfs, Vfs) {
-    let bob = house.store.home("bob").unwrap();
+    let bob = house.workdir.home("bob").unwrap();
     bob.set_quota(Some(64 * 4096)).unwrap();
     (admin(house, 64 * 4096), bob)
 }
@@ -292,7 +301,7 @@ fn what_an_administrator_copies_into_an_account_counts_there() {
 }
 
 #[test]
-fn a_quota_holds_for_an_administrator_before_the_account_has_signed_in() {
+fn a_quota_holds_for_an_administrator_before_the_account_has_logged_in() {
     let house = House::new();
     fs::create_dir_all(house.real("../carol/d")).unwrap();
     fs::write(house.real("../carol/d/old"), [1; 9_000]).unwrap();
@@ -311,7 +320,7 @@ fn a_quota_holds_for_an_administrator_before_the_account_has_signed_in() {
     let copy = |from, to| admin.copy(&path(from), &path(to), Existing::Keep, &mut |_| false);
     fails(copy("alice", "dave"), ErrorKind::QuotaExceeded);
     copy("carol", "dave").unwrap();
-    let carol = house.store.home("carol").unwrap();
+    let carol = house.workdir.home("carol").unwrap();
     carol.set_quota(Some(5 * 4096)).unwrap();
     assert!(carol.check_room(0).is_err());
     carol.remove_file(&path("f")).unwrap();
@@ -323,9 +332,12 @@ fn a_quota_holds_for_an_administrator_before_the_account_has_signed_in() {
 fn an_administrator_changes_nothing_while_the_quotas_cannot_be_read() {
     let house = House::with_quota(Some(64 * 4096));
     house.write("f", &[1; 9_000]).unwrap();
-    let admin = house.store.home_of_admin(QuotaOf::new(|_| Err(io::Error::other("unreadable"))));
+    let admin = house.workdir.home_of_admin(QuotaOf::new(|_| Err(io::Error::other("unreadable"))));
     fails(admin.create(&path("alice/new"), Existing::Keep).map(drop), ErrorKind::Other);
-    fails(admin.copy(&path("alice"), &path("new"), Existing::Keep, &mut |_| false), ErrorKind::Other);
+    fails(
+        admin.copy(&path("alice"), &path("new"), Existing::Keep, &mut |_| false),
+        ErrorKind::Other,
+    );
     assert!(admin.open(&path("alice/f")).is_ok());
 }
 
@@ -338,7 +350,7 @@ fn a_new_quota_is_counted_beside_files_that_are_written_in_place_and_trees_that_
         house.write(name, &vec![1; size]).unwrap();
     }
     let append = |name: &str| {
-        let mut upload = house.files.write_on(&path(name), Place::End).unwrap();
+        let mut upload = house.files.write_on(&path(name), WriteStart::End).unwrap();
         upload.write_all(&[1; 30_000]).unwrap();
         upload
     };
@@ -349,13 +361,14 @@ fn a_new_quota_is_counted_beside_files_that_are_written_in_place_and_trees_that_
     house.files.make_folder(&path("tree")).unwrap();
     house.write("tree/f", &[1; 9_000]).unwrap();
     let in_tree = append("tree/f");
-    let space = house.space();
-    let removal = space.begin_removal(&mut space.lock());
-    let hidden = Hidden::new(&house.store, &house.files.root, b"tree").unwrap();
+    let quota = house.quota();
+    let removal = quota.begin_removal(&mut quota.lock());
+    let hidden = HiddenFolder::new(&house.workdir, &house.files.root, b"tree").unwrap();
 
     house.files.set_quota(Some(LIMIT)).unwrap();
 
-    removal::remove(&house.store, &house.files.root, hidden.name(b"tree"), Some(&removal)).unwrap();
+    removal::remove(&house.workdir, &house.files.root, hidden.name(b"tree"), Some(&removal))
+        .unwrap();
     drop(removal);
     ends.commit().unwrap();
     new.commit().unwrap();
@@ -381,7 +394,10 @@ fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_n
         },
         |admin| {
             admin.remove_tree(&path("alice")).unwrap();
-            admin.copy(&path("bob"), &path("alice"), Existing::Keep, &mut |_| false).map(drop).unwrap();
+            admin
+                .copy(&path("bob"), &path("alice"), Existing::Keep, &mut |_| false)
+                .map(drop)
+                .unwrap();
         },
         |admin| {
             admin.remove_file(&path("alice/f")).unwrap();
@@ -399,7 +415,7 @@ fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_n
         let mut under_way = house.files.create(&path("late"), Existing::Keep).unwrap();
         under_way.write_all(&[1; 5_000]).unwrap();
         change(&admin);
-        let later = house.store.home("alice").unwrap();
+        let later = house.workdir.home("alice").unwrap();
         later.set_quota(Some(LIMIT)).unwrap();
         later.create(&path("mine"), Existing::Keep).unwrap().commit().unwrap();
         for name in ["mine", "bobs", "f"] {
@@ -445,7 +461,7 @@ fn append_under_removal(house: &House, rounds: usize) {
             });
         }
         for _ in 0..rounds {
-            if let Ok(mut upload) = house.files.write_on(&path("f"), Place::End) {
+            if let Ok(mut upload) = house.files.write_on(&path("f"), WriteStart::End) {
                 let _ = upload.write_all(&[1; 4096]);
                 let _ = upload.commit();
             }

@@ -1,6 +1,6 @@
 //! What a user's files take, and how much they may take.
 //!
-//! Space is counted as a disk does, in blocks of 4 KiB; an empty file counts as one block, so that
+//! Quota is counted as a disk does, in blocks of 4 KiB; an empty file counts as one block, so that
 //! a quota also bounds how many files there are. Space is reserved before bytes are written and
 //! becomes stored when the file takes its name. The same lock orders all changes of names in one
 //! user's tree, so that "is the name free?" and "take it" are one step.
@@ -23,16 +23,16 @@ pub fn blocks(size: u64) -> u64 {
 
 /// The space of one user, shared by all sessions of that user.
 #[derive(Debug, Default)]
-pub struct Space {
+pub struct Quota {
     /// The name of the account's folder.
     account: Vec<u8>,
-    state: Mutex<State>,
+    usage: Mutex<Usage>,
     has_warned: AtomicBool,
 }
 
 /// The account of it.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct Usage {
     limit: Option<u64>,
     stored: u64,
     reserved: u64,
@@ -52,22 +52,22 @@ pub struct State {
     /// What has moved to another disk, while the folder goes that it was copied from.
     moved: Option<Id>,
     /// Names, each in its folder, that were promised to files which are still on their way.
-    promised: HashSet<(Id, Vec<u8>)>,
+    claimed: HashSet<(Id, Vec<u8>)>,
 }
 
 /// What has gone from a tree.
 #[derive(Debug, Clone, Copy)]
-pub enum Gone<'m> {
+pub enum Removed<'m> {
     /// A folder.
     Folder,
     /// A file, or what else is no folder.
     Leaf(&'m Metadata),
 }
 
-impl Space {
+impl Quota {
     /// The space of the account whose folder has this name.
-    pub fn of(account: &[u8]) -> Space {
-        Space { account: account.to_vec(), ..Space::default() }
+    pub fn of(account: &[u8]) -> Quota {
+        Quota { account: account.to_vec(), ..Quota::default() }
     }
 
     /// The name of the account's folder.
@@ -82,40 +82,42 @@ impl Space {
     }
 
     /// The right to change names in the tree.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, Usage> {
         // A poisoned lock means a panic in another session; the numbers are each always whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Like [`Space::lock`], to change names in this folder. Fails with [`ErrorKind::ResourceBusy`] if
-    /// it has moved to another disk since it was entered.
-    pub fn lock_for(&self, folder: &Folder) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.lock();
-        state.check_stays(folder)?;
-        Ok(state)
+    /// Like [`Quota::lock`], to change names in this folder. Fails with [`ErrorKind::ResourceBusy`]
+    /// if it has moved to another disk since it was entered.
+    pub fn lock_for(&self, folder: &Folder) -> io::Result<MutexGuard<'_, Usage>> {
+        let usage = self.lock();
+        usage.check_stays(folder)?;
+        Ok(usage)
     }
 
-    /// Sets the limit. If the space was never counted, counts the tree by `count` first, while no name
-    /// in the tree changes; if that fails, the limit is not set. Files that are written in place
-    /// meanwhile count for what they had before, because their writers hold the rest.
+    /// Sets the limit. If the space was never counted, counts the tree by `count` first, while no
+    /// name in the tree changes; if that fails, the limit is not set. Files that are written in
+    /// place meanwhile count for what they had before, because their writers hold the rest.
     pub fn set_limit(
         &self,
         limit: Option<u64>,
         count: impl FnOnce(&mut Sizes) -> io::Result<u64>,
     ) -> io::Result<()> {
-        let mut state = self.lock();
-        if limit.is_some() && !state.counted {
-            let mut sizes = Sizes { written: state.written.clone(), met: HashSet::new() };
-            state.stored = count(&mut sizes)?;
+        let mut usage = self.lock();
+        if limit.is_some() && !usage.counted {
+            let mut sizes = Sizes { written: usage.written.clone(), met: HashSet::new() };
+            usage.stored = count(&mut sizes)?;
             // What was not met is in a tree that is being removed.
-            for (_, stored) in state.written.iter_mut().filter(|(file, _)| !sizes.met.contains(file)) {
+            for (_, stored) in
+                usage.written.iter_mut().filter(|(file, _)| !sizes.met.contains(file))
+            {
                 *stored = 0;
             }
-            state.counted = true;
-            state.counts += 1;
-            state.changes += 1;
+            usage.counted = true;
+            usage.counts += 1;
+            usage.changes += 1;
         }
-        state.limit = limit;
+        usage.limit = limit;
         Ok(())
     }
 
@@ -127,35 +129,35 @@ impl Space {
     ) -> io::Result<(u64, Option<u64>)> {
         let before = self.lock().changes;
         let stored = count(&mut Sizes::default())?;
-        let mut state = self.lock();
-        if state.changing == 0 && state.changes == before {
-            state.stored = stored;
-            state.counted = true;
+        let mut usage = self.lock();
+        if usage.changing == 0 && usage.changes == before {
+            usage.stored = stored;
+            usage.counted = true;
         }
-        Ok((if state.counted { state.stored } else { stored }, state.limit))
+        Ok((if usage.counted { usage.stored } else { stored }, usage.limit))
     }
 
-    /// Begins the removal of a tree that has just left; `state` is the locked space.
-    pub fn begin_removal(self: &Arc<Space>, state: &mut State) -> Removal {
-        state.begin_change();
-        Removal { space: Arc::clone(self), counts: state.counts }
+    /// Begins the removal of a tree that has just left; `usage` is the locked space.
+    pub fn begin_removal(self: &Arc<Quota>, usage: &mut Usage) -> Removal {
+        usage.begin_change();
+        Removal { quota: Arc::clone(self), counts: usage.counts }
     }
 
     /// Promises a name in a folder to a file on its way, until what is returned is dropped. `None`
     /// where it is promised already, or `is_taken` says that something bears it.
-    pub fn promise(
-        self: &Arc<Space>,
+    pub fn claim(
+        self: &Arc<Quota>,
         folder: Id,
         name: &[u8],
         is_taken: impl FnOnce() -> io::Result<bool>,
-    ) -> io::Result<Option<Promise>> {
-        let promised = (folder, name.to_vec());
-        let mut state = self.lock();
-        if state.promised.contains(&promised) || is_taken()? {
+    ) -> io::Result<Option<NameClaim>> {
+        let claimed = (folder, name.to_vec());
+        let mut usage = self.lock();
+        if usage.claimed.contains(&claimed) || is_taken()? {
             return Ok(None);
         }
-        state.promised.insert(promised.clone());
-        Ok(Some(Promise { space: Arc::clone(self), promised }))
+        usage.claimed.insert(claimed.clone());
+        Ok(Some(NameClaim { quota: Arc::clone(self), claimed }))
     }
 }
 
@@ -184,29 +186,29 @@ impl Sizes {
 /// count has found it gone already.
 #[derive(Debug)]
 pub struct Removal {
-    space: Arc<Space>,
+    quota: Arc<Quota>,
     counts: u64,
 }
 
 impl Removal {
     /// The right to remove a file, which no writer begins or ends meanwhile.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.space.lock()
+    pub fn lock(&self) -> MutexGuard<'_, Usage> {
+        self.quota.lock()
     }
 
-    /// Records what has gone; `state` is the locked space.
-    pub fn removed(&self, state: &mut State, gone: Gone<'_>) {
-        if state.counts == self.counts {
-            state.removed(gone);
+    /// Records what has gone; `usage` is the locked space.
+    pub fn removed(&self, usage: &mut Usage, gone: Removed<'_>) {
+        if usage.counts == self.counts {
+            usage.removed(gone);
         }
     }
 
-    /// Records that so many bytes of it could not be removed: they are back in the tree, or left where
-    /// nothing is counted.
-    pub fn remains(&self, state: &mut State, bytes: u64, is_back: bool) {
-        match (state.counts == self.counts, is_back) {
-            (true, false) => state.subtract(bytes),
-            (false, true) => state.stored = state.stored.saturating_add(bytes),
+    /// Records that so many bytes of it could not be removed: they are back in the tree, or left
+    /// where nothing is counted.
+    pub fn remains(&self, usage: &mut Usage, bytes: u64, is_back: bool) {
+        match (usage.counts == self.counts, is_back) {
+            (true, false) => usage.subtract(bytes),
+            (false, true) => usage.stored = usage.stored.saturating_add(bytes),
             _ => {}
         }
     }
@@ -214,24 +216,24 @@ impl Removal {
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        self.space.lock().end_change();
+        self.quota.lock().end_change();
     }
 }
 
 /// A name that is kept for a file on its way.
 #[derive(Debug)]
-pub struct Promise {
-    space: Arc<Space>,
-    promised: (Id, Vec<u8>),
+pub struct NameClaim {
+    quota: Arc<Quota>,
+    claimed: (Id, Vec<u8>),
 }
 
-impl Drop for Promise {
+impl Drop for NameClaim {
     fn drop(&mut self) {
-        self.space.lock().promised.remove(&self.promised);
+        self.quota.lock().claimed.remove(&self.claimed);
     }
 }
 
-impl State {
+impl Usage {
     /// Fails with [`ErrorKind::QuotaExceeded`] where `bytes` more would not fit.
     pub fn check(&self, bytes: u64) -> io::Result<()> {
         let Some(limit) = self.limit else { return Ok(()) };
@@ -243,35 +245,37 @@ impl State {
         Err(io::Error::new(ErrorKind::QuotaExceeded, text))
     }
 
-    /// Fails with [`ErrorKind::ResourceBusy`] if the folder is part of what has moved to another disk
-    /// and is being removed here: a change of it would be acknowledged, and lost.
+    /// Fails with [`ErrorKind::ResourceBusy`] if the folder is part of what has moved to another
+    /// disk and is being removed here: a change of it would be acknowledged, and lost.
     pub fn check_stays(&self, folder: &Folder) -> io::Result<()> {
         match self.moved {
-            Some(moved) if folder.is_within(moved)? => {
-                Err(refused(ErrorKind::ResourceBusy, "its folder has just moved to another disk; try again"))
-            }
+            Some(moved) if folder.is_within(moved)? => Err(refused(
+                ErrorKind::ResourceBusy,
+                "its folder has just moved to another disk; try again",
+            )),
             _ => Ok(()),
         }
     }
 
-    /// Notes that this folder has moved to another disk, until the [`Reservation::for_move`] is dropped.
-    pub fn has_moved(&mut self, source: Id) {
+    /// LogContext that this folder has moved to another disk, until the [`Reservation::for_move`]
+    /// is dropped.
+    pub fn subtract_moved(&mut self, source: Id) {
         self.moved = Some(source);
     }
 
-    /// Notes what has gone from the tree: of a file that is written in place what was there before,
-    /// for the rest is its writer's reservation.
-    pub fn removed(&mut self, gone: Gone<'_>) {
+    /// LogContext what has gone from the tree: of a file that is written in place what was there
+    /// before, for the rest is its writer's reservation.
+    pub fn removed(&mut self, gone: Removed<'_>) {
         self.subtract(match gone {
-            Gone::Folder => blocks(0),
-            Gone::Leaf(metadata) => {
+            Removed::Folder => blocks(0),
+            Removed::Leaf(metadata) => {
                 let before = self.written.get(&id_of(metadata)).copied();
                 before.unwrap_or_else(|| blocks(metadata.len()))
             }
         });
     }
 
-    /// Notes that something has another name in the tree now.
+    /// LogContext that something has another name in the tree now.
     pub fn renamed(&mut self) {
         self.changes += 1;
     }
@@ -292,10 +296,13 @@ impl State {
     }
 
     /// Takes the one right to write a file in place, of which `stored` holds so many bytes, until
-    /// [`State::written`]. Fails with [`ErrorKind::ResourceBusy`] while another has it.
+    /// [`Usage::written`]. Fails with [`ErrorKind::ResourceBusy`] while another has it.
     pub fn write_in_place(&mut self, file: Id, stored: u64) -> io::Result<()> {
         if self.written.contains_key(&file) {
-            return Err(refused(ErrorKind::ResourceBusy, "another upload is writing to it; try again"));
+            return Err(refused(
+                ErrorKind::ResourceBusy,
+                "another upload is writing to it; try again",
+            ));
         }
         self.written.insert(file, stored);
         self.begin_change();
@@ -328,30 +335,33 @@ pub struct Snapshot {
     pub written: Vec<Id>,
 }
 
-/// Space that is held for bytes on their way, and given back when dropped.
+/// Quota that is held for bytes on their way, and given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
-    space: Arc<Space>,
+    quota: Arc<Quota>,
     bytes: u64,
     is_move: bool,
 }
 
 impl Reservation {
     /// Holds nothing yet.
-    pub fn new(space: Arc<Space>) -> Reservation {
-        Reservation { space, bytes: 0, is_move: false }
+    pub fn new(quota: Arc<Quota>) -> Reservation {
+        Reservation { quota, bytes: 0, is_move: false }
     }
 
-    /// Holds what is stored already and moves to another disk, whatever the limit is: it will not be
-    /// stored twice. There is one such move at a time, so that all moves together never hold more than
-    /// is stored.
-    pub fn for_move(space: &Arc<Space>) -> io::Result<Reservation> {
-        let mut state = space.lock();
-        if state.is_moving {
-            return Err(refused(ErrorKind::ResourceBusy, "another move between disks goes on; try again"));
+    /// Holds what is stored already and moves to another disk, whatever the limit is: it will not
+    /// be stored twice. There is one such move at a time, so that all moves together never hold
+    /// more than is stored.
+    pub fn for_move(quota: &Arc<Quota>) -> io::Result<Reservation> {
+        let mut usage = quota.lock();
+        if usage.is_moving {
+            return Err(refused(
+                ErrorKind::ResourceBusy,
+                "another move between disks goes on; try again",
+            ));
         }
-        state.is_moving = true;
-        Ok(Reservation { space: Arc::clone(space), bytes: 0, is_move: true })
+        usage.is_moving = true;
+        Ok(Reservation { quota: Arc::clone(quota), bytes: 0, is_move: true })
     }
 
     /// Holds `bytes` more, or fails with [`ErrorKind::QuotaExceeded`] and holds what it held.
@@ -359,11 +369,11 @@ impl Reservation {
         if bytes == 0 {
             return Ok(());
         }
-        let mut state = self.space.lock();
+        let mut usage = self.quota.lock();
         if !self.is_move {
-            state.check(bytes)?;
+            usage.check(bytes)?;
         }
-        state.reserved = state.reserved.saturating_add(bytes);
+        usage.reserved = usage.reserved.saturating_add(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
         Ok(())
     }
@@ -373,21 +383,21 @@ impl Reservation {
         let back = bytes.min(self.bytes);
         if back > 0 {
             self.bytes -= back;
-            let mut state = self.space.lock();
-            state.reserved = state.reserved.saturating_sub(back);
+            let mut usage = self.quota.lock();
+            usage.reserved = usage.reserved.saturating_sub(back);
         }
     }
 
     /// The space, to lock it.
-    pub fn space(&self) -> Arc<Space> {
-        Arc::clone(&self.space)
+    pub fn quota(&self) -> Arc<Quota> {
+        Arc::clone(&self.quota)
     }
 
-    /// What was held is now stored. `state` is the locked space.
-    pub fn keep(&mut self, state: &mut State) {
-        state.changes += 1;
-        state.reserved = state.reserved.saturating_sub(self.bytes);
-        state.stored = state.stored.saturating_add(self.bytes);
+    /// What was held is now stored. `usage` is the locked space.
+    pub fn keep(&mut self, usage: &mut Usage) {
+        usage.changes += 1;
+        usage.reserved = usage.reserved.saturating_sub(self.bytes);
+        usage.stored = usage.stored.saturating_add(self.bytes);
         self.bytes = 0;
     }
 }
@@ -396,8 +406,8 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         self.shrink_by(self.bytes);
         if self.is_move {
-            let mut state = self.space.lock();
-            (state.is_moving, state.moved) = (false, None);
+            let mut usage = self.quota.lock();
+            (usage.is_moving, usage.moved) = (false, None);
         }
     }
 }
@@ -406,65 +416,67 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    fn space(limit: u64) -> Arc<Space> {
-        let space = Arc::new(Space::default());
-        space.set_limit(Some(limit), |_| Ok(0)).unwrap();
-        space
+    fn quota(limit: u64) -> Arc<Quota> {
+        let quota = Arc::new(Quota::default());
+        quota.set_limit(Some(limit), |_| Ok(0)).unwrap();
+        quota
     }
 
     #[test]
     fn sizes_round_up_to_blocks() {
-        for (size, counted) in [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (u64::MAX, u64::MAX)] {
+        for (size, counted) in
+            [(0, 4096), (1, 4096), (4096, 4096), (4097, 8192), (u64::MAX, u64::MAX)]
+        {
             assert_eq!(blocks(size), counted);
         }
     }
 
     #[test]
     fn what_is_held_counts_until_it_is_given_back_or_kept() {
-        let space = space(10_000);
-        let mut one = Reservation::new(Arc::clone(&space));
-        let mut two = Reservation::new(Arc::clone(&space));
+        let quota = quota(10_000);
+        let mut one = Reservation::new(Arc::clone(&quota));
+        let mut two = Reservation::new(Arc::clone(&quota));
         one.grow(6_000).unwrap();
         assert_eq!(two.grow(4_001).unwrap_err().kind(), ErrorKind::QuotaExceeded);
         two.grow(4_000).unwrap();
         two.shrink_by(3_000);
-        assert!(space.lock().check(3_000).is_ok() && space.lock().check(3_001).is_err());
+        assert!(quota.lock().check(3_000).is_ok() && quota.lock().check(3_001).is_err());
         drop(two);
-        one.keep(&mut space.lock());
+        one.keep(&mut quota.lock());
         drop(one);
-        assert!(space.lock().check(4_000).is_ok() && space.lock().check(4_001).is_err());
-        space.lock().subtract(6_000);
-        assert!(space.lock().check(10_000).is_ok());
+        assert!(quota.lock().check(4_000).is_ok() && quota.lock().check(4_001).is_err());
+        quota.lock().subtract(6_000);
+        assert!(quota.lock().check(10_000).is_ok());
     }
 
     #[test]
     fn a_count_while_a_tree_is_being_removed_is_not_taken() {
-        let space = space(10_000);
-        assert_eq!(space.recount(|_| Ok(5_000)).unwrap(), (5_000, Some(10_000)));
-        let removal = space.begin_removal(&mut space.lock());
-        assert_eq!(space.recount(|_| Ok(1_000)).unwrap(), (5_000, Some(10_000)));
-        space.lock().subtract(4_000);
+        let quota = quota(10_000);
+        assert_eq!(quota.recount(|_| Ok(5_000)).unwrap(), (5_000, Some(10_000)));
+        let removal = quota.begin_removal(&mut quota.lock());
+        assert_eq!(quota.recount(|_| Ok(1_000)).unwrap(), (5_000, Some(10_000)));
+        quota.lock().subtract(4_000);
         drop(removal);
-        assert_eq!(space.recount(|_| Ok(1_000)).unwrap(), (1_000, Some(10_000)));
+        assert_eq!(quota.recount(|_| Ok(1_000)).unwrap(), (1_000, Some(10_000)));
     }
 
     #[test]
     fn a_count_of_what_was_undone_meanwhile_is_not_taken() {
-        let space = space(10_000);
-        space.recount(|_| Ok(5_000)).unwrap();
-        space.lock().write_in_place((1, 1), 5_000).unwrap();
-        let during = Arc::clone(&space);
+        let quota = quota(10_000);
+        quota.recount(|_| Ok(5_000)).unwrap();
+        quota.lock().write_in_place((1, 1), 5_000).unwrap();
+        let during = Arc::clone(&quota);
         let count = |_: &mut Sizes| {
             during.lock().written((1, 1)); // and cut back to what it was
             Ok(9_000)
         };
-        assert_eq!(space.recount(count).unwrap(), (5_000, Some(10_000)));
+        assert_eq!(quota.recount(count).unwrap(), (5_000, Some(10_000)));
     }
 
     #[test]
     fn a_count_holds_nobody_up_and_a_change_meanwhile_is_not_lost() {
-        let space = space(10_000);
-        let during = Arc::clone(&space);
+        let quota = quota(10_000);
+        let during = Arc::clone(&quota);
         let count = |_: &mut Sizes| {
             // Would wait for ever, did the count hold the lock.
             let mut reservation = Reservation::new(Arc::clone(&during));
@@ -472,48 +484,55 @@ mod tests {
             reservation.keep(&mut during.lock());
             Ok(0)
         };
-        assert_eq!(space.recount(count).unwrap(), (3_000, Some(10_000)));
+        assert_eq!(quota.recount(count).unwrap(), (3_000, Some(10_000)));
     }
 
     #[test]
     fn a_name_is_promised_to_one_file_at_a_time() {
-        let space = space(10_000);
-        let promise = |folder, name: &[u8], taken| space.promise(folder, name, || Ok(taken)).unwrap();
-        assert!(promise((1, 2), b"a", true).is_none());
-        let first = promise((1, 2), b"a", false);
-        assert!(first.is_some() && promise((1, 2), b"a", false).is_none());
-        assert!(promise((1, 3), b"a", false).is_some() && promise((1, 2), b"b", false).is_some());
+        let quota = quota(10_000);
+        let claim = |folder, name: &[u8], taken| quota.claim(folder, name, || Ok(taken)).unwrap();
+        assert!(claim((1, 2), b"a", true).is_none());
+        let first = claim((1, 2), b"a", false);
+        assert!(first.is_some() && claim((1, 2), b"a", false).is_none());
+        assert!(claim((1, 3), b"a", false).is_some() && claim((1, 2), b"b", false).is_some());
         drop(first);
-        assert!(promise((1, 2), b"a", false).is_some());
+        assert!(claim((1, 2), b"a", false).is_some());
     }
 
     #[test]
     fn a_first_count_that_fails_keeps_everybody_out_until_it_succeeds() {
-        let space = Space::default();
-        assert!(space.set_limit(Some(10_000), |_| Err(ErrorKind::PermissionDenied.into())).is_err());
-        assert!(space.set_limit(Some(10_000), |_| Err(ErrorKind::PermissionDenied.into())).is_err());
-        space.set_limit(Some(10_000), |_| Ok(9_000)).unwrap();
-        assert!(space.lock().check(1_001).is_err());
+        let quota = Quota::default();
+        assert!(
+            quota.set_limit(Some(10_000), |_| Err(ErrorKind::PermissionDenied.into())).is_err()
+        );
+        assert!(
+            quota.set_limit(Some(10_000), |_| Err(ErrorKind::PermissionDenied.into())).is_err()
+        );
+        quota.set_limit(Some(10_000), |_| Ok(9_000)).unwrap();
+        assert!(quota.lock().check(1_001).is_err());
         // Counted once, it is not counted again.
-        space.set_limit(Some(20_000), |_| Ok(0)).unwrap();
-        assert!(space.lock().check(11_001).is_err());
+        quota.set_limit(Some(20_000), |_| Ok(0)).unwrap();
+        assert!(quota.lock().check(11_001).is_err());
     }
 
     #[test]
     fn a_file_has_one_writer_in_place() {
-        let space = space(10_000);
-        space.lock().write_in_place((1, 2), 0).unwrap();
-        assert_eq!(space.lock().write_in_place((1, 2), 0).unwrap_err().kind(), ErrorKind::ResourceBusy);
-        space.lock().write_in_place((1, 3), 0).unwrap();
-        space.lock().written((1, 2));
-        space.lock().write_in_place((1, 2), 0).unwrap();
+        let quota = quota(10_000);
+        quota.lock().write_in_place((1, 2), 0).unwrap();
+        assert_eq!(
+            quota.lock().write_in_place((1, 2), 0).unwrap_err().kind(),
+            ErrorKind::ResourceBusy
+        );
+        quota.lock().write_in_place((1, 3), 0).unwrap();
+        quota.lock().written((1, 2));
+        quota.lock().write_in_place((1, 2), 0).unwrap();
     }
 
     #[test]
     fn sums_do_not_overflow_into_room() {
-        let space = space(u64::MAX);
-        let mut one = Reservation::new(Arc::clone(&space));
+        let quota = quota(u64::MAX);
+        let mut one = Reservation::new(Arc::clone(&quota));
         one.grow(u64::MAX).unwrap();
-        assert!(space.lock().check(1).is_err());
+        assert!(quota.lock().check(1).is_err());
     }
 }

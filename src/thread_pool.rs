@@ -15,9 +15,9 @@ use crate::config::STACK_SIZE;
 /// How long a thread waits for its next client.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Threads that serve clients of type `C`.
+/// ThreadPool that serve clients of type `C`.
 #[derive(Debug)]
-pub struct Threads<C> {
+pub struct ThreadPool<C> {
     serve: fn(C),
     state: Mutex<State<C>>,
     arrived: Condvar,
@@ -30,15 +30,16 @@ struct State<C> {
     idle: usize,
 }
 
-impl<C: Send + 'static> Threads<C> {
+impl<C: Send + 'static> ThreadPool<C> {
     /// None yet; each client will be given to `serve`, which must not panic.
-    pub fn new(serve: fn(C)) -> Arc<Threads<C>> {
+    pub fn new(serve: fn(C)) -> Arc<ThreadPool<C>> {
         let state = State { waiting: VecDeque::new(), idle: 0 };
-        Arc::new(Threads { serve, state: Mutex::new(state), arrived: Condvar::new() })
+        Arc::new(ThreadPool { serve, state: Mutex::new(state), arrived: Condvar::new() })
     }
 
-    /// Gives a client a thread of its own. Fails if the system has no more, and gives the client back.
-    pub fn give(self: &Arc<Threads<C>>, client: C) -> Result<(), (io::Error, C)> {
+    /// Gives a client a thread of its own. Fails if the system has no more, and gives the client
+    /// back.
+    pub fn execute(self: &Arc<ThreadPool<C>>, client: C) -> Result<(), (io::Error, C)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting.push_back(client);
         if state.waiting.len() <= state.idle {
@@ -59,7 +60,8 @@ impl<C: Send + 'static> Threads<C> {
         loop {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.idle += 1;
-            let waited = self.arrived.wait_timeout_while(state, IDLE, |state| state.waiting.is_empty());
+            let waited =
+                self.arrived.wait_timeout_while(state, IDLE, |state| state.waiting.is_empty());
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.idle -= 1;
             let Some(client) = state.waiting.pop_front() else { return };
@@ -83,19 +85,19 @@ mod tests {
         let _ = leave.recv();
     }
 
-    fn give(threads: &Arc<Threads<Client>>) -> (ThreadId, Sender<()>) {
+    fn give(threads: &Arc<ThreadPool<Client>>) -> (ThreadId, Sender<()>) {
         let ((arrived, arrival), (go, leave)) = (channel(), channel());
-        threads.give((arrived, leave)).unwrap();
+        threads.execute((arrived, leave)).unwrap();
         (arrival.recv().unwrap(), go)
     }
 
-    fn idle(threads: &Arc<Threads<Client>>) -> usize {
+    fn idle(threads: &Arc<ThreadPool<Client>>) -> usize {
         threads.state.lock().unwrap().idle
     }
 
     #[test]
     fn clients_at_one_time_have_a_thread_each_and_later_ones_take_those_over() {
-        let threads = Threads::new(serve);
+        let threads = ThreadPool::new(serve);
         let (first, second) = (give(&threads), give(&threads));
         assert_ne!(first.0, second.0);
         drop(first.1);
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn an_idle_thread_ends_after_a_moment() {
-        let threads = Threads::new(serve);
+        let threads = ThreadPool::new(serve);
         drop(give(&threads).1);
         while Arc::strong_count(&threads) > 1 {
             thread::yield_now();

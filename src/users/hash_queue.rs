@@ -16,7 +16,7 @@ const LOGINS_IN_A_ROW: u32 = 8;
 
 /// The places for hashes, and who waits for one.
 #[derive(Debug)]
-pub struct Gate {
+pub struct HashQueue {
     state: Mutex<State>,
     login_may_enter: Condvar,
     registration_may_enter: Condvar,
@@ -44,15 +44,15 @@ impl State {
 
 /// A place for one hash, free again when dropped.
 #[derive(Debug)]
-pub struct Turn<'g> {
-    gate: &'g Gate,
+pub struct HashSlot<'g> {
+    hash_queue: &'g HashQueue,
     registering: Option<IpAddr>,
 }
 
-impl Gate {
+impl HashQueue {
     /// A gate with this number of places.
-    pub fn new(places: usize) -> Gate {
-        Gate {
+    pub fn new(places: usize) -> HashQueue {
+        HashQueue {
             state: Mutex::new(State { free: places, ..State::default() }),
             login_may_enter: Condvar::new(),
             registration_may_enter: Condvar::new(),
@@ -60,24 +60,27 @@ impl Gate {
     }
 
     /// Waits for the turn of a login, or of a change by an account's owner.
-    pub fn enter(&self) -> Turn<'_> {
+    pub fn acquire(&self) -> HashSlot<'_> {
         let mut state = self.lock();
         state.waiting_logins += 1;
         let must_wait = |state: &mut State| state.free == 0 || state.is_registrations_turn();
         let waited = self.login_may_enter.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting_logins -= 1;
-        state.logins_in_a_row =
-            if state.waiting_registrations.is_empty() { 0 } else { state.logins_in_a_row.saturating_add(1) };
+        state.logins_in_a_row = if state.waiting_registrations.is_empty() {
+            0
+        } else {
+            state.logins_in_a_row.saturating_add(1)
+        };
         state.free -= 1;
         if state.free > 0 {
             self.pass_on(&state);
         }
-        Turn { gate: self, registering: None }
+        HashSlot { hash_queue: self, registering: None }
     }
 
     /// Waits for the turn of a registration from this source.
-    pub fn enter_to_register(&self, source: IpAddr) -> Turn<'_> {
+    pub fn acquire_for_registration(&self, source: IpAddr) -> HashSlot<'_> {
         let mut state = self.lock();
         *state.waiting_registrations.entry(source).or_default() += 1;
         let must_wait = |state: &mut State| {
@@ -98,7 +101,7 @@ impl Gate {
         if state.free > 0 {
             self.pass_on(&state);
         }
-        Turn { gate: self, registering: Some(source) }
+        HashSlot { hash_queue: self, registering: Some(source) }
     }
 
     /// Wakes those who may take a free place.
@@ -115,30 +118,31 @@ impl Gate {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for HashSlot<'_> {
     fn drop(&mut self) {
-        let mut state = self.gate.lock();
+        let mut state = self.hash_queue.lock();
         state.free += 1;
         if let Some(source) = self.registering {
             state.registering.remove(&source);
         }
-        self.gate.pass_on(&state);
+        self.hash_queue.pass_on(&state);
     }
 }
 
 #[cfg(test)]
-impl Gate {
+impl HashQueue {
     /// Takes all places: every other hash waits.
-    pub fn close(&self) -> Vec<Turn<'_>> {
+    pub fn close(&self) -> Vec<HashSlot<'_>> {
         let places = self.lock().free;
-        (0..places).map(|_| self.enter()).collect()
+        (0..places).map(|_| self.acquire()).collect()
     }
 
     /// Waits until these numbers of logins and registrations wait.
     pub fn wait_for(&self, logins: usize, registrations: usize) {
         wait_until(|| {
             let state = self.lock();
-            (state.waiting_logins, state.waiting_registrations.values().sum()) == (logins, registrations)
+            (state.waiting_logins, state.waiting_registrations.values().sum())
+                == (logins, registrations)
         });
     }
 }
@@ -165,14 +169,18 @@ mod tests {
 
     #[test]
     fn no_more_enter_than_there_are_places_of_whichever_kind() {
-        let gate = Gate::new(2);
+        let hash_queue = HashQueue::new(2);
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for n in 0..8 {
-                let (gate, inside, most) = (&gate, &inside, &most);
+                let (hash_queue, inside, most) = (&hash_queue, &inside, &most);
                 scope.spawn(move || {
                     for _ in 0..200 {
-                        let _turn = if n % 2 == 0 { gate.enter() } else { gate.enter_to_register(source(n)) };
+                        let _turn = if n % 2 == 0 {
+                            hash_queue.acquire()
+                        } else {
+                            hash_queue.acquire_for_registration(source(n))
+                        };
                         most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         thread::yield_now();
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -181,29 +189,29 @@ mod tests {
             }
         });
         assert!(most.into_inner() <= 2);
-        let state = gate.state.into_inner().unwrap();
+        let state = hash_queue.state.into_inner().unwrap();
         assert_eq!((state.free, state.waiting_logins, state.registering.len()), (2, 0, 0));
     }
 
     #[test]
     fn a_waiting_login_enters_before_registrations_that_wait_longer() {
-        let gate = Gate::new(1);
+        let hash_queue = HashQueue::new(1);
         let order = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            let turns = gate.close();
+            let turns = hash_queue.close();
             for n in 0..20 {
-                let (gate, order) = (&gate, &order);
+                let (hash_queue, order) = (&hash_queue, &order);
                 scope.spawn(move || {
-                    let _turn = gate.enter_to_register(source(n));
+                    let _turn = hash_queue.acquire_for_registration(source(n));
                     order.lock().unwrap().push("registration");
                 });
             }
-            gate.wait_for(0, 20);
+            hash_queue.wait_for(0, 20);
             scope.spawn(|| {
-                let _turn = gate.enter();
+                let _turn = hash_queue.acquire();
                 order.lock().unwrap().push("login");
             });
-            gate.wait_for(1, 20);
+            hash_queue.wait_for(1, 20);
             drop(turns);
         });
         let order = order.into_inner().unwrap();
@@ -212,24 +220,24 @@ mod tests {
 
     #[test]
     fn logins_without_an_end_keep_no_registration_waiting() {
-        let gate = Gate::new(1);
+        let hash_queue = HashQueue::new(1);
         let order = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            let turns = gate.close();
+            let turns = hash_queue.close();
             for n in 0..2 {
-                let (gate, order) = (&gate, &order);
+                let (hash_queue, order) = (&hash_queue, &order);
                 scope.spawn(move || {
-                    let _turn = gate.enter_to_register(source(n));
+                    let _turn = hash_queue.acquire_for_registration(source(n));
                     order.lock().unwrap().push("registration");
                 });
             }
             for _ in 0..20 {
                 scope.spawn(|| {
-                    let _turn = gate.enter();
+                    let _turn = hash_queue.acquire();
                     order.lock().unwrap().push("login");
                 });
             }
-            gate.wait_for(20, 2);
+            hash_queue.wait_for(20, 2);
             drop(turns);
         });
         let mut expected = vec!["login"; 22];
@@ -240,22 +248,22 @@ mod tests {
 
     #[test]
     fn a_source_has_one_registration_at_a_time_under_way_and_leaves_the_other_places_free() {
-        let gate = Gate::new(3);
+        let hash_queue = HashQueue::new(3);
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
-            let first = gate.enter_to_register(source(1));
+            let first = hash_queue.acquire_for_registration(source(1));
             for _ in 0..30 {
                 scope.spawn(|| {
-                    let _turn = gate.enter_to_register(source(1));
+                    let _turn = hash_queue.acquire_for_registration(source(1));
                     most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     thread::yield_now();
                     inside.fetch_sub(1, Ordering::SeqCst);
                 });
             }
-            gate.wait_for(0, 30);
+            hash_queue.wait_for(0, 30);
             // Neither another source nor a login waits for them.
-            let others = (gate.enter_to_register(source(2)), gate.enter());
-            gate.wait_for(0, 30);
+            let others = (hash_queue.acquire_for_registration(source(2)), hash_queue.acquire());
+            hash_queue.wait_for(0, 30);
             drop((first, others));
         });
         assert_eq!(most.into_inner(), 1);

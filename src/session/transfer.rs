@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
-use crate::control::{Body, Control, LineKind, is_cancelled};
+use crate::control::{Control, InlineBody, LineKind, is_cancelled};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
 use crate::text;
@@ -15,10 +15,10 @@ use crate::transfer::{self, Ascii, End, LineEnds};
 use crate::users::Role;
 use crate::vfs::{Upload, Vfs, VirtualPath};
 
-use super::{Failure, Session, is_worth_reading, not_signed_in};
+use super::{Failure, Session, is_worth_reading, not_logged_in};
 
 /// What the control connection brings while a transfer goes on.
-struct Watch {
+struct ControlMonitor {
     since: Instant,
     last: Instant,
     aborted: bool,
@@ -27,10 +27,10 @@ struct Watch {
     ended: Option<Instant>,
 }
 
-impl Watch {
-    fn new() -> Watch {
+impl ControlMonitor {
+    fn new() -> ControlMonitor {
         let now = Instant::now();
-        Watch { since: now, last: now, aborted: false, lost: None, ended: None }
+        ControlMonitor { since: now, last: now, aborted: false, lost: None, ended: None }
     }
 
     /// Whether the transfer must stop. Looks now and then only: it is asked for every chunk.
@@ -54,7 +54,8 @@ impl Watch {
             _ => false,
         });
         let status = Reply::new(213, format!("{} so far.", text::bytes(moved))).encode();
-        let answered = looked.and_then(|()| (0..asked).try_for_each(|_| control.write_all(&status)));
+        let answered =
+            looked.and_then(|()| (0..asked).try_for_each(|_| control.write_all(&status)));
         let answered = answered.and_then(|()| control.flush());
         self.lost = answered.err();
         if control.has_ended() {
@@ -63,10 +64,15 @@ impl Watch {
         self.aborted || self.lost.is_some()
     }
 
-    /// Why an upload whose content has ended must not replace a file: an ABOR has come, or the client
-    /// has died. Its system then ends both of its connections, and nothing else tells that from the end
-    /// of the content. Looks once more if nothing came within `patience`. Answers nothing.
-    fn spares_file(&mut self, control: &mut Control, patience: Duration) -> Option<&'static str> {
+    /// Why an upload whose content has ended must not replace a file: an ABOR has come, or the
+    /// client has died. Its system then ends both of its connections, and nothing else tells that
+    /// from the end of the content. Looks once more if nothing came within `patience`. Answers
+    /// nothing.
+    fn stop_before_replacing(
+        &mut self,
+        control: &mut Control,
+        patience: Duration,
+    ) -> Option<&'static str> {
         let since = Instant::now();
         loop {
             let looked = control.look(&mut |kind, _| {
@@ -88,11 +94,11 @@ impl Watch {
         }
     }
 
-    /// How long the end of the control connection may come behind the end of the data connection. Linux
-    /// ends a dead program's connections in the order opposite to that of their descriptors, so the
-    /// second end comes up to some milliseconds later. A short upload cannot wait for that, and is seldom
-    /// the one during which a client dies.
-    fn patience_at_end(&self) -> Duration {
+    /// How long the end of the control connection may come behind the end of the data connection.
+    /// Linux ends a dead program's connections in the order opposite to that of their descriptors,
+    /// so the second end comes up to some milliseconds later. A short upload cannot wait for that,
+    /// and is seldom the one during which a client dies.
+    fn grace_at_end(&self) -> Duration {
         const LEAST: Duration = Duration::from_millis(5);
         const MOST: Duration = Duration::from_millis(100);
         let share = (self.since.elapsed() / 16).min(MOST);
@@ -101,27 +107,29 @@ impl Watch {
 }
 
 impl Session {
-    /// Does work on the files that may take long. It asks now and then whether to stop, with the bytes
-    /// it has done, and then fails: ABOR stops it, and a client that ended its input a while ago, for
-    /// it may wait for the answer, or be gone.
-    pub fn at_length<T>(
+    /// Does work on the files that may take long. It asks now and then whether to stop, with the
+    /// bytes it has done, and then fails: ABOR stops it, and a client that ended its input a while
+    /// ago, for it may wait for the answer, or be gone.
+    pub fn run_cancellable<T>(
         &mut self,
         work: impl FnOnce(&Vfs, &mut dyn FnMut(u64) -> bool) -> io::Result<T>,
     ) -> Result<io::Result<T>, Failure> {
-        let stall = self.place.server.config.stall_timeout;
+        let stall = self.slot.server.config.stall_timeout;
         self.control.flush().map_err(Failure::Lost)?;
-        let account = self.account.as_ref().ok_or_else(not_signed_in)?;
+        let account = self.account.as_ref().ok_or_else(not_logged_in)?;
         let control = &mut self.control;
-        let mut watch = Watch::new();
+        let mut monitor = ControlMonitor::new();
         let mut is_given_up = false;
         let done = work(&account.files, &mut |moved| {
-            let stopped = watch.stops(control, moved);
-            is_given_up = watch.ended.is_some_and(|ended| ended.elapsed() >= stall);
+            let stopped = monitor.stops(control, moved);
+            is_given_up = monitor.ended.is_some_and(|ended| ended.elapsed() >= stall);
             stopped || is_given_up
         });
         match done {
-            Err(_) if watch.aborted || watch.lost.is_some() => Err(aborted(watch)),
-            Err(_) if is_given_up => Err(Reply::new(426, "Client disconnected; operation cancelled.").into()),
+            Err(_) if monitor.aborted || monitor.lost.is_some() => Err(aborted(monitor)),
+            Err(_) if is_given_up => {
+                Err(Reply::new(426, "Client disconnected; operation cancelled.").into())
+            }
             done => Ok(done),
         }
     }
@@ -130,23 +138,26 @@ impl Session {
     fn open_data(&mut self, flow: Flow, by_hand: &str) -> Result<TcpStream, Failure> {
         // The answer to PASV may still be on its way.
         self.control.flush().map_err(Failure::Lost)?;
-        let patience = self.place.server.config.stall_timeout.min(CONNECT_LIMIT);
+        let patience = self.slot.server.config.stall_timeout.min(CONNECT_LIMIT);
         let setup = std::mem::take(&mut self.settings.data);
-        let mut watch = Watch::new();
+        let mut monitor = ControlMonitor::new();
         let control = &mut self.control;
-        let mut stop = || watch.stops(control, 0) || control.has_ended();
+        let mut stop = || monitor.stops(control, 0) || control.has_ended();
         let why = match setup.open(self.peer, flow, patience, &mut stop) {
             Ok(stream) => return Ok(stream),
             Err(NoData::Unset) => {
-                let text =
-                    format!("No data connection: send EPSV or PASV first; by hand, use \"{by_hand}\".");
+                let text = format!(
+                    "No data connection: send EPSV or PASV first; by hand, use \"{by_hand}\"."
+                );
                 return Err(Reply::new(425, text).because("no data connection was set up").into());
             }
-            Err(NoData::Stopped) if watch.aborted => return Err(Failure::Aborted),
+            Err(NoData::Stopped) if monitor.aborted => return Err(Failure::Aborted),
             Err(NoData::Stopped) => "the client is gone".to_string(),
             Err(NoData::NobodyCame(port)) => {
                 let seconds = patience.as_secs();
-                format!("nobody connected to port {port} within {seconds} s; is it closed by a firewall?")
+                format!(
+                    "nobody connected to port {port} within {seconds} s; is it closed by a firewall?"
+                )
             }
             Err(NoData::Unreachable(port, error)) => {
                 format!("your port {port} could not be reached: {}", error.kind())
@@ -154,7 +165,7 @@ impl Session {
             Err(NoData::Failed(error)) => format!("trouble on the server's side: {}", error.kind()),
         };
         let reply = Reply::new(425, format!("No data connection: {why}"));
-        self.notes.why = Some(why);
+        self.log_context.why = Some(why);
         Err(reply.into())
     }
 
@@ -162,8 +173,8 @@ impl Session {
         self.say(reply).and_then(|()| self.control.flush()).map_err(Failure::Lost)
     }
 
-    /// Sends `source` over the data connection, which is closed when this returns. `size` is told to
-    /// the client where it is known. Returns the bytes sent.
+    /// Sends `source` over the data connection, which is closed when this returns. `size` is told
+    /// to the client where it is known. Returns the bytes sent.
     pub fn send_data(
         &mut self,
         source: &mut dyn Read,
@@ -179,20 +190,26 @@ impl Session {
             Some(..=GATHERED) => self.say(&announcement).map_err(Failure::Lost)?,
             _ => self.announce(&announcement)?,
         }
-        let mut watch = Watch::new();
-        let stall = self.place.server.config.stall_timeout;
+        let mut monitor = ControlMonitor::new();
+        let stall = self.slot.server.config.stall_timeout;
         let control = &mut self.control;
-        let mut stop = |moved| watch.stops(control, moved);
-        let end = transfer::pump(source, &mut stream, chunk_for(size.unwrap_or(u64::MAX)), stall, &mut stop);
+        let mut stop = |moved| monitor.stops(control, moved);
+        let end = transfer::pump(
+            source,
+            &mut stream,
+            chunk_for(size.unwrap_or(u64::MAX)),
+            stall,
+            &mut stop,
+        );
         let sent = match end {
             End::Complete(sent) => sent,
             End::SourceFailed(error) => return Err(Reply::failure(path.bytes(), &error).into()),
             End::SinkFailed(error) => return Err(broken(&error, "").into()),
             End::TimedOut => return Err(self.stalled("").into()),
-            End::Aborted => return Err(aborted(watch)),
+            End::Aborted => return Err(aborted(monitor)),
         };
         self.sent = self.sent.saturating_add(sent);
-        self.notes.bytes = Some(sent);
+        self.log_context.bytes = Some(sent);
         Ok(sent)
     }
 
@@ -217,36 +234,37 @@ impl Session {
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data(Flow::In, by_hand)?;
         self.announce(invitation)?;
-        let mut watch = Watch::new();
-        let stall = self.place.server.config.stall_timeout;
+        let mut monitor = ControlMonitor::new();
+        let stall = self.slot.server.config.stall_timeout;
         let ascii = self.settings.ascii;
         let control = &mut self.control;
-        let mut stop = |moved| watch.stops(control, moved);
-        let mut pump = |source: &mut dyn Read| transfer::pump(source, &mut upload, CHUNK, stall, &mut stop);
+        let mut stop = |moved| monitor.stops(control, moved);
+        let mut pump =
+            |source: &mut dyn Read| transfer::pump(source, &mut upload, CHUNK, stall, &mut stop);
         let end = match ascii {
             false => pump(&mut stream),
             true => pump(&mut Ascii::new(&mut stream, LineEnds::FromNetwork)),
         };
         let failure = match end {
             End::Complete(received) => {
-                let patience = watch.patience_at_end();
+                let patience = monitor.grace_at_end();
                 let mut why = None;
                 if upload.replaces() && !patience.is_zero() {
-                    why = watch.spares_file(&mut self.control, patience);
+                    why = monitor.stop_before_replacing(&mut self.control, patience);
                 }
                 // The last look holds a lock.
                 let stored = why.is_none()
                     && upload
                         .commit_if(&mut || {
-                            why = watch.spares_file(&mut self.control, Duration::ZERO);
+                            why = monitor.stop_before_replacing(&mut self.control, Duration::ZERO);
                             why.is_none()
                         })
                         .map_err(|error| Reply::failure(path.bytes(), &error))?;
                 if !stored {
-                    return Err(self.spared(watch, path, why));
+                    return Err(self.not_replaced(monitor, path, why));
                 }
                 self.received = self.received.saturating_add(received);
-                self.notes.bytes = Some(received);
+                self.log_context.bytes = Some(received);
                 return Ok(received);
             }
             End::SinkFailed(error) => return Err(Reply::failure(path.bytes(), &error).into()),
@@ -259,29 +277,34 @@ impl Session {
             false => " Nothing was stored.",
         };
         Err(match failure {
-            End::Aborted => aborted(watch),
+            End::Aborted => aborted(monitor),
             End::SourceFailed(error) => broken(&error, kept).into(),
             _ => self.stalled(kept).into(),
         })
     }
 
-    fn spared(&mut self, watch: Watch, path: &VirtualPath, why: Option<&'static str>) -> Failure {
-        self.notes.why = why.map(str::to_string);
-        if watch.aborted || watch.lost.is_some() {
-            return aborted(watch);
+    fn not_replaced(
+        &mut self,
+        monitor: ControlMonitor,
+        path: &VirtualPath,
+        why: Option<&'static str>,
+    ) -> Failure {
+        self.log_context.why = why.map(str::to_string);
+        if monitor.aborted || monitor.lost.is_some() {
+            return aborted(monitor);
         }
         let text = ": the control connection ended before the content did; the old file stays.";
         Reply::about(426, "", path.bytes(), text).into()
     }
 
     fn stalled(&self, kept: &str) -> Reply {
-        let seconds = self.place.server.config.stall_timeout.as_secs();
+        let seconds = self.slot.server.config.stall_timeout.as_secs();
         Reply::new(426, format!("Nothing moved for {seconds} s; the transfer was ended.{kept}"))
             .because("nothing moved for too long")
     }
 
-    /// Sends `size` bytes of a file over the control connection: 150 with the count, exactly so many bytes, an
-    /// empty line's end. Returns the bytes sent.
+    /// Sends `size` bytes of a file over the control connection: 150 with the count, exactly so
+    /// many bytes, an empty line's end. Returns the bytes sent.
     pub fn send_inline(&mut self, file: File, size: u64) -> Result<u64, Failure> {
         self.say(&Reply::new(150, format!("{size} bytes follow."))).map_err(Failure::Lost)?;
         let mut source = file.take(size);
@@ -289,13 +312,13 @@ impl Session {
             &mut source,
             &mut self.control,
             chunk_for(size),
-            self.place.server.config.stall_timeout,
+            self.slot.server.config.stall_timeout,
             &mut |_| false,
         );
         match end {
             End::Complete(sent) if sent == size => {
                 self.sent = self.sent.saturating_add(sent);
-                self.notes.bytes = Some(sent);
+                self.log_context.bytes = Some(sent);
                 self.say_raw(b"\r\n")?;
                 Ok(sent)
             }
@@ -308,8 +331,8 @@ impl Session {
     }
 
     /// Receives content over the control connection into `upload`, or throws it away where that is
-    /// already refused. The content is consumed in either case, or the session ends. `fate` tells a person
-    /// what becomes of lines that are typed. Returns the bytes stored.
+    /// already refused. The content is consumed in either case, or the session ends. `fate` tells a
+    /// person what becomes of lines that are typed. Returns the bytes stored.
     pub fn receive_inline(
         &mut self,
         upload: Result<Upload, Reply>,
@@ -321,9 +344,9 @@ impl Session {
             return Err(Reply::new(501, "No content follows this line.").into());
         };
         let announced = match &body {
-            Body::Counted(length) => *length,
-            Body::Line(text) => text.len() as u64 + 1,
-            Body::Lines | Body::Unknown => 0,
+            InlineBody::Length(length) => *length,
+            InlineBody::Text(text) => text.len() as u64 + 1,
+            InlineBody::UntilDot | InlineBody::Unknown => 0,
         };
         let held = upload.and_then(|mut upload| match upload.expect(announced) {
             Ok(()) => Ok(upload),
@@ -332,7 +355,7 @@ impl Session {
         let mut upload = match held {
             Ok(upload) => upload,
             Err(reply) => {
-                if is_worth_reading(&body) && !matches!(body, Body::Line(_)) {
+                if is_worth_reading(&body) && !matches!(body, InlineBody::Text(_)) {
                     self.invite(&body, path, fate)?;
                 }
                 return Err(self.refuse_content(reply, body));
@@ -341,15 +364,15 @@ impl Session {
         self.invite(&body, path, fate)?;
         let (end, left) = self.pump_inline(&mut upload, &body);
         let received = match end {
-            End::Complete(bytes) if left == Body::Counted(0) => bytes,
+            End::Complete(bytes) if left == InlineBody::Length(0) => bytes,
             End::Complete(_) => return Err(broken_off()),
             End::SinkFailed(error) => {
                 drop(upload); // its space is free again before the client hears of it
                 return Err(self.refuse_content(refused(error), left));
             }
             End::SourceFailed(error) if error.kind() == ErrorKind::InvalidData => {
-                let reply =
-                    Reply::new(500, format!("{error}. Nothing was stored.")).because(error.to_string());
+                let reply = Reply::new(500, format!("{error}. Nothing was stored."))
+                    .because(error.to_string());
                 return Err(self.refuse_content(reply, left));
             }
             End::SourceFailed(error) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -361,18 +384,20 @@ impl Session {
             End::SourceFailed(error) => return Err(Failure::Lost(error)),
             End::TimedOut | End::Aborted => {
                 self.leave();
-                return Err(Reply::new(421, "Silent for too long; closing. Nothing was stored.").into());
+                return Err(
+                    Reply::new(421, "Silent for too long; closing. Nothing was stored.").into()
+                );
             }
         };
         upload.commit().map_err(refused)?;
         self.received = self.received.saturating_add(received);
-        self.notes.bytes = Some(received);
+        self.log_context.bytes = Some(received);
         Ok(received)
     }
 
-    /// Throws the content away that is still to come, so that `reply` is the answer to all of it. What is
-    /// not worth reading is left to [`Session::refuse_body`].
-    fn refuse_content(&mut self, reply: Reply, left: Body) -> Failure {
+    /// Throws the content away that is still to come, so that `reply` is the answer to all of it.
+    /// What is not worth reading is left to [`Session::refuse_body`].
+    fn refuse_content(&mut self, reply: Reply, left: InlineBody) -> Failure {
         if !is_worth_reading(&left) {
             self.body = Some(left);
             return Failure::Refused(reply);
@@ -389,40 +414,44 @@ impl Session {
     }
 
     /// The 150 that tells a person that the server listens.
-    fn invite(&mut self, body: &Body, path: &VirtualPath, fate: &str) -> Result<(), Failure> {
+    fn invite(&mut self, body: &InlineBody, path: &VirtualPath, fate: &str) -> Result<(), Failure> {
         let reply = match body {
-            Body::Counted(length) => Reply::new(150, format!("Send {}.", text::bytes(*length))),
-            // People who type `upload FILE` mean a file of theirs; Ctrl-C cancels in telnet, and ends nc.
-            Body::Lines => {
-                let end = ". Then type a line with only \".\"; or press Ctrl-C, and nothing is stored.";
+            InlineBody::Length(length) => {
+                Reply::new(150, format!("Send {}.", text::bytes(*length)))
+            }
+            // People who type `upload FILE` mean a file of theirs; Ctrl-C cancels in telnet, and
+            // ends nc.
+            InlineBody::UntilDot => {
+                let end =
+                    ". Then type a line with only \".\"; or press Ctrl-C, and nothing is stored.";
                 Reply::about(150, &format!("What you type now {fate} "), path.bytes(), end)
             }
-            Body::Line(_) | Body::Unknown => Reply::new(150, "Storing the line."),
+            InlineBody::Text(_) | InlineBody::Unknown => Reply::new(150, "Storing the line."),
         };
         self.say(&reply).map_err(Failure::Lost)
     }
 
     /// Moves inline content; also returns what of it was not read.
-    fn pump_inline(&mut self, upload: &mut Upload, body: &Body) -> (End, Body) {
+    fn pump_inline(&mut self, upload: &mut Upload, body: &InlineBody) -> (End, InlineBody) {
         let mut pump = |source: &mut dyn Read, chunk| {
             // The control connection has waited its whole time-out when it ticks.
             transfer::pump(source, upload, chunk, Duration::ZERO, &mut |_| false)
         };
         match body {
-            Body::Line(text) => {
+            InlineBody::Text(text) => {
                 let line = [text, &b"\n"[..]].concat();
-                (pump(&mut line.as_slice(), line.len()), Body::Counted(0))
+                (pump(&mut line.as_slice(), line.len()), InlineBody::Length(0))
             }
-            Body::Counted(length) => {
+            InlineBody::Length(length) => {
                 let mut content = self.control.content(*length);
                 let end = pump(&mut content, chunk_for(*length));
-                (end, Body::Counted(content.left()))
+                (end, InlineBody::Length(content.left()))
             }
-            Body::Lines | Body::Unknown => {
+            InlineBody::UntilDot | InlineBody::Unknown => {
                 let end = pump(&mut self.control.text(), CHUNK_OF_TEXT);
                 let left = match end {
-                    End::Complete(_) => Body::Counted(0),
-                    _ => Body::Lines,
+                    End::Complete(_) => InlineBody::Length(0),
+                    _ => InlineBody::UntilDot,
                 };
                 (end, left)
             }
@@ -451,8 +480,8 @@ fn broken(error: &io::Error, kept: &str) -> Reply {
 }
 
 /// Why the watch stopped the transfer: ABOR, or there is no client any more.
-fn aborted(watch: Watch) -> Failure {
-    watch.lost.map_or(Failure::Aborted, Failure::Lost)
+fn aborted(monitor: ControlMonitor) -> Failure {
+    monitor.lost.map_or(Failure::Aborted, Failure::Lost)
 }
 
 #[cfg(test)]

@@ -26,12 +26,16 @@ pub enum Family {
 
 /// TYPE: `A`, `A N`, `I`, `L 8`, in any case and spacing.
 pub fn parse_type(args: Args<'_>) -> Result<Command, Reply> {
-    let letters: Vec<u8> = args.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+    let letters: Vec<u8> =
+        args.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
     match letters.to_ascii_uppercase().as_slice() {
         b"A" | b"AN" => Ok(Command::Representation { ascii: true }),
         b"I" | b"L8" => Ok(Command::Representation { ascii: false }),
         b"" => Err(args.usage()),
-        _ => Err(Reply::new(504, "TYPE is A (line endings are converted) or I (bytes stay as they are).")),
+        _ => Err(Reply::new(
+            504,
+            "TYPE is A (line endings are converted) or I (bytes stay as they are).",
+        )),
     }
 }
 
@@ -39,14 +43,17 @@ pub fn parse_type(args: Args<'_>) -> Result<Command, Reply> {
 pub fn parse_only(args: Args<'_>, letter: &[u8], text: &'static str) -> Result<Command, Reply> {
     match args.raw().trim_ascii() {
         b"" => Err(args.usage()),
-        given if given.eq_ignore_ascii_case(letter) => Ok(Command::ConfirmTransferForm(text)),
+        given if given.eq_ignore_ascii_case(letter) => Ok(Command::Ok200TransferForm(text)),
         _ => Err(Reply::new(504, format!("Only this is possible: {text}")).because(text)),
     }
 }
 
 /// PORT and EPRT; `parse` reads the address.
-pub fn parse_active(args: Args<'_>, parse: fn(&[u8]) -> Option<HostPort>) -> Result<Command, Reply> {
-    parse(&args.whole()?).map(Command::Active).ok_or_else(|| args.usage())
+pub fn parse_active(
+    args: Args<'_>,
+    parse: fn(&[u8]) -> Option<HostPort>,
+) -> Result<Command, Reply> {
+    parse(&args.rest_of_line()?).map(Command::Active).ok_or_else(|| args.usage())
 }
 
 /// EPSV's argument.
@@ -66,7 +73,11 @@ pub fn representation(session: &mut Session, ascii: bool) -> Result<Reply, Failu
     session.settings.ascii = ascii;
     Ok(Reply::new(
         200,
-        if ascii { "TYPE is A: line endings are converted." } else { "TYPE is I: bytes stay as they are." },
+        if ascii {
+            "TYPE is A: line endings are converted."
+        } else {
+            "TYPE is I: bytes stay as they are."
+        },
     ))
 }
 
@@ -103,14 +114,13 @@ fn listen(session: &mut Session, local: SocketAddr) -> Result<u16, Failure> {
         Err(NoPort::HalfHeld) => Err(Reply::new(425, HALF_HELD).into()),
         Err(NoPort::Failed(error)) => {
             let why = format!("no passive port could be opened: {error}");
-            session.notes.why = Some(why);
+            session.log_context.why = Some(why);
             Err(Reply::new(425, "No port could be opened; try again, or use PORT.").into())
         }
     }
 }
 
-const HALF_HELD: &str =
-    "Your account holds half of the passive ports already; let a transfer of another session end first.";
+const HALF_HELD: &str = "Your account holds half of the passive ports already; let a transfer of another session end first.";
 
 /// PASV.
 pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
@@ -120,7 +130,7 @@ pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
     let public = server.config.public_address.as_deref();
     let Some(address) = data::announced(local.ip(), session.peer().ip(), public) else {
         if local.is_ipv4() {
-            session.notes.why = Some("the public address could not be resolved".to_string());
+            session.log_context.why = Some("the public address could not be resolved".to_string());
         }
         return Err(Reply::new(425, "PASV has no address to tell here; use EPSV.").into());
     };
@@ -155,9 +165,11 @@ fn wrong_family(supported: u8) -> Failure {
 pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> {
     not_after_epsv_all(session)?;
     if !session.server().config.active {
-        return Err(
-            Reply::new(502, "The owner has switched active connections off; send EPSV or PASV.").into()
-        );
+        return Err(Reply::new(
+            502,
+            "The owner has switched active connections off; send EPSV or PASV.",
+        )
+        .into());
     }
     let peer = session.peer();
     let family = if peer.ip().to_canonical().is_ipv4() { 1 } else { 2 };
@@ -166,7 +178,7 @@ pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> 
         return Err(wrong_family(family));
     }
     let Some(own) = data::own_address(peer, address) else {
-        session.notes.why = Some(format!("asked to connect to {address}"));
+        session.log_context.why = Some(format!("asked to connect to {address}"));
         return Err(Reply::new(504, "Only to your own address, and to a port from 1024 up.").into());
     };
     session.settings.data = DataSetup::Active(own);

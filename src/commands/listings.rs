@@ -15,7 +15,7 @@ use crate::vfs::{Entries, Entry, Kind, VirtualPath};
 use super::Command;
 use super::args::Args;
 use super::files::failure;
-use super::rights::{self, Right};
+use super::permissions::{self, Permission};
 
 /// Which listing, and by which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub enum Form {
     FactsOfOne,
 }
 
-/// `ls`. All is listed in the long form anyway, so flags that would do something else are named in the
-/// reply.
+/// `ls`. All is listed in the long form anyway, so flags that would do something else are named in
+/// the reply.
 pub fn parse_ls(args: Args<'_>) -> Result<Command, Reply> {
     let (flags, mut paths) = args.flags()?;
     let odd_flags = flags.iter().any(|flag| !b"alA1".contains(flag));
@@ -69,7 +69,9 @@ pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply,
         Form::Long => {
             let now = SystemTime::now();
             let entries = entries(session, &path)?;
-            send(session, entries, &path, move |line, entry| listing::push_list_line(line, entry, now))
+            send(session, entries, &path, move |line, entry| {
+                listing::push_list_line(line, entry, now)
+            })
         }
         Form::Names => names(session, argument, &path),
     }
@@ -80,7 +82,9 @@ fn find(session: &Session, path: &VirtualPath) -> Result<Found, Failure> {
         Ok(entry) if entry.kind == Kind::Folder => Ok(Found::Folder),
         Ok(entry) => Ok(Found::One(entry)),
         Err(error) => match path.name().filter(|name| glob::is_pattern(name)) {
-            Some(pattern) if error.kind() == ErrorKind::NotFound => Ok(Found::Pattern(pattern.to_vec())),
+            Some(pattern) if error.kind() == ErrorKind::NotFound => {
+                Ok(Found::Pattern(pattern.to_vec()))
+            }
             _ => Err(failure(path)(error).into()),
         },
     }
@@ -114,8 +118,8 @@ fn send(
     Ok(Reply::about(226, "", path.bytes(), " listed."))
 }
 
-/// NLST. Each line names its entry as the argument named the folder, so that RETR takes it as it stands (RFC
-/// 1123 §4.1.2.7); without an argument, the bare name does.
+/// NLST. Each line names its entry as the argument named the folder, so that RETR takes it as it
+/// stands (RFC 1123 §4.1.2.7); without an argument, the bare name does.
 fn names(session: &mut Session, argument: &[u8], path: &VirtualPath) -> Result<Reply, Failure> {
     let found = find(session, path)?;
     let entries = entries(session, path)?;
@@ -139,15 +143,16 @@ fn prefix_of(argument: &[u8], is_folder: bool) -> Vec<u8> {
         pattern => {
             let end = pattern.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
             let pattern = pattern.get(..end).unwrap_or_default();
-            let folder = pattern.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+            let folder =
+                pattern.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
             pattern.get(..folder).unwrap_or_default().to_vec()
         }
     }
 }
 
-/// Lines between the first and the last of a multi-line reply, as they come, without control characters.
-/// Returns the last line's text: `end`, or why the lines broke off, because a reply that was begun must be
-/// ended by its code.
+/// Lines between the first and the last of a multi-line reply, as they come, without control
+/// characters. Returns the last line's text: `end`, or why the lines broke off, because a reply
+/// that was begun must be ended by its code.
 fn say_lines(
     session: &mut Session,
     entries: Entries,
@@ -159,7 +164,7 @@ fn say_lines(
         text.clear();
         line(&mut text, entry);
         out.push(b' ');
-        out.extend_from_slice(&text::shown(&text));
+        out.extend_from_slice(&text::sanitized(&text));
     });
     let mut chunk = vec![0; 4096];
     loop {
@@ -210,20 +215,24 @@ fn status(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
 fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let files = session.files()?;
     if files.entry(path).map_err(failure(path))?.kind != Kind::Folder {
-        return Err(Reply::about(501, "", path.bytes(), ": not a folder; MLST tells about a file").into());
+        return Err(
+            Reply::about(501, "", path.bytes(), ": not a folder; MLST tells about a file").into()
+        );
     }
     let entries = files.entries(path).map_err(failure(path))?;
     let (choice, allowed) = (session.settings.facts, allowed(session, path.is_root()));
-    send(session, entries, path, move |line, entry| choice.push_line(line, entry, &entry.name, allowed))
+    send(session, entries, path, move |line, entry| {
+        choice.push_line(line, entry, &entry.name, allowed)
+    })
 }
 
 /// What the account may do with what is listed; `at_top` with what lies in its top folder.
 fn allowed(session: &Session, at_top: bool) -> Allowed {
     let role = session.role();
     Allowed {
-        read: rights::may(role, Right::Read),
-        add: rights::may(role, Right::Add),
-        change: rights::may(role, Right::Change),
+        read: permissions::allows(role, Permission::Read),
+        add: permissions::allows(role, Permission::Add),
+        change: permissions::allows(role, Permission::Change),
         // There an administrator has the folders of the accounts.
         rename_folders: !(at_top && role == Some(Role::Admin)),
     }

@@ -2,33 +2,33 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::control::Body;
+use crate::control::InlineBody;
 use crate::reply::Reply;
-use crate::session::{Failure, Pending, Session, Via};
+use crate::session::{Channel, Failure, Pending, Session};
 use crate::text;
 use crate::transfer::{self, Ascii, LineEnds};
-use crate::vfs::{Existing, Place, Upload, check_restart};
+use crate::vfs::{Existing, Upload, WriteStart, check_restart};
 
 use super::Command;
 use super::args::Args;
 use super::files::failure;
-use super::rights::{self, Right};
+use super::permissions::{self, Permission};
 
 /// `put FILE SIZE`, `put FILE`.
-pub fn parse_put(args: Args<'_>) -> (Result<Command, Reply>, Body) {
+pub fn parse_put(args: Args<'_>) -> (Result<Command, Reply>, InlineBody) {
     match put_arguments(args) {
-        Ok((path, body)) if !args.is_cut() => (Ok(Command::Store(path, Via::Inline)), body),
-        Ok(_) => (Err(args.usage()), Body::Unknown),
+        Ok((path, body)) if !args.is_cut() => (Ok(Command::Store(path, Channel::Inline)), body),
+        Ok(_) => (Err(args.usage()), InlineBody::Unknown),
         Err(reply) => (Err(reply), what_follows_malformed_put(args)),
     }
 }
 
-fn put_arguments(args: Args<'_>) -> Result<(Vec<u8>, Body), Reply> {
+fn put_arguments(args: Args<'_>) -> Result<(Vec<u8>, InlineBody), Reply> {
     let mut words = args.words()?.into_iter();
     let path = words.next().filter(|path| !path.is_empty()).ok_or_else(|| args.usage())?;
     let body = match (words.next(), words.next()) {
-        (None, _) => Body::Lines,
-        (Some(size), None) => Body::Counted(count(&size).ok_or_else(|| args.usage())?),
+        (None, _) => InlineBody::UntilDot,
+        (Some(size), None) => InlineBody::Length(count(&size).ok_or_else(|| args.usage())?),
         _ => return Err(args.too_many()),
     };
     Ok((path, body))
@@ -42,23 +42,32 @@ fn count(digits: &[u8]) -> Option<u64> {
     Some(str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX))
 }
 
-/// What a client that wrote this malformed line will send next: the line ends with a size, or has none.
-fn what_follows_malformed_put(args: Args<'_>) -> Body {
-    let words: Vec<_> = args.raw().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).collect();
+/// What a client that wrote this malformed line will send next: the line ends with a size, or has
+/// none.
+fn what_follows_malformed_put(args: Args<'_>) -> InlineBody {
+    let words: Vec<_> =
+        args.raw().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).collect();
     match words.as_slice() {
-        _ if args.is_cut() => Body::Unknown,
-        [] | [_] => Body::Lines,
-        [.., last] => count(last).map_or(Body::Unknown, Body::Counted),
+        _ if args.is_cut() => InlineBody::Unknown,
+        [] | [_] => InlineBody::UntilDot,
+        [.., last] => count(last).map_or(InlineBody::Unknown, InlineBody::Length),
     }
 }
 
-/// `write FILE TEXT`, `write FILE`, and the same for `append`; `command` makes the one or the other.
-pub fn parse_text(args: Args<'_>, command: fn(Vec<u8>, Via) -> Command) -> (Result<Command, Reply>, Body) {
+/// `write FILE TEXT`, `write FILE`, and the same for `append`; `command` makes the one or the
+/// other.
+pub fn parse_text(
+    args: Args<'_>,
+    command: fn(Vec<u8>, Channel) -> Command,
+) -> (Result<Command, Reply>, InlineBody) {
     match args.path_and_text() {
-        Ok((path, text)) => (Ok(command(path, Via::Inline)), text.map_or(Body::Lines, Body::Line)),
+        Ok((path, text)) => (
+            Ok(command(path, Channel::Inline)),
+            text.map_or(InlineBody::UntilDot, InlineBody::Text),
+        ),
         // The text stood on the line, or a quote left open hides whether it did.
-        Err(reply) if args.has_text_behind_path() => (Err(reply), Body::Line(Vec::new())),
-        Err(reply) => (Err(reply), Body::Lines),
+        Err(reply) if args.has_text_behind_path() => (Err(reply), InlineBody::Text(Vec::new())),
+        Err(reply) => (Err(reply), InlineBody::UntilDot),
     }
 }
 
@@ -66,19 +75,19 @@ pub fn parse_text(args: Args<'_>, command: fn(Vec<u8>, Via) -> Command) -> (Resu
 pub fn retrieve(
     session: &mut Session,
     argument: &[u8],
-    via: Via,
+    channel: Channel,
     pending: Pending,
 ) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     let (mut file, size) = session.files()?.open(&path).map_err(failure(&path))?;
-    let sent = match via {
-        Via::Inline => session.send_inline(file, size)?,
-        Via::Data => {
+    let sent = match channel {
+        Channel::Inline => session.send_inline(file, size)?,
+        Channel::Data => {
             let offset = offset(pending);
             if session.settings.ascii {
                 // The offset is one of what travels (RFC 3659 §5.2), so it is counted there.
                 let mut source = Ascii::new(file, LineEnds::ToNetwork);
-                let skipped = session.at_length(|_, stop| {
+                let skipped = session.run_cancellable(|_, stop| {
                     let mut before = source.by_ref().take(offset);
                     let skipped = transfer::pump_all(&mut before, &mut io::sink(), stop)?;
                     check_restart(offset, skipped)
@@ -106,31 +115,38 @@ fn offset(pending: Pending) -> u64 {
 }
 
 /// STOR, `put`, `write`.
-pub fn store(session: &mut Session, argument: &[u8], via: Via, pending: Pending) -> Result<Reply, Failure> {
+pub fn store(
+    session: &mut Session,
+    argument: &[u8],
+    channel: Channel,
+    pending: Pending,
+) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     // A drop-box takes new files only.
-    let may_replace = rights::may(session.role(), Right::Change);
+    let may_replace = permissions::allows(session.role(), Permission::Change);
     let existing = if may_replace { Existing::Replace } else { Existing::Keep };
-    let (replaced, bytes) = match via {
-        Via::Inline => {
+    let (replaced, bytes) = match channel {
+        Channel::Inline => {
             let upload = session.files()?.create(&path, existing).map_err(failure(&path));
             let replaced = upload.as_ref().is_ok_and(Upload::replaces);
             let bytes = session.receive_inline(upload, &path, "becomes the text of")?;
             (replaced, bytes)
         }
-        Via::Data => {
+        Channel::Data => {
             let offset = offset(pending);
             let upload = match offset {
                 0 => session.files()?.create(&path, existing),
                 _ if existing == Existing::Keep => {
-                    return Err(
-                        Reply::new(550, "This account may not write into a file that is there.").into()
-                    );
+                    return Err(Reply::new(
+                        550,
+                        "This account may not write into a file that is there.",
+                    )
+                    .into());
                 }
                 _ if session.settings.ascii => {
                     return Err(Reply::new(504, "REST before STOR works in TYPE I only.").into());
                 }
-                _ => session.files()?.write_on(&path, Place::At(offset)),
+                _ => session.files()?.write_on(&path, WriteStart::Offset(offset)),
             };
             let upload = upload.map_err(failure(&path))?;
             (upload.replaces(), session.receive_data(upload, &path, "put")?)
@@ -147,24 +163,30 @@ pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply,
         wanted = session.resolve(b"/file")?;
     }
     let (path, upload) = session.files()?.create_unique(&wanted).map_err(failure(&wanted))?;
-    session.notes.path = Some(path.clone());
+    session.log_context.path = Some(path.clone());
     // Exactly in this form, so that programs can read it.
     let told = path.name().filter(|_| path.parent() == session.folder).unwrap_or(path.bytes());
-    let bytes = session.receive_data_as(upload, &path, &Reply::about(150, "FILE: ", told, ""), "put")?;
+    let bytes =
+        session.receive_data_as(upload, &path, &Reply::about(150, "FILE: ", told, ""), "put")?;
     Ok(Reply::about(226, "", path.bytes(), &format!(" stored, {}.", text::bytes(bytes))))
 }
 
 /// APPE, `append`: in place.
-pub fn append(session: &mut Session, argument: &[u8], via: Via, pending: Pending) -> Result<Reply, Failure> {
+pub fn append(
+    session: &mut Session,
+    argument: &[u8],
+    channel: Channel,
+    pending: Pending,
+) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
-    let place = match via {
-        Via::Inline => Place::End,
-        Via::Data => Place::EndFrom(offset(pending)),
+    let place = match channel {
+        Channel::Inline => WriteStart::End,
+        Channel::Data => WriteStart::EndAtLeast(offset(pending)),
     };
     let upload = session.files()?.write_on(&path, place).map_err(failure(&path));
-    let bytes = match via {
-        Via::Inline => session.receive_inline(upload, &path, "is added to")?,
-        Via::Data => session.receive_data(upload?, &path, "append")?,
+    let bytes = match channel {
+        Channel::Inline => session.receive_inline(upload, &path, "is added to")?,
+        Channel::Data => session.receive_data(upload?, &path, "append")?,
     };
     Ok(Reply::about(226, "", path.bytes(), &format!(" grown by {}.", text::bytes(bytes))))
 }

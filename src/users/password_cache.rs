@@ -1,6 +1,6 @@
 //! Passwords that were right a moment ago.
 //!
-//! A client that opens ten connections signs in ten times. After the first, a keyed hash in memory
+//! A client that opens ten connections logs in ten times. After the first, a keyed hash in memory
 //! knows name and password again, as long as the account's record is the same; the key is random
 //! and dies with the process, and nothing of it is ever written down.
 
@@ -18,23 +18,23 @@ use super::record::Record;
 const REMEMBERED: usize = 16_384;
 
 /// The keyed hashes of what was right.
-pub struct Memory {
+pub struct PasswordCache {
     key: Hmac,
     tags: Mutex<HashMap<String, [u8; 32]>>,
 }
 
-impl std::fmt::Debug for Memory {
+impl std::fmt::Debug for PasswordCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Memory(..)")
+        f.write_str("PasswordCache(..)")
     }
 }
 
-impl Memory {
+impl PasswordCache {
     /// Remembers nothing yet. Fails where the system gives no random bytes.
-    pub fn new() -> io::Result<Memory> {
+    pub fn new() -> io::Result<PasswordCache> {
         let mut key = [0; 32];
         SysRng.try_fill_bytes(&mut key).map_err(io::Error::other)?;
-        Ok(Memory { key: Hmac::new(&key), tags: Mutex::default() })
+        Ok(PasswordCache { key: Hmac::new(&key), tags: Mutex::default() })
     }
 
     /// The record stands before the password: its text holds no NUL, so no two pairs have one text.
@@ -43,15 +43,17 @@ impl Memory {
     }
 
     /// Whether this password was right for this very record.
-    pub fn knows(&self, record: &Record, password: &Password) -> bool {
+    pub fn contains(&self, record: &Record, password: &Password) -> bool {
         let tag = self.tag(record, password);
         let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
         let known = tags.get(&record.name);
-        known.is_some_and(|known| known.iter().zip(tag).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0)
+        known.is_some_and(|known| {
+            known.iter().zip(tag).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+        })
     }
 
     /// It is.
-    pub fn learn(&self, record: &Record, password: &Password) {
+    pub fn insert(&self, record: &Record, password: &Password) {
         let tag = self.tag(record, password);
         let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
         if tags.len() >= REMEMBERED {

@@ -1,8 +1,9 @@
 //! What the log says of a command.
 //!
 //! Hides what must not be said: of what was typed only a word of the table, paths of things that
-//! exist, and reasons in the server's own words, because a password may have been typed in any place.
-//! Also decides how much of it is written: a session has a budget for what costs the client nothing.
+//! exist, and reasons in the server's own words, because a password may have been typed in any
+//! place. Also decides how much of it is written: a session has a budget for what costs the client
+//! nothing.
 
 use std::time::Instant;
 
@@ -25,52 +26,53 @@ pub struct Outcome<'r> {
 }
 
 /// Writes the line for one command, if the session may have one more.
-pub fn note(session: &mut Session, info: Option<&CommandInfo>, outcome: &Outcome<'_>) {
+pub fn log_command(session: &mut Session, info: Option<&CommandInfo>, outcome: &Outcome<'_>) {
     let share = share_of(session, outcome);
     if !session.may_log(share) {
         return;
     }
     let Outcome { code, why, since, .. } = *outcome;
     let is_refused = code >= 400;
-    let is_failed_login = session.notes.failed_login.is_some();
+    let is_failed_login = session.log_context.failed_login.is_some();
     let mut line = session.line(if is_failed_login { "login-failed" } else { "command" });
     // A failed login says whose it was as other lines do.
     let is_user = is_failed_login && session.account().is_none();
-    if let Some(account) = session.notes.account.as_ref().filter(|_| is_user) {
+    if let Some(account) = session.log_context.account.as_ref().filter(|_| is_user) {
         line = line.with("user", account);
     }
     line = line.with("word", info.map_or("unknown", |info| info.name));
-    if let Some(account) = session.notes.account.as_ref().filter(|_| !is_failed_login) {
+    if let Some(account) = session.log_context.account.as_ref().filter(|_| !is_failed_login) {
         line = line.with("account", account);
     }
-    for (key, path) in [("path", &session.notes.path), ("to", &session.notes.to)] {
+    for (key, path) in [("path", &session.log_context.path), ("to", &session.log_context.to)] {
         // A refused name that does not exist may have been a password, too.
-        let is_known =
-            |path: &&VirtualPath| !is_refused || session.files().is_ok_and(|files| files.entry(path).is_ok());
+        let is_known = |path: &&VirtualPath| {
+            !is_refused || session.files().is_ok_and(|files| files.entry(path).is_ok())
+        };
         if let Some(path) = path.as_ref().filter(is_known) {
             line = line.with(key, path.bytes());
         }
     }
-    if let Some(bytes) = session.notes.bytes {
+    if let Some(bytes) = session.log_context.bytes {
         line = line.number("bytes", bytes);
     }
-    if let Some(why) = session.notes.why.as_deref().or(why.filter(|_| is_refused)) {
+    if let Some(why) = session.log_context.why.as_deref().or(why.filter(|_| is_refused)) {
         line = line.with("why", why);
     }
     let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
     session.log(line.number("code", code.into()).number("ms", milliseconds), share);
 }
 
-/// Who causes the line. A login that failed is always written, because the owner wants to see each one,
-/// and attempts are slow, more and more so.
+/// Who causes the line. A login that failed is always written, because the owner wants to see each
+/// one, and attempts are slow, more and more so.
 fn share_of(session: &Session, outcome: &Outcome<'_>) -> LogShare {
-    match session.notes.failed_login {
+    match session.log_context.failed_login {
         Some(FailedLogin::Wrong) => return LogShare::Unlimited,
-        Some(FailedLogin::TooMany) => return LogShare::StrangerOnce,
+        Some(FailedLogin::TooMany) => return LogShare::UnauthenticatedOnce,
         None => {}
     }
     match outcome.had_account || session.account().is_some() {
-        false => LogShare::Stranger,
+        false => LogShare::Unauthenticated,
         true if outcome.code >= 400 => LogShare::Refusal,
         true => LogShare::Unlimited,
     }

@@ -10,26 +10,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use crate::log::{Line, Log};
+use crate::log::{Log, LogLine};
 
 use super::folder::{Folder, Id, id_of};
-use super::removal::{self, Hidden};
-use super::space::{Sizes, Space};
+use super::quota::{Quota, Sizes};
+use super::removal::{self, HiddenFolder};
 use super::staging::Staging;
 use super::tree::Unreadable;
-use super::{QuotaOf, Vfs, Whose, refused, tree};
+use super::{QuotaOf, Scope, Vfs, refused, tree};
 
-/// Where versions before this one kept their temporaries, and had the lock. No account's name begins
-/// with a dot, so nobody's folder is this.
+/// Where versions before this one kept their temporaries, and had the lock. No account's name
+/// begins with a dot, so nobody's folder is this.
 const STAGING_OF_OLD: &[u8] = b".staging";
 
-/// How often the sweep begins before it gives up until the next start, and how long it waits in between.
+/// How often the sweep begins before it gives up until the next start, and how long it waits in
+/// between.
 const SWEEPS: u32 = 100;
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 
 /// How files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keeping {
+pub struct UploadPolicy {
     /// A file and its folder are synced before the change is acknowledged.
     pub sync: bool,
     /// An upload under a new name that breaks off keeps what has come.
@@ -40,7 +41,7 @@ pub struct Keeping {
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) root: Arc<Folder>,
-    pub(super) space: Arc<Space>,
+    pub(super) quota: Arc<Quota>,
 }
 
 /// What is known of an account's folder. It belongs to that very folder and not to its name: if the
@@ -50,39 +51,39 @@ struct Known {
     id: Id,
     /// The folder, while a session has it open.
     root: Weak<Folder>,
-    space: Arc<Space>,
+    quota: Arc<Quota>,
 }
 
 /// The open working directory. One server at a time has it.
 #[derive(Debug)]
-pub struct Store {
+pub struct Workdir {
     workdir: Arc<Folder>,
     staging: Arc<Staging>,
     /// By the names of the folders.
     homes: Mutex<HashMap<Vec<u8>, Known>>,
     /// The space of the files beside the accounts' folders, without a limit.
-    beside: Arc<Space>,
-    keeping: Keeping,
+    beside: Arc<Quota>,
+    policy: UploadPolicy,
     log: Arc<Log>,
     _locked: File,
 }
 
-impl Store {
+impl Workdir {
     /// Opens `path`, which is made if it is missing. Fails with [`ErrorKind::ResourceBusy`] while
     /// another server has it.
-    pub fn open(path: &Path, keeping: Keeping, log: Arc<Log>) -> io::Result<Store> {
+    pub fn open(path: &Path, policy: UploadPolicy, log: Arc<Log>) -> io::Result<Workdir> {
         make(path, 0o755)?;
         let workdir = Arc::new(Folder::open(path)?);
-        let locked = workdir.open_itself()?;
+        let locked = workdir.open_for_sync()?;
         take_lock(&locked)?;
         let staging = Arc::new(Staging::new(&workdir)?);
         retire_folder_of_old(&workdir, &staging)?;
         let (homes, beside) = (Mutex::default(), Arc::default());
-        Ok(Store { workdir, staging, homes, beside, keeping, log, _locked: locked })
+        Ok(Workdir { workdir, staging, homes, beside, policy, log, _locked: locked })
     }
 
-    /// Removes what an earlier start left unfinished. That may take long, and begins again if a client
-    /// moves a folder away under it.
+    /// Removes what an earlier start left unfinished. That may take long, and begins again if a
+    /// client moves a folder away under it.
     pub fn sweep(&self) {
         let mut removed = 0;
         let mut swept = Ok(());
@@ -94,15 +95,15 @@ impl Store {
             }
         }
         if removed > 0 {
-            self.log.write(Line::new("swept").number("files", removed));
+            self.log.write(LogLine::new("swept").number("files", removed));
         }
         if let Err(error) = swept {
             self.log.warn(&format!("what broken transfers left was not all found: {error}"));
         }
     }
 
-    pub(super) fn keeping(&self) -> Keeping {
-        self.keeping
+    pub(super) fn policy(&self) -> UploadPolicy {
+        self.policy
     }
 
     /// The names of temporaries.
@@ -115,11 +116,11 @@ impl Store {
         self.log.warn(&format!("a removed folder is left, under a hidden name: {error}"));
     }
 
-    /// Counts the files below `root`, which `space` belongs to, by what `change` does with the function
-    /// that counts. What could not be read counts as nothing, and the log says so.
+    /// Counts the files below `root`, which `quota` belongs to, by what `change` does with the
+    /// function that counts. What could not be read counts as nothing, and the log says so.
     pub(super) fn counting<T>(
         &self,
-        space: &Space,
+        quota: &Quota,
         root: &Folder,
         change: impl FnOnce(&mut dyn FnMut(&mut Sizes) -> io::Result<u64>) -> io::Result<T>,
     ) -> io::Result<T> {
@@ -131,9 +132,9 @@ impl Store {
         });
         // After the count, which may have held the lock of the space.
         if let Some(unreadable) = unreadable
-            && space.may_warn()
+            && quota.may_warn()
         {
-            self.warn_unreadable(space.account(), &unreadable);
+            self.warn_unreadable(quota.account(), &unreadable);
         }
         changed
     }
@@ -151,41 +152,42 @@ impl Store {
             0 => String::new(),
             others => format!("; so do {others} more"),
         };
-        self.log.warn(&format!("{path}{more}{whose} cannot be read and counts as nothing: {error}{others}"));
+        self.log.warn(&format!(
+            "{path}{more}{whose} cannot be read and counts as nothing: {error}{others}"
+        ));
     }
 
-    /// The files of an administrator: the working directory itself, with all accounts' folders in it.
-    /// `quota_of` says what each account may store, because an administrator may be the first to
-    /// put something there.
-    pub fn home_of_admin(self: &Arc<Store>, quota_of: QuotaOf) -> Vfs {
-        Vfs::new(Arc::clone(&self.workdir), Arc::clone(self), Whose::Everybodys(quota_of))
+    /// The files of an administrator: the working directory itself, with all accounts' folders in
+    /// it. `quota_of` says what each account may store, because an administrator may be the first
+    /// to put something there.
+    pub fn home_of_admin(self: &Arc<Workdir>, quota_of: QuotaOf) -> Vfs {
+        Vfs::new(Arc::clone(&self.workdir), Arc::clone(self), Scope::Admin(quota_of))
     }
 
     /// The files of an account; its folder is made if it is missing. [`Vfs::set_quota`] must have
     /// counted them before they are used under a quota.
-    pub fn home(self: &Arc<Store>, name: &str) -> io::Result<Vfs> {
-        let Home { root, space } = match self.open_home(name.as_bytes()) {
+    pub fn home(self: &Arc<Workdir>, name: &str) -> io::Result<Vfs> {
+        let Home { root, quota } = match self.open_home(name.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.workdir.make_folder(name.as_bytes(), 0o755)?;
-                self.settle()?;
+                self.sync_dir()?;
                 self.open_home(name.as_bytes())?
             }
             opened => opened?,
         };
-        Ok(Vfs::new(root, Arc::clone(self), Whose::One(space)))
+        Ok(Vfs::new(root, Arc::clone(self), Scope::User(quota)))
     }
 
-    /// The folder of an account: the one that another session has open, if it still has the name, so
-    /// that many sessions take one descriptor.
+    /// The folder of an account: the one that another session has open, if it still has the name,
+    /// so that many sessions take one descriptor.
     pub(super) fn open_home(&self, name: &[u8]) -> io::Result<Home> {
-        let shared = self
-            .homes()
-            .get(name)
-            .and_then(|known| known.root.upgrade().map(|root| (known.id, root, Arc::clone(&known.space))));
-        if let Some((id, root, space)) = shared
+        let shared = self.homes().get(name).and_then(|known| {
+            known.root.upgrade().map(|root| (known.id, root, Arc::clone(&known.quota)))
+        });
+        if let Some((id, root, quota)) = shared
             && self.workdir.find(name)?.map(|metadata| id_of(&metadata)) == Some(id)
         {
-            return Ok(Home { root, space });
+            return Ok(Home { root, quota });
         }
         let root = Arc::new(self.workdir.child(name)?);
         let id = root.id()?;
@@ -194,26 +196,27 @@ impl Store {
             Some(known) if known.id == id => {
                 let root = known.root.upgrade().unwrap_or(root); // another session was faster
                 known.root = Arc::downgrade(&root);
-                Ok(Home { root, space: Arc::clone(&known.space) })
+                Ok(Home { root, quota: Arc::clone(&known.quota) })
             }
             _ => {
-                let space = Arc::new(Space::of(name));
-                let known = Known { id, root: Arc::downgrade(&root), space: Arc::clone(&space) };
+                let quota = Arc::new(Quota::of(name));
+                let known = Known { id, root: Arc::downgrade(&root), quota: Arc::clone(&quota) };
                 homes.insert(name.to_vec(), known);
-                Ok(Home { root, space })
+                Ok(Home { root, quota })
             }
         }
     }
 
     /// The space of the files beside the accounts' folders.
-    pub(super) fn space_beside(&self) -> Arc<Space> {
+    pub(super) fn quota_of_root(&self) -> Arc<Quota> {
         Arc::clone(&self.beside)
     }
 
-    /// Makes the folder of a new account and opens it; `None` if a folder of that name has something
-    /// in it, because that belonged to another account. An empty one is not taken over but made
-    /// again: a session of its former owner may have it open. Nor is what was counted for the name.
-    pub fn found_home(self: &Arc<Store>, name: &str) -> io::Result<Option<(Vfs, NewHome)>> {
+    /// Makes the folder of a new account and opens it; `None` if a folder of that name has
+    /// something in it, because that belonged to another account. An empty one is not taken over
+    /// but made again: a session of its former owner may have it open. Nor is what was counted for
+    /// the name.
+    pub fn create_home(self: &Arc<Workdir>, name: &str) -> io::Result<Option<(Vfs, NewHome)>> {
         let bytes = name.as_bytes();
         match removal::remove_empty(self, &self.workdir, bytes) {
             Ok(()) => {}
@@ -228,24 +231,24 @@ impl Store {
         // Its inode may be that of the former one, which the owner of the server may have removed.
         self.homes().remove(bytes);
         self.workdir.make_folder(bytes, 0o755)?;
-        let home = NewHome { store: Arc::clone(self), name: name.to_string(), is_kept: false };
-        self.settle()?;
+        let home = NewHome { workdir: Arc::clone(self), name: name.to_string(), is_kept: false };
+        self.sync_dir()?;
         Ok(Some((self.home(name)?, home)))
     }
 
     /// Makes what was changed among the users' folders last, where the owner wants that.
-    fn settle(&self) -> io::Result<()> {
-        if self.keeping.sync { self.workdir.open_itself()?.sync_all() } else { Ok(()) }
+    fn sync_dir(&self) -> io::Result<()> {
+        if self.policy.sync { self.workdir.open_for_sync()?.sync_all() } else { Ok(()) }
     }
 
     /// Takes the folder of an account that is no more out of sight; what is returned removes it,
     /// with all in it.
-    pub fn close_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
+    pub fn detach_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
         let bytes = name.as_bytes().to_vec();
         self.workdir.child(&bytes)?; // or it is no folder, and not to be removed
-        let hidden = Hidden::new(self, &self.workdir, &bytes)?;
+        let hidden = HiddenFolder::new(self, &self.workdir, &bytes)?;
         self.homes().remove(&bytes);
-        self.settle()?;
+        self.sync_dir()?;
         Ok(move || {
             if let Err(error) = removal::remove(self, &self.workdir, hidden.name(&bytes), None) {
                 self.warn_of_remains(&error);
@@ -262,7 +265,7 @@ impl Store {
 /// [`NewHome::keep`], which must happen before another account can take the name.
 #[derive(Debug)]
 pub struct NewHome {
-    store: Arc<Store>,
+    workdir: Arc<Workdir>,
     name: String,
     is_kept: bool,
 }
@@ -277,9 +280,9 @@ impl NewHome {
 impl Drop for NewHome {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.store.homes().remove(self.name.as_bytes());
+            self.workdir.homes().remove(self.name.as_bytes());
             // It is empty. If it stays all the same, the next account of this name replaces it.
-            let _ = self.store.workdir.remove_folder(self.name.as_bytes());
+            let _ = self.workdir.workdir.remove_folder(self.name.as_bytes());
         }
     }
 }
@@ -296,7 +299,7 @@ fn take_lock(file: &File) -> io::Result<()> {
 fn retire_folder_of_old(workdir: &Folder, staging: &Staging) -> io::Result<()> {
     match workdir.child(STAGING_OF_OLD) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        folder => take_lock(&folder?.open_itself()?)?,
+        folder => take_lock(&folder?.open_for_sync()?)?,
     }
     match workdir.remove_folder(STAGING_OF_OLD) {
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {

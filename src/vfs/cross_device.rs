@@ -9,20 +9,20 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard};
 
 use super::folder::{Folder, id_of};
-use super::removal::{self, Hidden, text_of};
-use super::space::{Gone, Reservation, State, blocks};
+use super::quota::{Removed, Reservation, Usage, blocks};
+use super::removal::{self, HiddenFolder, text_of};
 use super::staging::{Temporary, Use};
-use super::store::Store;
 use super::tree::{Copying, Fingerprint};
 use super::upload::Existing;
+use super::workdir::Workdir;
 use super::{Target, check_free, refused};
 
 /// How often the source is compared again because something in the account has changed.
 const LOOKS: u32 = 10;
 
 /// Moves a file, a link or a folder to another disk.
-pub fn between_disks(
-    store: &Arc<Store>,
+pub fn move_across(
+    workdir: &Arc<Workdir>,
     source: &Target<'_>,
     target: &Target<'_>,
     existing: Existing,
@@ -30,23 +30,27 @@ pub fn between_disks(
 ) -> io::Result<()> {
     let metadata = source.folder.stat(source.name)?;
     check_removable(source, &metadata)?;
-    let copy = Copy::new(store, source, target, metadata, stop)?;
+    let copy = Copy::new(workdir, source, target, metadata, stop)?;
     for _ in 0..LOOKS {
-        let before = source.space.lock().snapshot();
+        let before = source.quota.lock().snapshot();
         if !copy.is_of(source, &before.written)? {
             break;
         }
-        let state = source.space.lock();
-        if state.is_as_in(&before) {
-            return copy.take_the_place(source, target, existing, state);
+        let usage = source.quota.lock();
+        if usage.is_as_in(&before) {
+            return copy.take_the_place(source, target, existing, usage);
         }
     }
-    Err(refused(ErrorKind::ResourceBusy, "it is being changed while it moves to another disk; try again"))
+    Err(refused(
+        ErrorKind::ResourceBusy,
+        "it is being changed while it moves to another disk; try again",
+    ))
 }
 
 /// The copy has replaced a file, which nothing can undo, and the source is still there.
 fn stays_too(error: &io::Error) -> io::Error {
-    let text = format!("it is copied there, but its source could not be removed: {}", text_of(error));
+    let text =
+        format!("it is copied there, but its source could not be removed: {}", text_of(error));
     io::Error::new(error.kind(), text)
 }
 
@@ -56,7 +60,7 @@ fn check_removable(source: &Target<'_>, metadata: &Metadata) -> io::Result<()> {
     if metadata.is_dir() && id_of(metadata).0 != source.folder.id()?.0 {
         return Err(refused(ErrorKind::InvalidInput, "a disk is mounted there, which stays"));
     }
-    let _no_change = source.space.lock();
+    let _no_change = source.quota.lock();
     let refusal = match metadata.is_dir() {
         true if !cfg!(target_os = "linux") => return Ok(()), // others refuse it with EPERM
         true => source.folder.remove_file(source.name),
@@ -71,7 +75,7 @@ fn check_removable(source: &Target<'_>, metadata: &Metadata) -> io::Result<()> {
 
 /// A copy of what moves. Dropped before it has its place, it is removed.
 struct Copy {
-    store: Arc<Store>,
+    workdir: Arc<Workdir>,
     folder: Arc<Folder>,
     temporary: Option<Temporary>,
     /// The facts about the source.
@@ -83,23 +87,23 @@ struct Copy {
 
 impl Copy {
     fn new(
-        store: &Arc<Store>,
+        workdir: &Arc<Workdir>,
         source: &Target<'_>,
         target: &Target<'_>,
         metadata: Metadata,
         stop: &mut dyn FnMut(u64) -> bool,
     ) -> io::Result<Copy> {
         let mut copy = Copy {
-            store: Arc::clone(store),
+            workdir: Arc::clone(workdir),
             folder: Arc::clone(&target.folder),
             temporary: None,
             metadata,
             seen: Fingerprint::default(),
-            reservation: Reservation::for_move(&source.space)?,
+            reservation: Reservation::for_move(&source.quota)?,
         };
-        let temporary = copy.temporary.insert(store.staging().take(Use::Content));
+        let temporary = copy.temporary.insert(workdir.staging().take(Use::Content));
         let mut copying = Copying {
-            sync: store.keeping().sync,
+            sync: workdir.policy().sync,
             into: target.folder.id()?,
             moved: Some(&mut copy.seen),
             reservation: &mut copy.reservation,
@@ -112,7 +116,13 @@ impl Copy {
             let there = copy.folder.child(temporary.name())?;
             copying.tree(&source.folder.child(source.name)?, there, &copy.metadata)?;
         } else {
-            copying.leaf(&source.folder, source.name, &copy.metadata, &copy.folder, temporary.name())?;
+            copying.leaf(
+                &source.folder,
+                source.name,
+                &copy.metadata,
+                &copy.folder,
+                temporary.name(),
+            )?;
         }
         Ok(copy)
     }
@@ -121,20 +131,20 @@ impl Copy {
     fn is_of(&self, source: &Target<'_>, written: &[super::folder::Id]) -> io::Result<bool> {
         let mut now = self.seen.again(written);
         if self.metadata.is_dir() {
-            now.add_tree(&source.folder.child(source.name)?, self.store.staging())?;
+            now.add_tree(&source.folder.child(source.name)?, self.workdir.staging())?;
         } else {
             now.add(source.name, &source.folder.stat(source.name)?);
         }
         Ok(now == self.seen)
     }
 
-    /// The copy takes its name, and the source goes. `state` is the locked space of both.
+    /// The copy takes its name, and the source goes. `usage` is the locked space of both.
     fn take_the_place(
         mut self,
         source: &Target<'_>,
         target: &Target<'_>,
         existing: Existing,
-        mut state: MutexGuard<'_, State>,
+        mut usage: MutexGuard<'_, Usage>,
     ) -> io::Result<()> {
         let before = target.folder.find(target.name)?;
         check_free(before.as_ref(), existing, &self.metadata)?;
@@ -142,7 +152,7 @@ impl Copy {
         temporary.check_live()?;
         self.folder.rename(temporary.name(), &self.folder, target.name)?;
         let left = self.sync().and_then(|()| match self.metadata.is_dir() {
-            true => Hidden::new(&self.store, &source.folder, source.name).map(Some),
+            true => HiddenFolder::new(&self.workdir, &source.folder, source.name).map(Some),
             false => source.folder.remove_file(source.name).map(|()| None),
         });
         if let (Err(_), None) = (&left, &before)
@@ -151,26 +161,31 @@ impl Copy {
             return left.map(drop); // the source stays, and the copy goes
         }
         self.temporary = None;
-        self.reservation.keep(&mut state);
+        self.reservation.keep(&mut usage);
         if let Some(before) = &before {
-            state.removed(Gone::Leaf(before));
+            usage.removed(Removed::Leaf(before));
         }
         let Some(hidden) = left.map_err(|error| stays_too(&error))? else {
-            state.removed(Gone::Leaf(&self.metadata));
+            usage.removed(Removed::Leaf(&self.metadata));
             return Ok(());
         };
-        state.has_moved(id_of(&self.metadata));
-        let removal = source.space.begin_removal(&mut state);
-        drop(state);
-        let removed = removal::remove(&self.store, &source.folder, hidden.name(source.name), Some(&removal));
+        usage.subtract_moved(id_of(&self.metadata));
+        let removal = source.quota.begin_removal(&mut usage);
+        drop(usage);
+        let removed = removal::remove(
+            &self.workdir,
+            &source.folder,
+            hidden.name(source.name),
+            Some(&removal),
+        );
         removed.or_else(|error| {
-            hidden.put_back(&self.store, &source.folder, source.name, &error, Some(&removal))
+            hidden.put_back(&self.workdir, &source.folder, source.name, &error, Some(&removal))
         })
     }
 
     /// Syncs the target's folder before the source goes, if the owner wants that.
     fn sync(&self) -> io::Result<()> {
-        if self.store.keeping().sync { self.folder.open_itself()?.sync_all() } else { Ok(()) }
+        if self.workdir.policy().sync { self.folder.open_for_sync()?.sync_all() } else { Ok(()) }
     }
 }
 
@@ -180,7 +195,7 @@ impl Drop for Copy {
         let _ = match self.temporary.take() {
             None => Ok(()),
             Some(temporary) if self.metadata.is_dir() => {
-                removal::remove(&self.store, &self.folder, temporary.name(), None)
+                removal::remove(&self.workdir, &self.folder, temporary.name(), None)
             }
             Some(temporary) => self.folder.remove_file(temporary.name()),
         };

@@ -4,11 +4,11 @@ use crate::users::Role;
 
 /// What a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right {
+pub enum Permission {
     /// Nothing: it is for strangers too.
     Nothing,
-    /// To be signed in.
-    SignedIn,
+    /// To be logged in.
+    LoggedIn,
     /// To see what is there: names, sizes, times, content.
     Read,
     /// To put new things there.
@@ -19,24 +19,26 @@ pub enum Right {
     Own,
 }
 
-/// Rows are roles, columns what they may beside being signed in.
-const MAY: [(Role, &[Right]); 5] = [
-    (Role::User, &[Right::Read, Right::Add, Right::Change, Right::Own]),
+/// Rows are roles, columns what they may beside being logged in.
+const MAY: [(Role, &[Permission]); 5] = [
+    (Role::User, &[Permission::Read, Permission::Add, Permission::Change, Permission::Own]),
     // An account for guests: whoever has it must not lock the others out.
-    (Role::ReadOnly, &[Right::Read]),
-    (Role::Drop, &[Right::Add]),
+    (Role::ReadOnly, &[Permission::Read]),
+    (Role::Drop, &[Permission::Add]),
     // Its folder is everybody's; the account itself is the owner's to remove.
-    (Role::Admin, &[Right::Read, Right::Add, Right::Change]),
+    (Role::Admin, &[Permission::Read, Permission::Add, Permission::Change]),
     (Role::Disabled, &[]),
 ];
 
 /// Whether a role, or a stranger, may do what needs this right.
-pub fn may(role: Option<Role>, right: Right) -> bool {
+pub fn allows(role: Option<Role>, right: Permission) -> bool {
     match (role, right) {
-        (_, Right::Nothing) => true,
+        (_, Permission::Nothing) => true,
         (None, _) => false,
-        (Some(role), Right::SignedIn) => role != Role::Disabled,
-        (Some(role), right) => MAY.iter().any(|(row, rights)| *row == role && rights.contains(&right)),
+        (Some(role), Permission::LoggedIn) => role != Role::Disabled,
+        (Some(role), right) => {
+            MAY.iter().any(|(row, permissions)| *row == role && permissions.contains(&right))
+        }
     }
 }
 
@@ -50,8 +52,8 @@ mod tests {
         register:nothing login:nothing logout:nothing whoami:nothing help:nothing quit:nothing \
         USER:nothing PASS:nothing REIN:nothing FEAT:nothing OPTS:nothing CLNT:nothing LANG:nothing SYST:nothing \
         NOOP:nothing SITE:nothing SITE_HELP:nothing SITE_REGISTER:nothing \
-        free:signed pwd:signed cd:signed CWD:signed CDUP:signed TYPE:signed PASV:signed EPSV:signed PORT:signed \
-        EPRT:signed REST:signed ALLO:signed ABOR:signed MODE:signed STRU:signed \
+        free:login pwd:login cd:login CWD:login CDUP:login TYPE:login PASV:login EPSV:login PORT:login \
+        EPRT:login REST:login ALLO:login ABOR:login MODE:login STRU:login \
         ls:read info:read hash:read get:read SIZE:read MDTM:read XSHA256:read LIST:read NLST:read MLSD:read \
         MLST:read STAT:read RETR:read \
         mkdir:add put:add write:add MKD:add STOR:add STOU:add \
@@ -65,10 +67,10 @@ mod tests {
     const FORMS: &[(&str, &str)] = &[
         ("MDTM f", "read"),
         ("MDTM 20200101000000 f", "change"),
-        ("STAT", "signed"),
+        ("STAT", "login"),
         ("STAT f", "read"),
-        ("EPSV", "signed"),
-        ("EPSV ALL", "signed"),
+        ("EPSV", "login"),
+        ("EPSV ALL", "login"),
         ("OPTS MLST size;", "nothing"),
         ("OPTS HASH", "nothing"),
         ("OPTS HASH SHA-256", "nothing"),
@@ -81,21 +83,22 @@ mod tests {
         ("append f", "change"),
     ];
 
-    fn right_named(name: &str) -> Right {
+    fn right_named(name: &str) -> Permission {
         match name {
-            "nothing" => Right::Nothing,
-            "signed" => Right::SignedIn,
-            "read" => Right::Read,
-            "add" => Right::Add,
-            "change" => Right::Change,
-            "own" => Right::Own,
+            "nothing" => Permission::Nothing,
+            "login" => Permission::LoggedIn,
+            "read" => Permission::Read,
+            "add" => Permission::Add,
+            "change" => Permission::Change,
+            "own" => Permission::Own,
             other => panic!("{other}"),
         }
     }
 
     #[test]
     fn every_word_needs_what_is_written_here_and_every_role_may_what_it_should() {
-        let needs: Vec<_> = NEEDS.split_whitespace().map(|pair| pair.split_once(':').unwrap()).collect();
+        let needs: Vec<_> =
+            NEEDS.split_whitespace().map(|pair| pair.split_once(':').unwrap()).collect();
         for (name, _) in &needs {
             let is_word = COMMANDS.iter().any(|word| word.name.replace(' ', "_") == *name);
             assert!(is_word, "NEEDS has \"{name}\", but the table has no such row");
@@ -120,13 +123,13 @@ mod tests {
             for (role, allowed) in [
                 (None, "nothing"),
                 (Some(Role::Disabled), "nothing"),
-                (Some(Role::ReadOnly), "nothing signed read"),
-                (Some(Role::Drop), "nothing signed add"),
-                (Some(Role::Admin), "nothing signed read add change"),
-                (Some(Role::User), "nothing signed read add change own"),
+                (Some(Role::ReadOnly), "nothing login read"),
+                (Some(Role::Drop), "nothing login add"),
+                (Some(Role::Admin), "nothing login read add change"),
+                (Some(Role::User), "nothing login read add change own"),
             ] {
                 let expected = allowed.split(' ').any(|allowed| allowed == right);
-                assert_eq!(may(role, command.needs()), expected, "{role:?} {line}");
+                assert_eq!(allows(role, command.needs()), expected, "{role:?} {line}");
             }
         }
     }
