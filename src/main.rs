@@ -135,9 +135,9 @@ fn run(config: Config) -> Result<(), String> {
 fn tell_of_panics_by(log: &Arc<Log>) {
     let log = Arc::downgrade(log);
     panic::set_hook(Box::new(move |panic| {
-        let slot = panic.location().map_or("unknown".to_string(), |location| location.to_string());
+        let location = panic.location().map_or("unknown".to_string(), |place| place.to_string());
         if let Some(log) = log.upgrade() {
-            log.say(&format!("a panic at {slot}; please report it"));
+            log.say(&format!("a panic at {location}; please report it"));
         }
     }));
 }

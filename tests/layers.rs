@@ -35,7 +35,7 @@ fn used(text: &str) -> Vec<String> {
 #[test]
 fn no_module_uses_one_below_it() {
     let rooms = rooms();
-    assert!(rooms.len() >= 13 && rooms.last().unwrap() == "threads", "{rooms:?}");
+    assert!(rooms.len() >= 13 && rooms.last().unwrap() == "thread_pool", "{rooms:?}");
     let mut files = Vec::new();
     files_below(&source(), &mut files);
     let mut arrows = 0;
