@@ -65,8 +65,9 @@ fn a_readonly_account_looks_and_fetches_and_changes_nothing() {
     }
     // The content of what is refused is consumed all the same.
     client.send("put f 6\r\nrm f\r\nwrite f\r\nrm f\r\n.\r\n");
-    assert_eq!(client.reply(), REFUSED);
-    assert_eq!(client.reply(), REFUSED);
+    assert_eq!(client.reply(), format!("{REFUSED} (Its content is thrown away.)"));
+    let lines = " (What you type now is thrown away, up to a line with only \".\".)";
+    assert_eq!(client.reply(), format!("{REFUSED}{lines}"));
     assert_eq!(client.get("f").unwrap(), b"content");
 }
 
@@ -191,7 +192,10 @@ fn the_quota_flag_is_for_everybody_and_the_users_file_for_one() {
         "552 /g: the quota is used up: 8192 of 8192 bytes are taken"
     );
     client.send_line("put g 2000000");
-    assert_eq!(client.rest(), "552 /g: the quota is used up: 8192 of 8192 bytes are taken\r\n");
+    assert_eq!(
+        client.rest(),
+        "552 /g: the quota is used up: 8192 of 8192 bytes are taken (Closing, because more content may follow.)\r\n"
+    );
     for (quota, answer) in [
         ("none", "211 8192 bytes used; no limit is set."),
         ("0", "211 8192 of 0 bytes used; 0 left."),
