@@ -7,7 +7,7 @@
 //! `Session`, every transfer goes through one copy loop, and every answer is a `Reply`.
 //!
 //! The modules below stand in the order of who may use whom: each uses only those above it, and
-//! `tests/layers.rs` holds them to it. DESIGN.md says what each of them hides.
+//! `tests/project/layers.rs` holds them to it. DESIGN.md says what each of them hides.
 
 mod text;
 mod time;

@@ -58,7 +58,11 @@ impl Server {
         const NOBODY: u32 = 65534;
         let program = dir.join("plainftpd");
         if !program.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_plainftpd"), &program).unwrap();
+            // Not `fs::copy`: a process that another thread forks at that moment inherits the
+            // descriptor that is open for writing, and then the program cannot run (ETXTBSY).
+            let mut copy = Command::new("cp");
+            copy.arg(env!("CARGO_BIN_EXE_plainftpd")).arg(&program);
+            assert!(copy.status().unwrap().success());
         }
         let mut command = Command::new(program);
         if fs::metadata("/proc/self").unwrap().uid() == 0 {

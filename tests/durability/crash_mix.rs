@@ -1,0 +1,753 @@
+//! kill -9 and SIGTERM, a hundred times, under a mix of everything that changes something: all that
+//! was acknowledged is there, and of what was not, either all or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::support::{Server, noise};
+
+/// At least so many, and on until enough of everything was tried, which is a matter of chance.
+const ROUNDS: u64 = 100;
+const MOST_ROUNDS: u64 = 500;
+const WORKERS: u64 = 3;
+/// More names than this a worker does not use, so that most of its changes meet something.
+const NAMES: u64 = 6;
+
+/// Numbers that look random and are the same every time.
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % bound
+    }
+
+    fn of<'a>(&mut self, names: &[&'a String]) -> Option<&'a String> {
+        if names.is_empty() { None } else { Some(names[self.below(names.len() as u64) as usize]) }
+    }
+}
+
+/// Paths, with the content of files and nothing for folders.
+type Tree = BTreeMap<String, Option<Arc<Vec<u8>>>>;
+
+/// A change that is one command.
+#[derive(Debug, Clone)]
+enum Change {
+    Put { path: String, content: Arc<Vec<u8>> },
+    Store { path: String, content: Arc<Vec<u8>> },
+    Append { path: String, text: Arc<Vec<u8>> },
+    AppendByData { path: String, text: Arc<Vec<u8>> },
+    Restart { path: String, offset: usize, content: Arc<Vec<u8>> },
+    Move { from: String, to: String },
+    RenameTo { from: String, to: String },
+    Copy { from: String, to: String },
+    RemoveTree { path: String },
+    MakeFolder { path: String },
+}
+
+impl Change {
+    /// Something that can be done to `tree`.
+    fn draw(tree: &Tree, rng: &mut Rng) -> Change {
+        let names = |kind: fn(&Option<Arc<Vec<u8>>>) -> bool| -> Vec<&String> {
+            tree.iter().filter(|(_, content)| kind(content)).map(|(path, _)| path).collect()
+        };
+        let (files, folders) = (names(Option::is_some), names(Option::is_none));
+        let free: Vec<String> =
+            (0..3).map(|n| format!("d{n}")).filter(|name| !tree.contains_key(name)).collect();
+        let free: Vec<&String> = free.iter().collect();
+        loop {
+            // A file's name, at the top or in a folder, taken or not.
+            let mut path = format!("f{}", rng.below(NAMES));
+            if let Some(folder) = rng.of(&folders).filter(|_| rng.below(2) == 0) {
+                path = format!("{folder}/{path}");
+            }
+            let bound = if rng.below(4) == 0 { 100_000 } else { 6_000 };
+            let length = rng.below(bound) as usize;
+            let seed = rng.below(u64::MAX);
+            let content = move || Arc::new(noise(length, seed));
+            let change = match rng.below(11) {
+                0 | 1 => Some(Change::Put { path, content: content() }),
+                2 => Some(Change::Store { path, content: content() }),
+                3 => {
+                    let text = format!("line {seed}").repeat(1 + length % 40) + "\n";
+                    Some(Change::Append { path, text: Arc::new(text.into_bytes()) })
+                }
+                4 => Some(Change::AppendByData { path, text: content() }),
+                5 => match (rng.below(4), rng.of(&folders), rng.of(&free), rng.of(&files)) {
+                    (0, Some(from), Some(to), _) => {
+                        Some(Change::Move { from: from.clone(), to: to.clone() })
+                    }
+                    (_, _, _, Some(from)) if *from != path => {
+                        Some(Change::Move { from: from.clone(), to: path })
+                    }
+                    _ => None,
+                },
+                6 => match (rng.below(4), rng.of(&folders), rng.of(&free), rng.of(&files)) {
+                    (0, Some(from), Some(to), _) => {
+                        Some(Change::RenameTo { from: from.clone(), to: to.clone() })
+                    }
+                    (_, _, _, Some(from)) if *from != path => {
+                        Some(Change::RenameTo { from: from.clone(), to: path })
+                    }
+                    _ => None,
+                },
+                7 => match (rng.below(2), rng.of(&folders), rng.of(&free), rng.of(&files)) {
+                    (0, Some(from), Some(to), _) => {
+                        Some(Change::Copy { from: from.clone(), to: to.clone() })
+                    }
+                    (_, _, _, Some(from)) if *from != path => {
+                        Some(Change::Copy { from: from.clone(), to: path })
+                    }
+                    _ => None,
+                },
+                9 => rng.of(&files).map(|path| {
+                    let offset = rng.below(former(tree, path).len() as u64 + 1) as usize;
+                    Change::Restart { path: path.clone(), offset, content: content() }
+                }),
+                // A folder is worth more with something in it.
+                8 => rng
+                    .of(&folders)
+                    .filter(|folder| tree.keys().filter(|path| is_below(path, folder)).count() > 1)
+                    .map(|path| Change::RemoveTree { path: path.clone() }),
+                _ => rng.of(&free).map(|path| Change::MakeFolder { path: path.clone() }),
+            };
+            if let Some(change) = change {
+                return change;
+            }
+        }
+    }
+
+    /// What becomes of `tree`.
+    fn applied_to(&self, tree: &Tree) -> Tree {
+        let mut after = tree.clone();
+        match self {
+            Change::Put { path, content } | Change::Store { path, content } => {
+                after.insert(path.clone(), Some(Arc::clone(content)));
+            }
+            Change::Append { path, text } | Change::AppendByData { path, text } => {
+                after.insert(path.clone(), Some(Arc::new([former(tree, path), text].concat())));
+            }
+            Change::Restart { path, offset, content } => {
+                // REST 0 is a STOR as any other.
+                let whole = match offset {
+                    0 => content.to_vec(),
+                    _ => written_over(former(tree, path), *offset, content),
+                };
+                after.insert(path.clone(), Some(Arc::new(whole)));
+            }
+            Change::Move { from, to } | Change::RenameTo { from, to } => {
+                after.retain(|path, _| path != from && !is_below(path, from));
+                after.extend(under_another_name(tree, from, to));
+            }
+            Change::Copy { from, to } => after.extend(under_another_name(tree, from, to)),
+            Change::RemoveTree { path: folder } => {
+                after.retain(|path, _| path != folder && !is_below(path, folder));
+            }
+            Change::MakeFolder { path } => {
+                after.insert(path.clone(), None);
+            }
+        }
+        after
+    }
+
+    /// Whether a kill in the middle of it may leave `found`, which is neither what was before nor
+    /// what was to come after: only what works in place may, and STOR under a new name. What stood
+    /// before the place where the writing began is there, then what has come, and behind that what
+    /// was there before.
+    fn may_leave(&self, before: &Tree, found: &Tree) -> bool {
+        let (path, start, came) = match self {
+            Change::Store { path, content } if !before.contains_key(path) => (path, 0, content),
+            Change::Append { path, text } | Change::AppendByData { path, text } => {
+                (path, former(before, path).len(), text)
+            }
+            Change::Restart { path, offset, content } if *offset > 0 => (path, *offset, content),
+            _ => return false,
+        };
+        let Some(Some(there)) = found.get(path) else { return false };
+        let mut others = found.clone();
+        match before.get(path) {
+            Some(content) => others.insert(path.clone(), content.clone()),
+            None => others.remove(path),
+        };
+        let new = there.get(start..).unwrap_or_default();
+        let has_come = new.iter().zip(came.iter()).take_while(|(new, came)| new == came).count();
+        let begun = **there == written_over(former(before, path), start, &came[..has_come]);
+        others == *before && begun
+    }
+
+    fn kind(&self, before: &Tree) -> &'static str {
+        let is_folder = |path: &String| before[path].is_none();
+        match self {
+            Change::Put { path, .. } if before.contains_key(path) => "put over",
+            Change::Put { .. } => "put",
+            Change::Store { path, .. } if before.contains_key(path) => "STOR over",
+            Change::Store { .. } => "STOR",
+            Change::Append { .. } => "append",
+            Change::AppendByData { .. } => "APPE",
+            Change::Restart { .. } => "REST and STOR",
+            Change::Move { from, .. } if is_folder(from) => "mv of a folder",
+            Change::Move { to, .. } if before.contains_key(to) => "mv over",
+            Change::Move { .. } => "mv",
+            Change::RenameTo { to, .. } if before.contains_key(to) => "RNTO over",
+            Change::RenameTo { .. } => "RNTO",
+            Change::Copy { from, .. } if is_folder(from) => "cp of a folder",
+            Change::Copy { to, .. } if before.contains_key(to) => "cp over",
+            Change::Copy { .. } => "cp",
+            Change::RemoveTree { .. } => "rm -r",
+            Change::MakeFolder { .. } => "mkdir",
+        }
+    }
+
+    /// Does it at the server, whose answer must be that it is done.
+    fn make(&self, typist: &mut Typist<'_>) -> io::Result<()> {
+        match self {
+            Change::Put { path, content } => {
+                typist.line(&format!("put {path} {}", content.len()))?;
+                typist.content(content)?;
+                typist.reply("150 ")?;
+                typist.reply("226 ")
+            }
+            Change::Store { path, content } => typist.upload(&format!("STOR {path}"), content),
+            Change::Append { path, text } => {
+                typist
+                    .line(&format!("append {path} {}", String::from_utf8_lossy(text).trim_end()))?;
+                typist.reply("150 ")?;
+                typist.reply("226 ")
+            }
+            Change::AppendByData { path, text } => typist.upload(&format!("APPE {path}"), text),
+            Change::Restart { path, offset, content } => {
+                typist.ask(&format!("REST {offset}"), "350 ")?;
+                typist.upload(&format!("STOR {path}"), content)
+            }
+            Change::Move { from, to } => typist.ask(&format!("mv -f {from} {to}"), "250 "),
+            Change::RenameTo { from, to } => {
+                typist.ask(&format!("RNFR {from}"), "350 ")?;
+                typist.ask(&format!("RNTO {to}"), "250 ")
+            }
+            Change::Copy { from, to } => typist.ask(&format!("cp -f {from} {to}"), "250 "),
+            Change::RemoveTree { path } => typist.ask(&format!("rm -r {path}"), "250 "),
+            Change::MakeFolder { path } => typist.ask(&format!("mkdir {path}"), "257 "),
+        }
+    }
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn former<'t>(tree: &'t Tree, path: &str) -> &'t [u8] {
+    tree.get(path).and_then(Option::as_ref).map_or(&[], |content| content)
+}
+
+/// `former` with `new` from `offset` on.
+fn written_over(former: &[u8], offset: usize, new: &[u8]) -> Vec<u8> {
+    let rest = former.get(offset + new.len()..).unwrap_or_default();
+    [&former[..offset], new, rest].concat()
+}
+
+fn under_another_name(tree: &Tree, from: &str, to: &str) -> Tree {
+    tree.iter()
+        .filter(|(path, _)| *path == from || is_below(path, from))
+        .map(|(path, content)| (format!("{to}{}", &path[from.len()..]), content.clone()))
+        .collect()
+}
+
+/// Counts what the clients have got done, step by step, and kills the server at the step that the
+/// round has drawn: in the middle of what that client does, and wherever the others are.
+struct Fate {
+    steps: AtomicUsize,
+    last: usize,
+    server: Mutex<Server>,
+    /// By SIGTERM and not by SIGKILL.
+    is_gentle: bool,
+    /// Only the steps of this kind of client count, if it is one. Accounts change more slowly than
+    /// files, as slowly as the disk syncs: most rounds would end before many have changed.
+    only: Option<Doing>,
+}
+
+/// What a client of the test does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Files,
+    Accounts,
+}
+
+impl Fate {
+    fn step(&self, doing: Doing) {
+        if self.only.is_some_and(|only| only != doing) {
+            return;
+        }
+        if self.steps.fetch_add(1, Ordering::SeqCst) + 1 == self.last {
+            let mut server = self.server.lock().unwrap();
+            if self.is_gentle { server.terminate() } else { server.kill() }
+        }
+    }
+}
+
+/// A client that takes the end of the server as an error, and any other answer than the wanted one
+/// as a failure of the test.
+struct Typist<'f> {
+    stream: TcpStream,
+    replies: BufReader<TcpStream>,
+    fate: &'f Fate,
+    doing: Doing,
+}
+
+impl Typist<'_> {
+    fn new(address: SocketAddr, fate: &Fate, doing: Doing) -> io::Result<Typist<'_>> {
+        let stream = connect(address)?;
+        let replies = BufReader::new(stream.try_clone()?);
+        let mut typist = Typist { stream, replies, fate, doing };
+        typist.reply("220 ")?;
+        Ok(typist)
+    }
+
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        self.stream.write_all(format!("{line}\r\n").as_bytes())?;
+        self.fate.step(self.doing);
+        Ok(())
+    }
+
+    fn content(&mut self, content: &[u8]) -> io::Result<()> {
+        write_by_halves(&mut self.stream, content, self.fate)
+    }
+
+    fn text_of_reply(&mut self) -> io::Result<String> {
+        let mut reply = String::new();
+        self.replies.read_line(&mut reply)?;
+        match reply.ends_with("\r\n") {
+            true => {
+                self.fate.step(self.doing);
+                Ok(reply)
+            }
+            false => Err(ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn reply(&mut self, wanted: &str) -> io::Result<()> {
+        let reply = self.text_of_reply()?;
+        assert!(reply.starts_with(wanted), "{wanted}: {reply}");
+        Ok(())
+    }
+
+    fn ask(&mut self, line: &str, wanted: &str) -> io::Result<()> {
+        self.line(line)?;
+        self.reply(wanted)
+    }
+
+    fn upload(&mut self, line: &str, content: &[u8]) -> io::Result<()> {
+        self.line("EPSV")?;
+        let reply = self.text_of_reply()?;
+        assert!(reply.starts_with("229 "), "{reply}");
+        let port = reply.split('|').nth(3).unwrap().parse().unwrap();
+        let mut data = connect(SocketAddr::new(self.stream.peer_addr()?.ip(), port))?;
+        self.ask(line, "150 ")?;
+        write_by_halves(&mut data, content, self.fate)?;
+        drop(data);
+        self.reply("226 ")
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(60)))?;
+    Ok(stream)
+}
+
+fn write_by_halves(stream: &mut TcpStream, content: &[u8], fate: &Fate) -> io::Result<()> {
+    let (one, two) = content.split_at(content.len() / 2);
+    stream.write_all(one)?;
+    fate.step(Doing::Files);
+    stream.write_all(two)?;
+    fate.step(Doing::Files);
+    Ok(())
+}
+
+/// A failure that is the end of the server, and not that of a client's patience.
+fn is_end(error: &io::Error) {
+    let kind = error.kind();
+    assert!(
+        !matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "the server hangs: {error}"
+    );
+}
+
+/// What a worker got done.
+struct Worked {
+    account: String,
+    /// Whether registering was acknowledged.
+    registered: bool,
+    before: Tree,
+    pending: Option<Change>,
+    done: Vec<&'static str>,
+}
+
+fn work(address: SocketAddr, fate: &Fate, account: String, mut rng: Rng) -> Worked {
+    let mut worked =
+        Worked { account, registered: false, before: Tree::new(), pending: None, done: Vec::new() };
+    let line = format!("register {} password", worked.account);
+    let typist = Typist::new(address, fate, Doing::Files)
+        .and_then(|mut typist| typist.ask(&line, "230 ").map(|()| typist))
+        .inspect_err(is_end);
+    let Ok(mut typist) = typist else { return worked };
+    worked.registered = true;
+    loop {
+        let change = worked.pending.insert(Change::draw(&worked.before, &mut rng));
+        if let Err(error) = change.make(&mut typist) {
+            is_end(&error);
+            return worked;
+        }
+        worked.done.push(change.kind(&worked.before));
+        worked.before = change.applied_to(&worked.before);
+        worked.pending = None;
+    }
+}
+
+/// Names with the passwords one of which must log in, and the name whose account may be there.
+#[derive(Default)]
+struct Enrolled {
+    accounts: Vec<(String, Vec<String>)>,
+    registering: Option<String>,
+    unregistered: Vec<String>,
+    /// The account that may or may not be there any more, with its password.
+    unregistering: Option<(String, String)>,
+    changes: usize,
+}
+
+/// Registers, and changes the new account's password or removes it once in a while.
+fn enrol(address: SocketAddr, fate: &Fate, round: u64, mut rng: Rng) -> Enrolled {
+    let mut enrolled = Enrolled::default();
+    let _ = Typist::new(address, fate, Doing::Accounts)
+        .and_then(|mut typist| {
+            for n in 0.. {
+                let name = format!("r{round}-{n}");
+                enrolled.registering = Some(name.clone());
+                typist.ask(&format!("register {name} first"), "230 ")?;
+                enrolled.registering = None;
+                enrolled.accounts.push((name, vec!["first".to_string()]));
+                for change in 0..rng.below(3) {
+                    let (_, passwords) = enrolled.accounts.last_mut().unwrap();
+                    let (old, new) = (passwords[0].clone(), format!("changed{change}"));
+                    passwords.push(new.clone());
+                    typist.ask(&format!("passwd {old} {new}"), "200 ")?;
+                    // Now it is the only one.
+                    passwords.remove(0);
+                    enrolled.changes += 1;
+                }
+                if rng.below(4) == 0 {
+                    typist.ask("mkdir d", "257 ")?;
+                    let (name, mut passwords) = enrolled.accounts.pop().unwrap();
+                    let line = format!("unregister {}", passwords[0]);
+                    enrolled.unregistering = Some((name.clone(), passwords.remove(0)));
+                    typist.ask(&line, "250 ")?;
+                    enrolled.unregistering = None;
+                    enrolled.unregistered.push(name);
+                }
+            }
+            Ok(())
+        })
+        .inspect_err(is_end);
+    enrolled
+}
+
+fn read_tree(top: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let mut waiting = vec![String::new()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(top.join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            if entry.file_type().unwrap().is_dir() {
+                waiting.push(path.clone());
+                tree.insert(path, None);
+            } else {
+                tree.insert(path, Some(Arc::new(fs::read(entry.path()).unwrap())));
+            }
+        }
+    }
+    tree
+}
+
+/// Names and lengths: whole contents would fill the screen.
+fn shown(tree: &Tree) -> Vec<String> {
+    tree.iter()
+        .map(|(path, content)| match content {
+            Some(content) => format!("{path}: {}", content.len()),
+            None => format!("{path}/"),
+        })
+        .collect()
+}
+
+/// The names in the users file, each of whose lines must be whole.
+fn names_in(users: &str) -> BTreeSet<String> {
+    assert!(users.ends_with('\n'), "a torn end: {users}");
+    let mut names = BTreeSet::new();
+    for line in users.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<_> = line.split(':').collect();
+        let [name, "user", "-", hash] = fields[..] else { panic!("no line of an account: {line}") };
+        let hash: Vec<_> = hash.split('$').collect();
+        let ["pbkdf2-sha256", "1", salt, key] = hash[..] else { panic!("no hash: {line}") };
+        assert!(salt.len() >= 16 && key.len() == 64, "a short hash: {line}");
+        assert!(names.insert(name.to_string()), "twice: {line}");
+    }
+    names
+}
+
+/// A line that a kill tore stands alone, the next thing being that the server started.
+fn check_log(log: &str, rounds: u64) {
+    let lines: Vec<_> = log.lines().collect();
+    let is_whole = |line: &str| {
+        line.starts_with("20") && line.get(23..).is_some_and(|l| l.starts_with("Z event="))
+    };
+    let mut torn = 0;
+    for pair in lines.windows(2) {
+        if !is_whole(pair[0]) {
+            assert!(
+                is_whole(pair[1]) && pair[1].contains(" event=start "),
+                "torn in the middle: {pair:?}"
+            );
+            torn += 1;
+        }
+    }
+    assert!(lines.last().is_some_and(|line| is_whole(line)) && log.ends_with('\n'), "a torn end");
+    assert_eq!(log.matches(" event=start ").count() as u64, rounds + 1);
+    assert!(torn <= rounds);
+}
+
+/// What the rounds have shown, all together.
+#[derive(Default)]
+struct Tally {
+    done: BTreeMap<&'static str, usize>,
+    /// Cut off by a kill: left undone, done all the same, and begun.
+    cut_off: BTreeMap<&'static str, [usize; 3]>,
+    registered: usize,
+    changed: usize,
+    /// A change of password was cut off: the old one holds, the new one does.
+    passwords_cut_off: [usize; 2],
+    unregistered: usize,
+    /// Removing an account was cut off: it is there, or gone, perhaps but for its folder.
+    unregistering_cut_off: [usize; 2],
+    /// Accounts and files of former rounds, a few of all, that must stay as they are.
+    kept: Vec<(String, Tree)>,
+    kept_accounts: Vec<(String, String)>,
+}
+
+impl Tally {
+    fn check_worker(
+        &mut self,
+        server: &Server,
+        names: &BTreeSet<String>,
+        worked: Worked,
+        keep: bool,
+    ) {
+        for kind in worked.done {
+            *self.done.entry(kind).or_default() += 1;
+        }
+        let folder = server.real(&worked.account);
+        if !worked.registered {
+            assert!(!folder.exists() || read_tree(&folder).is_empty());
+            return;
+        }
+        assert!(names.contains(&worked.account), "{} is lost", worked.account);
+        let found = read_tree(&folder);
+        let before = &worked.before;
+        if let Some(change) = &worked.pending {
+            let outcome = if found == *before {
+                0
+            } else if found == change.applied_to(before) {
+                1
+            } else if change.may_leave(before, &found) {
+                2
+            } else {
+                panic!(
+                    "{}: {} left something else.\nbefore: {:?}\nafter: {:?}\nfound: {:?}",
+                    worked.account,
+                    change.kind(before),
+                    shown(before),
+                    shown(&change.applied_to(before)),
+                    shown(&found)
+                );
+            };
+            self.cut_off.entry(change.kind(before)).or_default()[outcome] += 1;
+        } else {
+            assert!(
+                found == *before,
+                "{}: {:?} {:?}",
+                worked.account,
+                shown(before),
+                shown(&found)
+            );
+        }
+        if keep {
+            self.kept.push((worked.account, found));
+        } else {
+            fs::remove_dir_all(folder).unwrap();
+        }
+    }
+
+    fn check_enrolled(&mut self, server: &Server, names: &BTreeSet<String>, enrolled: Enrolled) {
+        self.changed += enrolled.changes;
+        let mut client = server.connect();
+        for (name, passwords) in enrolled.accounts {
+            self.registered += 1;
+            let works: Vec<_> = passwords
+                .iter()
+                .map(|password| client.ask(&format!("login {name} {password}")).starts_with("230 "))
+                .collect();
+            let holds = works.iter().position(|works| *works);
+            let holds =
+                holds.unwrap_or_else(|| panic!("{name} cannot log in with any of {passwords:?}"));
+            if passwords.len() > 1 {
+                assert!(works != [true, true], "{name}: both passwords hold");
+                self.passwords_cut_off[holds] += 1;
+            }
+            self.kept_accounts.push((name, passwords[holds].clone()));
+        }
+        for name in enrolled.unregistered {
+            self.registered += 1;
+            self.unregistered += 1;
+            assert!(
+                !names.contains(&name) && !server.real(&name).exists(),
+                "{name} is there again"
+            );
+        }
+        if let Some((name, password)) = enrolled.unregistering {
+            if names.contains(&name) {
+                client.expect(&format!("login {name} {password}"), 230);
+                client.expect("rmdir d", 250);
+                self.unregistering_cut_off[0] += 1;
+                self.kept_accounts.push((name, password));
+            } else {
+                // What is left of it is nobody's until the owner has looked at it.
+                let code = if server.real(&name).exists() { 553 } else { 230 };
+                client.expect(&format!("register {name} password"), code);
+                self.unregistering_cut_off[1] += 1;
+            }
+        }
+        if let Some(name) = enrolled.registering.filter(|name| names.contains(name)) {
+            client.expect(&format!("login {name} first"), 230);
+        }
+    }
+
+    /// What was tried too seldom, if anything.
+    fn lacks(&self) -> Option<String> {
+        const KINDS: [&str; 17] = [
+            "put",
+            "put over",
+            "STOR",
+            "STOR over",
+            "append",
+            "APPE",
+            "REST and STOR",
+            "mv",
+            "mv over",
+            "mv of a folder",
+            "RNTO",
+            "RNTO over",
+            "cp",
+            "cp over",
+            "cp of a folder",
+            "rm -r",
+            "mkdir",
+        ];
+        let done = |kind: &str| self.done.get(kind).copied().unwrap_or(0);
+        let tried = KINDS.map(|kind| (kind, done(kind), 20));
+        let accounts = [
+            ("register", self.registered, 100),
+            ("passwd", self.changed, 50),
+            ("unregister", self.unregistered, 10),
+        ];
+        let mut all = tried.into_iter().chain(accounts);
+        all.find(|(_, done, least)| done < least)
+            .map(|(kind, done, least)| format!("{kind}: {done} of {least}"))
+    }
+
+    /// A sample of what was there before.
+    fn check_kept(&self, server: &Server, names: &BTreeSet<String>, rng: &mut Rng) {
+        for (name, _) in &self.kept_accounts {
+            assert!(names.contains(name), "{name} is lost");
+        }
+        let mut client = server.connect();
+        for _ in 0..3.min(self.kept_accounts.len()) {
+            let (name, password) =
+                &self.kept_accounts[rng.below(self.kept_accounts.len() as u64) as usize];
+            client.expect(&format!("login {name} {password}"), 230);
+        }
+        if !self.kept.is_empty() {
+            let (name, tree) = &self.kept[rng.below(self.kept.len() as u64) as usize];
+            assert!(read_tree(&server.real(name)) == *tree, "{name} has changed");
+        }
+    }
+}
+
+#[test]
+fn a_hundred_kills_leave_every_change_done_or_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Rng(4);
+    let mut tally = Tally::default();
+    let mut server = Server::in_folder(dir.path(), &[]);
+    let mut rounds = 0;
+    while rounds < ROUNDS || (tally.lacks().is_some() && rounds < MOST_ROUNDS) {
+        let round = rounds;
+        rounds += 1;
+        let address = server.address();
+        let (only, most) = if round % 4 == 3 { (Some(Doing::Accounts), 60) } else { (None, 400) };
+        let last = 1 + rng.below(most) as usize;
+        let (steps, is_gentle) = (AtomicUsize::new(0), round % 3 == 1);
+        let fate = Fate { steps, last, server: Mutex::new(server), is_gentle, only };
+        let (worked, enrolled) = std::thread::scope(|scope| {
+            let fate = &fate;
+            let workers: Vec<_> = (0..WORKERS)
+                .map(|worker| {
+                    let seed = Rng(rng.below(u64::MAX));
+                    scope.spawn(move || work(address, fate, format!("w{round}-{worker}"), seed))
+                })
+                .collect();
+            let seed = Rng(rng.below(u64::MAX));
+            let enroller = scope.spawn(move || enrol(address, fate, round, seed));
+            let worked: Vec<_> = workers.into_iter().map(|thread| thread.join().unwrap()).collect();
+            (worked, enroller.join().unwrap())
+        });
+        drop(fate);
+
+        let flags = if round % 10 == 0 { &["--sync"][..] } else { &[] };
+        server = Server::in_folder(dir.path(), flags);
+        server.wait_until_swept();
+        let mut there: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        there.sort();
+        assert_eq!(there, ["log.txt", "users", "workdir"], "round {round}");
+        let names = names_in(&server.users());
+        tally.check_kept(&server, &names, &mut rng);
+        for (n, worked) in worked.into_iter().enumerate() {
+            tally.check_worker(&server, &names, worked, n == 0 && round % 10 == 0);
+        }
+        tally.check_enrolled(&server, &names, enrolled);
+    }
+    for (name, tree) in &tally.kept {
+        assert!(read_tree(&server.real(name)) == *tree, "{name} has changed");
+    }
+    check_log(&server.log(), rounds);
+    assert!(!server.log().contains("event=warning") && !server.log().contains("event=panic"));
+
+    println!("done: {:?}\ncut off: {:?}", tally.done, tally.cut_off);
+    println!("accounts: {}, changed: {}", tally.registered, tally.changed);
+    println!("changes of passwords cut off: {:?}", tally.passwords_cut_off);
+    println!("unregistered: {}, cut off: {:?}", tally.unregistered, tally.unregistering_cut_off);
+    assert_eq!(tally.lacks(), None, "too little was tried in {rounds} rounds");
+    // The kills came in the middle of things, and not only of uploads.
+    let cut_off: usize = tally.cut_off.values().flatten().sum();
+    assert!(cut_off >= 100 && tally.cut_off.len() >= 10, "{:?}", tally.cut_off);
+}

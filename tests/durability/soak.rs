@@ -1,0 +1,1205 @@
+//! A soak: whole sessions under faults and kill -9, with every byte accounted for.
+//!
+//! `PLAINFTPD_SOAK_SECONDS=3600 cargo test --release --test durability soak:: -- --nocapture` is the
+//! long form.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::{Server, Way, noise, sha256};
+
+const WORKERS: u64 = 6;
+/// Only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What one account may hold before things are removed again.
+const MOST_BYTES: usize = 12 << 20;
+const MOST_NODES: usize = 40;
+/// More than all buffers between two ends of a connection together.
+const LARGE: u64 = 64 << 20;
+const STALL: &str = "5";
+
+/// The connection is no more.
+struct Gone(String);
+type Told<T> = Result<T, Gone>;
+
+/// Numbers that look random.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        if from.is_empty() { None } else { Some(from[self.below(from.len())].clone()) }
+    }
+
+    fn way(&mut self) -> Way {
+        [Way::Pasv, Way::Epsv, Way::Port, Way::Eprt][self.below(4)]
+    }
+
+    fn content(&mut self) -> Arc<Vec<u8>> {
+        let most = match self.below(40) {
+            0 => 3 << 20,
+            1..6 => 400_000,
+            _ => 30_000,
+        };
+        let length = self.below(most);
+        Arc::new(noise(length, self.next()))
+    }
+}
+
+#[derive(Default)]
+struct Totals {
+    sessions: AtomicU64,
+    transfers: AtomicU64,
+    bytes: AtomicU64,
+    faults: AtomicU64,
+    checked: AtomicU64,
+    losses: AtomicU64,
+}
+
+impl Totals {
+    fn transfer(&self, bytes: usize) {
+        self.transfers.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn fault(&self) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lose(&self, what: &str) {
+        eprintln!("LOST: {what}");
+        self.losses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn told(&self, seconds: u64, kills: u64) -> String {
+        let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        format!(
+            "{seconds} s, {} sessions, {} transfers, {} bytes, {} faults injected, {kills} kills, {} things checked after them, {} losses",
+            of(&self.sessions),
+            of(&self.transfers),
+            of(&self.bytes),
+            of(&self.faults),
+            of(&self.checked),
+            of(&self.losses),
+        )
+    }
+}
+
+/// A client whose server may be killed at any moment.
+struct Peer {
+    stream: BufReader<TcpStream>,
+}
+
+fn gone(error: std::io::Error) -> Gone {
+    assert!(
+        !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "nothing for {PATIENCE:?}: the server hangs"
+    );
+    Gone(error.to_string())
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+enum Data {
+    Open(TcpStream),
+    Waiting(TcpListener),
+}
+
+impl Data {
+    /// The connection; to be called once the 150 is there, for then it is there too.
+    fn stream(self) -> Told<TcpStream> {
+        Ok(patient(match self {
+            Data::Open(stream) => stream,
+            Data::Waiting(listener) => listener.accept().map_err(gone)?.0,
+        }))
+    }
+}
+
+impl Peer {
+    fn connect(address: SocketAddr) -> Told<Peer> {
+        let stream = patient(TcpStream::connect(address).map_err(gone)?);
+        stream.set_nodelay(true).map_err(gone)?;
+        let mut peer = Peer { stream: BufReader::new(stream) };
+        let greeting = peer.reply()?;
+        assert!(greeting.starts_with("220 "), "{greeting}");
+        Ok(peer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Told<()> {
+        self.stream.get_mut().write_all(bytes).map_err(gone)
+    }
+
+    fn line(&mut self) -> Told<String> {
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line).map_err(gone)?;
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => Ok(String::from_utf8_lossy(line).into_owned()),
+            None => Err(Gone(format!("the end, after {:?}", String::from_utf8_lossy(&line)))),
+        }
+    }
+
+    fn reply(&mut self) -> Told<String> {
+        let mut reply = self.line()?;
+        let last = format!("{} ", &reply[..3]);
+        if reply.as_bytes()[3] == b'-' {
+            loop {
+                let line = self.line()?;
+                reply.push('\n');
+                reply.push_str(&line);
+                if line.starts_with(&last) {
+                    break;
+                }
+            }
+        }
+        Ok(reply)
+    }
+
+    fn ask(&mut self, line: &str) -> Told<String> {
+        self.send(format!("{line}\r\n").as_bytes())?;
+        self.reply()
+    }
+
+    #[track_caller]
+    fn hear(&mut self, code: u16, why: &str) -> Told<String> {
+        let reply = self.reply()?;
+        assert!(reply.starts_with(&format!("{code}")), "{why}: wanted {code}, heard {reply}");
+        Ok(reply)
+    }
+
+    #[track_caller]
+    fn expect(&mut self, line: &str, code: u16) -> Told<String> {
+        self.send(format!("{line}\r\n").as_bytes())?;
+        self.hear(code, line)
+    }
+
+    fn get(&mut self, path: &str) -> Told<Vec<u8>> {
+        let first = self.expect(&format!("get {path}"), 150)?;
+        let count = first.strip_prefix("150 ").unwrap().strip_suffix(" bytes follow.").unwrap();
+        let mut content = vec![0; count.parse::<usize>().unwrap() + 2];
+        self.stream.read_exact(&mut content).map_err(gone)?;
+        assert_eq!(content.split_off(content.len() - 2), b"\r\n");
+        self.hear(226, "get")?;
+        Ok(content)
+    }
+
+    fn put(&mut self, path: &str, content: &[u8]) -> Told<()> {
+        self.send(format!("put {path} {}\r\n", content.len()).as_bytes())?;
+        self.send(content)?;
+        self.hear(150, "put")?;
+        self.hear(226, "put").map(drop)
+    }
+
+    fn data(&mut self, way: Way) -> Told<Data> {
+        let port = match way {
+            Way::Pasv => {
+                let reply = self.expect("PASV", 227)?;
+                let numbers: Vec<u16> = reply
+                    .split(['(', ')'])
+                    .nth(1)
+                    .unwrap()
+                    .split(',')
+                    .map(|number| number.parse().unwrap())
+                    .collect();
+                numbers[4] * 256 + numbers[5]
+            }
+            Way::Epsv => self.expect("EPSV", 229)?.split('|').nth(3).unwrap().parse().unwrap(),
+            Way::Port | Way::Eprt => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let line = match way {
+                    Way::Port => format!("PORT 127,0,0,1,{},{}", port >> 8, port & 255),
+                    _ => format!("EPRT |1|127.0.0.1|{port}|"),
+                };
+                self.expect(&line, 200)?;
+                return Ok(Data::Waiting(listener));
+            }
+        };
+        let ip = self.stream.get_ref().peer_addr().map_err(gone)?.ip();
+        TcpStream::connect((ip, port)).map(Data::Open).map_err(gone)
+    }
+
+    fn begin(&mut self, way: Way, rest: usize, line: &str) -> Told<TcpStream> {
+        let data = self.data(way)?;
+        if rest > 0 {
+            self.expect(&format!("REST {rest}"), 350)?;
+        }
+        self.expect(line, 150)?;
+        data.stream()
+    }
+
+    fn upload(&mut self, way: Way, rest: usize, line: &str, content: &[u8]) -> Told<()> {
+        let mut stream = self.begin(way, rest, line)?;
+        stream.write_all(content).map_err(gone)?;
+        drop(stream);
+        self.hear(226, line).map(drop)
+    }
+
+    fn download(&mut self, way: Way, rest: usize, line: &str) -> Told<Vec<u8>> {
+        let mut content = Vec::new();
+        self.begin(way, rest, line)?.read_to_end(&mut content).map_err(gone)?;
+        self.hear(226, line)?;
+        Ok(content)
+    }
+
+    /// ABOR while a transfer stands still.
+    fn abort(&mut self) -> Told<()> {
+        self.send(b"ABOR\r\n")?;
+        self.hear(426, "the transfer")?;
+        self.hear(226, "ABOR").map(drop)
+    }
+}
+
+/// What must be under a name.
+#[derive(Debug, Clone, PartialEq)]
+enum Node {
+    Folder,
+    File(Arc<Vec<u8>>),
+    /// `base` and a part of `more`, which was on its way; where there was no base, maybe nothing.
+    Grown {
+        base: Option<Arc<Vec<u8>>>,
+        more: Arc<Vec<u8>>,
+    },
+    /// `base` with a part of `patch` written over it from `offset` on.
+    Patched {
+        base: Arc<Vec<u8>>,
+        offset: usize,
+        patch: Arc<Vec<u8>>,
+    },
+}
+
+/// An account's files, by their paths.
+type World = BTreeMap<String, Node>;
+
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn fits_node(wanted: &Node, found: Option<&Node>) -> bool {
+    match (wanted, found) {
+        (Node::File(wanted), Some(Node::File(found))) => {
+            wanted.len() == found.len() && sha256(wanted) == sha256(found)
+        }
+        (Node::Grown { base: None, .. }, None) => true,
+        (Node::Grown { base, more }, Some(Node::File(found))) => {
+            let base: &[u8] = base.as_ref().map_or(&[], |base| base);
+            found.strip_prefix(base).is_some_and(|rest| more.starts_with(rest))
+        }
+        (Node::Patched { base, offset, patch }, Some(Node::File(found))) => {
+            let Some((before, after)) = found.split_at_checked(*offset) else { return false };
+            let done = common(after, patch);
+            before == &base[..*offset] && after[done..] == base[base.len().min(offset + done)..]
+        }
+        (wanted, found) => Some(wanted) == found,
+    }
+}
+
+/// What does not fit, if anything.
+fn misfit(wanted: &World, found: &World) -> Option<String> {
+    let wrong = wanted.iter().find(|(path, node)| !fits_node(node, found.get(*path)));
+    let length = |node: Option<&Node>| match node {
+        None => "nothing".to_string(),
+        Some(Node::File(content)) => format!("{} bytes", content.len()),
+        Some(other) => format!("{other:.20?}"),
+    };
+    match wrong {
+        Some((path, node)) => Some(format!(
+            "{path}: wanted {}, found {}",
+            length(Some(node)),
+            length(found.get(path))
+        )),
+        None => found
+            .keys()
+            .find(|path| !wanted.contains_key(*path))
+            .map(|path| format!("{path}: too much")),
+    }
+}
+
+fn read_world(root: &Path, inside: &str, world: &mut World) {
+    for entry in fs::read_dir(root.join(inside)).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let path = if inside.is_empty() { name } else { format!("{inside}/{name}") };
+        if entry.file_type().unwrap().is_dir() {
+            world.insert(path.clone(), Node::Folder);
+            read_world(root, &path, world);
+        } else {
+            world.insert(path, Node::File(Arc::new(fs::read(entry.path()).unwrap())));
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stage {
+    Registering,
+    Registered,
+    Unregistering,
+}
+
+/// What is known of an account.
+struct Account {
+    name: String,
+    passwords: Vec<String>,
+    stage: Stage,
+    world: World,
+    /// What the world will be once the present command is acknowledged.
+    next: Option<World>,
+}
+
+impl Account {
+    fn files(&self) -> Vec<String> {
+        let is_file = |(_, node): &(_, &Node)| matches!(node, Node::File(_));
+        self.world.iter().filter(is_file).map(|(path, _)| path.clone()).collect()
+    }
+
+    fn folders(&self) -> Vec<String> {
+        let is_folder = |(_, node): &(_, &Node)| matches!(node, Node::Folder);
+        self.world.iter().filter(is_folder).map(|(path, _)| path.clone()).collect()
+    }
+
+    fn content(&self, path: &str) -> Arc<Vec<u8>> {
+        match &self.world[path] {
+            Node::File(content) => Arc::clone(content),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let size = |node: &Node| if let Node::File(content) = node { content.len() } else { 0 };
+        self.world.values().map(size).sum()
+    }
+}
+
+fn with(world: &World, path: &str, node: Node) -> World {
+    let mut world = world.clone();
+    world.insert(path.to_string(), node);
+    world
+}
+
+fn is_within(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn without(world: &World, root: &str) -> World {
+    world
+        .iter()
+        .filter(|(path, _)| !is_within(path, root))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
+}
+
+/// `from` and all in it once more, as `to`.
+fn copied(world: &World, from: &str, to: &str) -> World {
+    let copies = world.iter().filter(|(path, _)| is_within(path, from));
+    let copies: World =
+        copies.map(|(k, v)| (format!("{to}{}", &k[from.len()..]), v.clone())).collect();
+    let mut world = without(world, to);
+    world.extend(copies);
+    world
+}
+
+/// Someone who works with an account.
+struct Worker<'a> {
+    address: SocketAddr,
+    totals: &'a Totals,
+    /// The account that has the large file.
+    large: &'a str,
+    patient: bool,
+    dice: Dice,
+    account: Account,
+    peer: Peer,
+    fresh: u64,
+}
+
+impl Worker<'_> {
+    fn done(&mut self) {
+        if let Some(next) = self.account.next.take() {
+            self.account.world = next;
+        }
+    }
+
+    fn fresh_name(&mut self) -> String {
+        self.fresh += 1;
+        let folder = match self.dice.below(3) {
+            0 => self.dice.pick(&self.account.folders()),
+            _ => None,
+        };
+        match folder.filter(|folder| folder.matches('/').count() < 3) {
+            Some(folder) => format!("{folder}/n{}", self.fresh),
+            None => format!("n{}", self.fresh),
+        }
+    }
+
+    /// A file that is there, or a new name.
+    fn target(&mut self) -> String {
+        match self.dice.below(2) {
+            0 => self.dice.pick(&self.account.files()),
+            _ => None,
+        }
+        .unwrap_or_else(|| self.fresh_name())
+    }
+
+    fn check(&self, path: &str, found: &[u8], wanted: &[u8]) {
+        self.totals.transfer(found.len());
+        if sha256(found) != sha256(wanted) {
+            self.totals.lose(&format!(
+                "{}/{path}: {} bytes wanted, {} heard",
+                self.account.name,
+                wanted.len(),
+                found.len()
+            ));
+        }
+    }
+
+    fn log_in_anew(&mut self) -> Told<()> {
+        self.peer = Peer::connect(self.address)?;
+        self.totals.sessions.fetch_add(1, Ordering::Relaxed);
+        let line = format!("login {} {}", self.account.name, self.account.passwords[0]);
+        self.peer.expect(&line, 230).map(drop)
+    }
+
+    /// One thing that people and programs do.
+    fn step(&mut self) -> Told<()> {
+        if self.account.bytes() > MOST_BYTES || self.account.world.len() > MOST_NODES {
+            return self.remove();
+        }
+        match self.dice.below(100) {
+            0..12 => self.put(),
+            12..30 => self.store(),
+            30..38 => self.append(),
+            38..44 => self.patch(),
+            44..54 => self.fetch(),
+            54..60 => self.list(),
+            60..66 => self.make_folder(),
+            66..72 => self.copy(),
+            72..80 => self.rename(),
+            80..84 => self.remove(),
+            84..86 => self.change_password(),
+            86..88 => self.write_line(),
+            _ => {
+                self.totals.fault();
+                self.fault()
+            }
+        }
+    }
+
+    fn put(&mut self) -> Told<()> {
+        let (path, content) = (self.target(), self.dice.content());
+        self.account.next =
+            Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
+        self.peer.put(&path, &content)?;
+        self.totals.transfer(content.len());
+        self.done();
+        Ok(())
+    }
+
+    fn write_line(&mut self) -> Told<()> {
+        let path = self.target();
+        self.account.next =
+            Some(with(&self.account.world, &path, Node::File(Arc::new(b"a line\n".to_vec()))));
+        self.peer.expect(&format!("write {path} a line"), 150)?;
+        self.peer.hear(226, "write")?;
+        self.totals.transfer(7);
+        self.done();
+        Ok(())
+    }
+
+    fn store(&mut self) -> Told<()> {
+        let (path, content, way) = (self.target(), self.dice.content(), self.dice.way());
+        self.account.next =
+            Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
+        self.peer.upload(way, 0, &format!("STOR {path}"), &content)?;
+        self.totals.transfer(content.len());
+        self.done();
+        Ok(())
+    }
+
+    fn append(&mut self) -> Told<()> {
+        let (path, more, way) = (self.target(), self.dice.content(), self.dice.way());
+        let base = self.account.world.contains_key(&path).then(|| self.account.content(&path));
+        let whole = [base.as_ref().map_or(&[][..], |base| base), &more[..]].concat();
+        let growing = Node::Grown { base, more: Arc::clone(&more) };
+        self.account.next = Some(with(&self.account.world, &path, growing));
+        self.peer.upload(way, 0, &format!("APPE {path}"), &more)?;
+        self.totals.transfer(more.len());
+        self.account.next = Some(with(&self.account.world, &path, Node::File(Arc::new(whole))));
+        self.done();
+        Ok(())
+    }
+
+    fn patch(&mut self) -> Told<()> {
+        let Some(path) = self.dice.pick(&self.account.files()) else { return self.store() };
+        let (base, patch, way) =
+            (self.account.content(&path), self.dice.content(), self.dice.way());
+        let offset = self.dice.below(base.len() + 1);
+        if offset == 0 {
+            return self.store();
+        }
+        let after = base.get(offset + patch.len()..).unwrap_or_default();
+        let whole = [&base[..offset], &patch[..], after].concat();
+        let patched = Node::Patched { base, offset, patch: Arc::clone(&patch) };
+        self.account.next = Some(with(&self.account.world, &path, patched));
+        self.peer.upload(way, offset, &format!("STOR {path}"), &patch)?;
+        self.totals.transfer(patch.len());
+        self.account.next = Some(with(&self.account.world, &path, Node::File(Arc::new(whole))));
+        self.done();
+        Ok(())
+    }
+
+    fn fetch(&mut self) -> Told<()> {
+        let Some(path) = self.dice.pick(&self.account.files()) else { return Ok(()) };
+        let (wanted, way) = (self.account.content(&path), self.dice.way());
+        match self.dice.below(4) {
+            0 => {
+                let found = self.peer.get(&path)?;
+                self.check(&path, &found, &wanted);
+            }
+            1 => {
+                let offset = self.dice.below(wanted.len() + 1);
+                let found = self.peer.download(way, offset, &format!("RETR {path}"))?;
+                self.check(&path, &found, &wanted[offset..]);
+            }
+            2 => {
+                let reply = self.peer.expect(&format!("XSHA256 {path}"), 250)?;
+                if reply != format!("250 {}", sha256(&wanted)) {
+                    self.totals.lose(&format!("{}/{path}: {reply}", self.account.name));
+                }
+            }
+            _ => {
+                let found = self.peer.download(way, 0, &format!("RETR {path}"))?;
+                self.check(&path, &found, &wanted);
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self) -> Told<()> {
+        let way = self.dice.way();
+        let folder = self.dice.pick(&self.account.folders()).filter(|_| self.dice.below(2) == 0);
+        let folder = folder.unwrap_or_default();
+        let word = ["LIST", "MLSD", "NLST"][self.dice.below(3)];
+        let text = self.peer.download(way, 0, format!("{word} {folder}").trim_end())?;
+        self.totals.transfer(text.len());
+        let text = String::from_utf8(text).unwrap();
+        let mut found: Vec<&str> =
+            text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+        let found_all = found.clone();
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        for (path, node) in &self.account.world {
+            let Some(name) = path.strip_prefix(&prefix).filter(|name| !name.contains('/')) else {
+                continue;
+            };
+            let index = found.iter().position(|found| {
+                let found = found.rsplit('/').next().unwrap();
+                found == name
+            });
+            match index {
+                Some(index) => drop(found.swap_remove(index)),
+                None => assert!(
+                    matches!(node, Node::Grown { base: None, .. }),
+                    "{word} {folder}: {name} is missing in {found_all:?}"
+                ),
+            }
+        }
+        assert!(
+            found.iter().all(|name| [".", ".."].contains(name)),
+            "{word} {folder}: also {found:?}"
+        );
+        Ok(())
+    }
+
+    fn make_folder(&mut self) -> Told<()> {
+        let path = self.fresh_name();
+        self.account.next = Some(with(&self.account.world, &path, Node::Folder));
+        let word = ["mkdir", "MKD"][self.dice.below(2)];
+        self.peer.expect(&format!("{word} {path}"), 257)?;
+        self.done();
+        Ok(())
+    }
+
+    /// Something that is there and surely stays as it is.
+    fn any(&mut self) -> Option<String> {
+        let all = [self.account.files(), self.account.folders()].concat();
+        self.dice.pick(&all)
+    }
+
+    fn copy(&mut self) -> Told<()> {
+        let Some(from) = self.any() else { return Ok(()) };
+        let to = self.fresh_name();
+        if is_within(&to, &from) {
+            return self.peer.expect(&format!("cp {from} {to}"), 550).map(drop);
+        }
+        self.account.next = Some(copied(&self.account.world, &from, &to));
+        if self.dice.below(2) == 0 {
+            self.peer.expect(&format!("cp {from} {to}"), 250)?;
+        } else {
+            self.peer.expect(&format!("SITE CPFR {from}"), 350)?;
+            self.peer.expect(&format!("SITE CPTO {to}"), 250)?;
+        }
+        self.done();
+        Ok(())
+    }
+
+    fn rename(&mut self) -> Told<()> {
+        let Some(from) = self.any() else { return Ok(()) };
+        let by_hand = self.dice.below(2) == 0;
+        // RNTO replaces a file.
+        let is_file = matches!(self.account.world[&from], Node::File(_));
+        let over = if !by_hand && is_file { self.dice.pick(&self.account.files()) } else { None };
+        let to = over.filter(|over| *over != from).unwrap_or_else(|| self.fresh_name());
+        if is_within(&to, &from) {
+            return self.peer.expect(&format!("mv {from} {to}"), 550).map(drop);
+        }
+        self.account.next = Some(without(&copied(&self.account.world, &from, &to), &from));
+        if by_hand {
+            self.peer.expect(&format!("mv {from} {to}"), 250)?;
+        } else {
+            self.peer.expect(&format!("RNFR {from}"), 350)?;
+            self.peer.expect(&format!("RNTO {to}"), 250)?;
+        }
+        self.done();
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Told<()> {
+        let Some(path) = self.any() else { return Ok(()) };
+        self.account.next = Some(without(&self.account.world, &path));
+        let word = match (&self.account.world[&path], self.dice.below(2)) {
+            (Node::File(_), 0) => "DELE",
+            (Node::File(_), _) => "rm",
+            (_, 0) => "SITE RMDIR",
+            (_, _) => "rm -r",
+        };
+        self.peer.expect(&format!("{word} {path}"), 250)?;
+        self.done();
+        Ok(())
+    }
+
+    fn change_password(&mut self) -> Told<()> {
+        let new = format!("password{}", self.dice.next());
+        let old = self.account.passwords[0].clone();
+        self.account.passwords.push(new.clone());
+        self.peer.expect(&format!("passwd {old} {new}"), 200)?;
+        self.account.passwords = vec![new];
+        Ok(())
+    }
+
+    fn fault(&mut self) -> Told<()> {
+        match self.dice.below(11) {
+            0 => self.vanish_in_put(),
+            1 => self.vanish_in_store(),
+            2 => self.vanish_in_append(),
+            3 => self.vanish_in_download(),
+            4 => self.vanish_in_a_line(),
+            5 => self.abort_over_a_file(),
+            6 => self.abort_a_new_file(),
+            7 => self.abort_nobody_comes(),
+            8 => self.garbage_line(),
+            9 => self.garbage_connection(),
+            _ => self.stalled_reader(),
+        }
+    }
+
+    /// Content that broke off is not stored, by hand; what was there stays.
+    fn vanish_in_put(&mut self) -> Told<()> {
+        let (path, content) = (self.target(), self.dice.content());
+        let sent = self.dice.below(content.len() + 1);
+        self.peer.send(format!("put {path} {}\r\n", content.len() + 1).as_bytes())?;
+        self.peer.send(&content[..sent])?;
+        self.log_in_anew()
+    }
+
+    /// The end of a data connection is the end of the file, so a part may be stored; under a name
+    /// that is not used again, for nobody knows when.
+    fn vanish_in_store(&mut self) -> Told<()> {
+        self.fresh += 1;
+        let (path, more, way) = (format!("v{}", self.fresh), self.dice.content(), self.dice.way());
+        let sent = self.dice.below(more.len() + 1);
+        let node = Node::Grown { base: None, more: Arc::clone(&more) };
+        self.account.world.insert(path.clone(), node);
+        self.peer.begin(way, 0, &format!("STOR {path}"))?.write_all(&more[..sent]).map_err(gone)?;
+        self.log_in_anew()
+    }
+
+    fn vanish_in_append(&mut self) -> Told<()> {
+        let top = |path: &String| !path.contains('/');
+        let files: Vec<String> = self.account.files().into_iter().filter(top).collect();
+        let Some(path) = self.dice.pick(&files) else { return self.vanish_in_store() };
+        let (more, way) = (self.dice.content(), self.dice.way());
+        let sent = self.dice.below(more.len() + 1);
+        let node = Node::Grown { base: Some(self.account.content(&path)), more: Arc::clone(&more) };
+        self.account.world.insert(path.clone(), node);
+        self.peer.begin(way, 0, &format!("APPE {path}"))?.write_all(&more[..sent]).map_err(gone)?;
+        self.log_in_anew()
+    }
+
+    fn large_reader(&mut self) -> Told<Peer> {
+        let mut peer = Peer::connect(self.address)?;
+        self.totals.sessions.fetch_add(1, Ordering::Relaxed);
+        peer.expect(&format!("login {} password", self.large), 230)?;
+        Ok(peer)
+    }
+
+    fn vanish_in_download(&mut self) -> Told<()> {
+        let way = self.dice.way();
+        let mut peer = self.large_reader()?;
+        if self.dice.below(2) == 0 {
+            peer.send(b"get large\r\n")?;
+            peer.hear(150, "get")?;
+            peer.stream.read_exact(&mut vec![1; 100_000]).map_err(gone)
+        } else {
+            let mut stream = peer.begin(way, 0, "RETR large")?;
+            stream.read_exact(&mut vec![1; 100_000]).map_err(gone)
+        }
+    }
+
+    /// An unfinished line is not run.
+    fn vanish_in_a_line(&mut self) -> Told<()> {
+        let Some(path) = self.any() else { return Ok(()) };
+        self.peer.send(format!("rm -r {path}").as_bytes())?;
+        self.peer.stream.get_ref().shutdown(Shutdown::Write).map_err(gone)?;
+        let mut rest = Vec::new();
+        self.peer.stream.read_to_end(&mut rest).map_err(gone)?;
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+        self.log_in_anew()
+    }
+
+    /// The old file stays.
+    fn abort_over_a_file(&mut self) -> Told<()> {
+        let Some(path) = self.dice.pick(&self.account.files()) else { return Ok(()) };
+        let (content, way) = (self.dice.content(), self.dice.way());
+        let mut stream = self.peer.begin(way, 0, &format!("STOR {path}"))?;
+        stream.write_all(&content).map_err(gone)?;
+        self.peer.abort()?;
+        drop(stream);
+        let wanted = self.account.content(&path);
+        let found = self.peer.get(&path)?;
+        self.check(&path, &found, &wanted);
+        Ok(())
+    }
+
+    /// What came is kept under a new name, and can be gone on from.
+    fn abort_a_new_file(&mut self) -> Told<()> {
+        let (path, content, way) = (self.fresh_name(), self.dice.content(), self.dice.way());
+        let sent = self.dice.below(content.len() + 1);
+        let half = Node::Grown { base: None, more: Arc::clone(&content) };
+        self.account.next = Some(with(&self.account.world, &path, half));
+        let mut stream = self.peer.begin(way, 0, &format!("STOR {path}"))?;
+        stream.write_all(&content[..sent]).map_err(gone)?;
+        self.peer.abort()?;
+        drop(stream);
+        let size = self.peer.ask(&format!("SIZE {path}"))?;
+        let kept = match size.strip_prefix("213 ") {
+            Some(kept) => kept.parse::<usize>().unwrap(),
+            None => {
+                assert!(size.starts_with("550 "), "{size}");
+                0
+            }
+        };
+        assert!(kept <= sent, "{kept} of {sent} bytes kept");
+        // Now the whole of it.
+        self.peer.upload(way, kept, &format!("STOR {path}"), &content[kept..])?;
+        self.totals.transfer(content.len());
+        self.account.next =
+            Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
+        self.done();
+        let found = self.peer.get(&path)?;
+        self.check(&path, &found, &content);
+        Ok(())
+    }
+
+    fn abort_nobody_comes(&mut self) -> Told<()> {
+        let path = self.target();
+        self.peer.expect("EPSV", 229)?;
+        self.peer.send(format!("STOR {path}\r\n").as_bytes())?;
+        self.peer.abort()
+    }
+
+    fn garbage_line(&mut self) -> Told<()> {
+        let length = 1 + self.dice.below(300);
+        let bytes = noise(length, self.dice.next()).into_iter();
+        let mut line: Vec<u8> =
+            bytes.map(|byte| if matches!(byte, b'\r' | b'\n') { b'#' } else { byte }).collect();
+        line.insert(0, 1);
+        // BS and DEL may have erased all before it.
+        line.extend_from_slice(b"#\r\n");
+        self.peer.send(&line)?;
+        self.peer.hear(500, "garbage").map(drop)
+    }
+
+    fn garbage_connection(&mut self) -> Told<()> {
+        let mut peer = Peer::connect(self.address)?;
+        self.totals.sessions.fetch_add(1, Ordering::Relaxed);
+        let length = self.dice.below(40_000);
+        peer.send(&noise(length, self.dice.next()))?;
+        peer.stream.get_ref().shutdown(Shutdown::Write).map_err(gone)?;
+        let mut rest = Vec::new();
+        peer.stream.read_to_end(&mut rest).map_err(gone)?;
+        assert!(rest.is_empty() || rest.ends_with(b"\r\n"), "{}", String::from_utf8_lossy(&rest));
+        Ok(())
+    }
+
+    /// One that asks for a large file and does not read it: it aborts, vanishes, or is told.
+    fn stalled_reader(&mut self) -> Told<()> {
+        let way = self.dice.way();
+        let mut peer = self.large_reader()?;
+        let stream = peer.begin(way, 0, "RETR large")?;
+        match self.dice.below(4) {
+            0 if self.patient => {
+                peer.hear(426, "a stalled reader")?;
+                peer.expect("NOOP", 200)?;
+            }
+            1 => {}
+            _ => {
+                peer.abort()?;
+                peer.expect("NOOP", 200)?;
+            }
+        }
+        drop(stream);
+        Ok(())
+    }
+
+    /// All files of the account as the server gives them.
+    fn check_all(&mut self) -> Told<()> {
+        for path in self.account.files() {
+            let wanted = self.account.content(&path);
+            let found = self.peer.get(&path)?;
+            self.check(&path, &found, &wanted);
+        }
+        Ok(())
+    }
+
+    fn register(&mut self) -> Told<()> {
+        self.totals.sessions.fetch_add(1, Ordering::Relaxed);
+        let line = format!("register {} {}", self.account.name, self.account.passwords[0]);
+        self.peer.expect(&line, 230)?;
+        self.account.stage = Stage::Registered;
+        Ok(())
+    }
+
+    fn unregister(&mut self) -> Told<()> {
+        self.account.stage = Stage::Unregistering;
+        let line = format!("unregister {}", self.account.passwords[0]);
+        self.peer.expect(&line, 250).map(drop)
+    }
+
+    fn leave(&mut self) -> Told<()> {
+        self.peer.expect("quit", 221)?;
+        let mut rest = Vec::new();
+        self.peer.stream.read_to_end(&mut rest).map_err(gone)?;
+        Ok(())
+    }
+}
+
+/// The phase that the workers are in.
+struct Phase {
+    address: SocketAddr,
+    large: String,
+    patient: bool,
+    stop: AtomicBool,
+    killing: AtomicBool,
+}
+
+/// The life of an account: the sessions of somebody who registers, works, comes again, leaves.
+fn live(phase: &Phase, totals: &Totals, name: String, seed: u64) -> (Account, Result<bool, Gone>) {
+    let account = Account {
+        name,
+        passwords: vec!["password".to_string()],
+        stage: Stage::Registering,
+        world: World::new(),
+        next: None,
+    };
+    let peer = match Peer::connect(phase.address) {
+        Ok(peer) => peer,
+        Err(error) => return (account, Err(error)),
+    };
+    let mut worker = Worker {
+        address: phase.address,
+        totals,
+        large: &phase.large,
+        patient: phase.patient,
+        dice: Dice::new(seed),
+        account,
+        peer,
+        fresh: 0,
+    };
+    let mut run = || {
+        worker.register()?;
+        for _ in 0..worker.dice.below(3) + 1 {
+            for _ in 0..worker.dice.below(40) + 5 {
+                if phase.stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                worker.step()?;
+            }
+            if worker.dice.below(2) == 0 {
+                worker.leave()?;
+            }
+            worker.log_in_anew()?;
+        }
+        worker.check_all()?;
+        // One in four stays, to be found after the next kill.
+        let stays = worker.dice.below(4) == 0;
+        if !stays {
+            worker.unregister()?;
+        }
+        worker.leave()?;
+        Ok(stays)
+    };
+    let end = run();
+    (worker.account, end)
+}
+
+/// Lives one after the other until the phase ends; returns the accounts that are still there.
+fn work(phase: &Phase, totals: &Totals, worker: u64, round: u64) -> Vec<Account> {
+    const KEPT: usize = 3;
+    let mut kept = Vec::new();
+    for n in 0.. {
+        if phase.stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let seed = (round * 1000 + worker) * 1_000_000 + n;
+        let (account, end) = live(phase, totals, format!("s{round}-{worker}-{n}"), seed);
+        match end {
+            Ok(false) => {}
+            Ok(true) => kept.push(account),
+            Err(Gone(why)) => {
+                assert!(phase.killing.load(Ordering::SeqCst), "{}: lost: {why}", account.name);
+                kept.push(account);
+                break;
+            }
+        }
+        if kept.len() > KEPT {
+            let account = kept.remove(0);
+            if remove(phase.address, &account).is_err() {
+                assert!(phase.killing.load(Ordering::SeqCst), "{}: lost", account.name);
+                kept.push(Account { stage: Stage::Unregistering, ..account });
+                break;
+            }
+        }
+    }
+    kept
+}
+
+fn remove(address: SocketAddr, account: &Account) -> Told<()> {
+    let mut peer = Peer::connect(address)?;
+    peer.expect(&format!("login {} {}", account.name, account.passwords[0]), 230)?;
+    peer.expect(&format!("unregister {}", account.passwords[0]), 250).map(drop)
+}
+
+/// Holds an account against the disk and the server; then it is removed.
+fn check_account(server: &Server, totals: &Totals, account: &Account) -> Told<()> {
+    let name = &account.name;
+    let mut peer = Peer::connect(server.address())?;
+    let mut password = None;
+    for candidate in &account.passwords {
+        if peer.ask(&format!("login {name} {candidate}"))?.starts_with("230 ") {
+            password = Some(candidate);
+            break;
+        }
+    }
+    let Some(password) = password else {
+        match account.stage {
+            Stage::Registered => totals.lose(&format!("the account {name}")),
+            // What is left of its folder is nobody's now.
+            _ => drop(fs::remove_dir_all(server.real(name))),
+        }
+        return Ok(());
+    };
+    totals.checked.fetch_add(1, Ordering::Relaxed);
+    let mut found = World::new();
+    read_world(&server.real(name), "", &mut found);
+    let next = account.next.as_ref();
+    if let Some(wrong) = misfit(&account.world, &found) {
+        let next =
+            next.map_or(Some("no command was on its way".to_string()), |next| misfit(next, &found));
+        if let Some(also) = next.filter(|_| account.stage == Stage::Registered) {
+            totals.lose(&format!("{name}: {wrong}; {also}"));
+        }
+    }
+    for (path, node) in &found {
+        let Node::File(content) = node else { continue };
+        totals.checked.fetch_add(1, Ordering::Relaxed);
+        let reply = peer.expect(&format!("XSHA256 {path}"), 250)?;
+        if reply != format!("250 {}", sha256(content)) {
+            totals.lose(&format!("{name}/{path} through the server: {reply}"));
+        }
+    }
+    peer.expect(&format!("unregister {password}"), 250).map(drop)
+}
+
+fn fresh_client(server: &Server, name: &str) {
+    let mut client = server.registered(name);
+    assert!(client.put("f", b"fresh").starts_with("226 "));
+    assert_eq!(client.get("f").unwrap(), b"fresh");
+    assert_eq!(client.download(Way::Pasv, "RETR f"), b"fresh");
+    client.expect("unregister password", 250);
+    client.expect("quit", 221);
+    client.rest();
+}
+
+/// Descriptors and threads.
+fn holds(server: &Server) -> (usize, usize) {
+    (server.descriptors(), server.threads())
+}
+
+/// A thread that accepts and one that waits for it; no client.
+const THREADS: usize = 2;
+
+fn back_to_base(server: &Server, descriptors: usize) {
+    let since = Instant::now();
+    while holds(server) != (descriptors, THREADS) {
+        assert!(
+            since.elapsed() < PATIENCE,
+            "descriptors and threads: {:?}, at first {:?}",
+            holds(server),
+            (descriptors, THREADS)
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The log has whole lines and tells of no panic; then it begins anew, for it may not fill the
+/// disk.
+fn check_log(dir: &Path) {
+    let log = fs::read_to_string(dir.join("log.txt")).unwrap();
+    for line in log.lines() {
+        assert!(line.starts_with("20") && line.contains("Z event="), "a torn line: {line}");
+        assert!(!line.contains(" event=panic"), "{line}");
+    }
+    fs::write(dir.join("log.txt"), "").unwrap();
+}
+
+/// Runs the workers for a while, and then `end`.
+fn phase(
+    server: &mut Server,
+    totals: &Totals,
+    round: u64,
+    lasts: Duration,
+    patient: bool,
+    kill: bool,
+) -> Vec<Account> {
+    let phase = Phase {
+        address: server.address(),
+        large: format!("large{round}"),
+        patient,
+        stop: AtomicBool::new(false),
+        killing: AtomicBool::new(false),
+    };
+    let mut client = server.registered(&phase.large);
+    let large = fs::File::create(server.real(&phase.large).join("large")).unwrap();
+    large.set_len(LARGE).unwrap();
+    let mut accounts = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let phase = &phase;
+                scope.spawn(move || work(phase, totals, worker, round))
+            })
+            .collect();
+        let since = Instant::now();
+        while since.elapsed() < lasts
+            && !workers.iter().any(std::thread::ScopedJoinHandle::is_finished)
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if kill {
+            phase.killing.store(true, Ordering::SeqCst);
+            server.kill();
+        }
+        phase.stop.store(true, Ordering::SeqCst);
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
+    });
+    if !kill {
+        // What is to stay is looked at by the one who looks after the kill.
+        client.expect("unregister password", 250);
+        accounts.iter().for_each(|account| assert_eq!(account.stage, Stage::Registered));
+    } else {
+        accounts.push(Account {
+            name: phase.large.clone(),
+            passwords: vec!["password".to_string()],
+            stage: Stage::Unregistering,
+            world: World::new(),
+            next: None,
+        });
+    }
+    accounts
+}
+
+#[test]
+fn a_soak_under_faults_and_kills_loses_nothing() {
+    let wanted =
+        std::env::var("PLAINFTPD_SOAK_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
+    let long = wanted >= 20;
+    let whole = Duration::from_secs(wanted);
+    let dir = tempfile::tempdir().unwrap();
+    let totals = Totals::default();
+    let mut dice = Dice::new(wanted);
+    let flags = ["--stall-timeout", STALL];
+    let since = Instant::now();
+    let mut kills = 0;
+    let mut server = Server::in_folder(dir.path(), &flags);
+    while kills == 0 || since.elapsed() < whole {
+        let (descriptors, _) = holds(&server);
+        let left = whole.saturating_sub(since.elapsed());
+        let half = if long {
+            Duration::from_millis(8000 + dice.next() % 5000).min(left / 2)
+        } else {
+            left / 2
+        };
+
+        // Until all have left, and nothing of them stays.
+        let mut accounts = phase(&mut server, &totals, kills * 2, half, long, false);
+        fresh_client(&server, &format!("fresh{kills}"));
+        back_to_base(&server, descriptors);
+
+        // Until it is killed at some moment.
+        accounts.extend(phase(&mut server, &totals, kills * 2 + 1, half, long, true));
+        kills += 1;
+        totals.fault();
+        check_log(dir.path());
+
+        server = Server::in_folder(dir.path(), &flags);
+        let (descriptors, _) = holds(&server);
+        server.wait_until_swept();
+        for account in &accounts {
+            if let Err(Gone(why)) = check_account(&server, &totals, account) {
+                panic!("{}: lost: {why}", account.name);
+            }
+        }
+        fresh_client(&server, &format!("again{kills}"));
+        back_to_base(&server, descriptors);
+        assert_eq!(server.homes(), [""; 0], "every account was removed");
+        if wanted >= 60 {
+            eprintln!("so far: {}", totals.told(since.elapsed().as_secs(), kills));
+        }
+    }
+    check_log(dir.path());
+    println!("soak: {}", totals.told(since.elapsed().as_secs(), kills));
+    let enough = |number: &AtomicU64, least: u64| number.load(Ordering::Relaxed) >= least;
+    assert!(enough(&totals.transfers, 100) && enough(&totals.faults, 10), "too little was tried");
+    assert!(enough(&totals.checked, 10), "too little was there after the kills");
+    assert_eq!(totals.losses.load(Ordering::Relaxed), 0);
+}

@@ -1,0 +1,130 @@
+//! README.md is true: its session is replayed over a socket, `nc` and `telnet`, and its flags are
+//! those of `--help`.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use crate::support::{Client, Server, Step, has_program, matches, play, play_pipelined};
+
+const README: &str = include_str!("../../README.md");
+
+/// The session block. What the server says begins with three digits or a space, or is content
+/// that a 150 announced; all else is typed.
+fn session() -> Vec<Step> {
+    let block = README.split("```session\n").nth(1).unwrap().split("```").next().unwrap();
+    let mut steps = Vec::new();
+    let mut in_content = false;
+    for line in block.lines() {
+        let is_reply = line.len() > 3 && line.as_bytes()[..3].iter().all(u8::is_ascii_digit);
+        if is_reply || line.starts_with(' ') || in_content {
+            steps.push(Step::Answer(line.to_string()));
+        } else {
+            steps.push(Step::Line(line.to_string()));
+        }
+        in_content = line.ends_with("bytes follow.") || (in_content && !is_reply);
+    }
+    steps
+}
+
+fn typed() -> String {
+    let lines = session().into_iter().filter_map(|step| match step {
+        Step::Line(line) => Some(line + "\n"),
+        _ => None,
+    });
+    lines.collect()
+}
+
+fn answers() -> Vec<String> {
+    let answers = session().into_iter().filter_map(|step| match step {
+        Step::Answer(answer) => Some(answer),
+        _ => None,
+    });
+    answers.collect()
+}
+
+#[test]
+fn the_session_is_what_the_server_says() {
+    assert_eq!(typed().lines().count(), 10);
+    for player in [play, play_pipelined] {
+        let server = Server::start();
+        let mut client = Client::to(server.address());
+        player(&mut client, &session(), "\n");
+        assert_eq!(client.rest(), "");
+    }
+}
+
+fn check_output(output: &str) {
+    let said: Vec<_> =
+        output.split_terminator('\n').map(|line| line.trim_end_matches('\r')).collect();
+    let wanted = answers();
+    assert_eq!(said.len(), wanted.len(), "{output}");
+    for (pattern, line) in wanted.iter().zip(said) {
+        assert!(matches(pattern, line), "expected {pattern:?}, heard {line:?}");
+    }
+}
+
+#[test]
+fn the_session_works_through_nc() {
+    if !has_program("nc") {
+        return;
+    }
+    let server = Server::start();
+    let mut nc = Command::new("nc")
+        .args(["-N", &server.address().ip().to_string(), &server.address().port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    nc.stdin.take().unwrap().write_all(typed().as_bytes()).unwrap();
+    check_output(&String::from_utf8(nc.wait_with_output().unwrap().stdout).unwrap());
+}
+
+#[test]
+fn the_session_works_through_telnet() {
+    if !has_program("telnet") {
+        return;
+    }
+    let server = Server::start();
+    let mut telnet = Command::new("telnet")
+        .args([server.address().ip().to_string(), server.address().port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Its input stays open: telnet leaves at the end of it, without waiting for answers.
+    let mut input = telnet.stdin.take().unwrap();
+    input.write_all(typed().as_bytes()).unwrap();
+    let mut output = String::new();
+    telnet.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    telnet.wait().unwrap();
+    let (_, said) = output.split_once("Escape character is '^]'.\n").unwrap();
+    check_output(said);
+}
+
+#[test]
+fn every_flag_is_in_the_table_with_its_default() {
+    let help = Command::new(env!("CARGO_BIN_EXE_plainftpd")).arg("--help").output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    let flags: Vec<_> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
+    assert!(flags.len() > 9, "{flags:?}");
+    for flag in flags {
+        let flag = flag.trim_end_matches(',');
+        let row = README
+            .lines()
+            .find(|line| line.starts_with("| `") && line.contains(&format!("`{flag}")));
+        assert!(row.is_some(), "{flag} is not in README's table");
+    }
+    let mut defaults = 0;
+    for row in README.lines().filter(|line| line.starts_with("| `--")) {
+        let flag = row.trim_start_matches("| `").split([' ', '`']).next().unwrap();
+        assert!(help.contains(flag), "{flag} is in README and not in --help");
+        let default = row.rsplit('|').nth(1).unwrap().trim().trim_matches('`');
+        let line = help.lines().skip_while(|line| !line.starts_with(&format!("  {flag} "))).nth(1);
+        if let Some(line) = line.filter(|line| line.ends_with(']')) {
+            assert!(line.ends_with(&format!(" [{default}]")), "{row}\n{line}");
+            defaults += 1;
+        }
+    }
+    assert_eq!(defaults, help.matches("]\n").count());
+}

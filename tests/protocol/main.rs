@@ -1,0 +1,17 @@
+//! What clients type, send and read: by hand, by FTP, and with the programs that people use.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod accounts;
+mod clients;
+mod command_line;
+mod content;
+mod ftp;
+mod interrupted;
+mod link_local;
+mod listings;
+mod transcripts;
+mod words;
+
+#[path = "../support/mod.rs"]
+mod support;

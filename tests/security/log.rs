@@ -1,0 +1,294 @@
+//! What the log says, and that no client makes it say too much.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Client, Server, Way, has_program, transcript};
+
+/// The log's lines about one session.
+fn lines_of(server: &Server, session: u64) -> Vec<String> {
+    let key = format!(" session={session} ");
+    server.log().lines().filter(|line| line.contains(&key)).map(str::to_string).collect()
+}
+
+/// Sends `script` `times` times, reads all answers, and waits until the session has ended.
+fn pour(client: &mut Client, script: &str, times: usize) {
+    let mut stream = client.stream().try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            use std::io::Write;
+            let _ = stream.write_all(script.repeat(times).as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        });
+        client.rest();
+    });
+}
+
+#[test]
+fn a_stranger_fills_no_log_whatever_it_says() {
+    let server = Server::with(&["--max-failures", "1000"]);
+    server.registered("alice").expect("quit", 221);
+    // NOOP keeps bad lines from being ten in a row.
+    let scripts = [
+        "AUTH TLS\r\n",
+        "logout\r\n",
+        "REIN\r\n",
+        "PASS x\r\nNOOP\r\n",
+        "TYPE E\r\nNOOP\r\n",
+        "MODE B\r\nNOOP\r\n",
+        "ls\r\nNOOP\r\n",
+        "xyzzy\r\nNOOP\r\n",
+        "put f 3\r\nabcNOOP\r\n",
+        "register .x password\r\n",
+        "register alice password\r\n",
+        "help a b c d\r\nNOOP\r\n",
+        "USER alice\r\nREST x\r\nNOOP\r\n",
+    ];
+    for (n, script) in scripts.iter().enumerate() {
+        let mut client = server.connect();
+        pour(&mut client, script, 3000);
+        let lines = lines_of(&server, n as u64 + 2);
+        let (first, last) = (lines.first().unwrap(), lines.last().unwrap());
+        assert!(
+            first.contains("event=connect") && last.contains("event=end"),
+            "{script}: {first} {last}"
+        );
+        assert_eq!(lines.len(), 22, "{script}");
+        assert!(last.ends_with(" unlogged=2980"), "{script}: {last}");
+    }
+}
+
+#[test]
+fn logging_out_and_in_again_fills_no_budget_up() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    pour(
+        &mut client,
+        "logout\r\nlogout\r\nAUTH TLS\r\nlogin alice password\r\nget nothing\r\n",
+        1500,
+    );
+    let log = server.log();
+    // Changes of who it is are always written, and what an account does not get up to a limit.
+    assert_eq!(log.matches("word=logout account=alice ").count(), 1500);
+    assert_eq!(log.matches("word=login ").count(), 1500);
+    assert_eq!(log.matches("word=get ").count(), 1000);
+    let strangers = log.matches("word=AUTH ").count() + log.matches("word=logout code=220").count();
+    assert_eq!(strangers, 20);
+    let end = log.lines().last().unwrap();
+    assert!(end.contains("event=end") && end.ends_with(" unlogged=3480"), "{end}");
+}
+
+#[test]
+fn refusals_to_an_account_are_bounded_and_its_changes_are_not() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    let script = "get nothing\r\nxyzzy\r\nTYPE E\r\nmkdir d\r\nrmdir d\r\n";
+    pour(&mut client, script, 1000);
+    let log = server.log();
+    assert_eq!(log.matches("word=mkdir path=/d code=257").count(), 1000);
+    assert_eq!(
+        log.lines().filter(|line| !line.contains("code=2")).count(),
+        1000 + "start connect end".split(' ').count()
+    );
+    assert!(log.lines().last().unwrap().ends_with(" unlogged=2000"));
+}
+
+/// Every refusal that a transcript brings about has a reason in the log.
+#[test]
+fn every_refusal_says_why() {
+    let mut checked = 0;
+    for entry in
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")).unwrap()
+    {
+        let path = entry.unwrap().path();
+        let server = Server::start();
+        let mut client = Client::to(server.address());
+        crate::support::play(&mut client, &transcript(&fs::read_to_string(&path).unwrap()), "\r\n");
+        client.half_close();
+        client.rest();
+        let log = server.log();
+        let refused = log
+            .lines()
+            .filter(|line| [" code=4", " code=5"].iter().any(|code| line.contains(code)));
+        for line in refused {
+            assert!(line.contains(" why="), "{line}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 80, "{checked}");
+}
+
+#[test]
+fn a_reason_holds_nothing_that_was_typed() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    fs::write(server.real("alice/file"), "x").unwrap();
+    let words = "Xyzzy-Secret|cd Xyzzy-Secret|get Xyzzy-Secret|rm Xyzzy-Secret|rm -r Xyzzy-Secret|rmdir Xyzzy-Secret|\
+        mv Xyzzy-Secret a|mv file Xyzzy-Secret/b|cp Xyzzy-Secret a|cp file Xyzzy-Secret/b|mkdir Xyzzy-Secret/b|\
+        info Xyzzy-Secret|hash Xyzzy-Secret|ls Xyzzy-Secret|ls Xyzzy-Secret*|touch Xyzzy-Secret/b|\
+        TYPE Xyzzy-Secret|MODE Xyzzy-Secret|STRU Xyzzy-Secret|EPSV Xyzzy-Secret|PORT Xyzzy-Secret|EPRT Xyzzy-Secret|\
+        OPTS Xyzzy-Secret|OPTS HASH Xyzzy-Secret|LANG Xyzzy-Secret|HOST Xyzzy-Secret|ACCT Xyzzy-Secret|AUTH Xyzzy-Secret|\
+        SITE Xyzzy-Secret|SITE CHMOD Xyzzy-Secret file|SITE CHMOD 600 Xyzzy-Secret|MFMT Xyzzy-Secret file|\
+        REST Xyzzy-Secret|ALLO Xyzzy-Secret|help Xyzzy-Secret|RNFR Xyzzy-Secret|RNTO Xyzzy-Secret|RETR Xyzzy-Secret|\
+        MLSD Xyzzy-Secret|MLST Xyzzy-Secret|SIZE Xyzzy-Secret|MDTM Xyzzy-Secret|DELE Xyzzy-Secret|CWD Xyzzy-Secret|\
+        STOR Xyzzy-Secret/b|APPE Xyzzy-Secret/b|passwd Xyzzy-Secret|passwd Xyzzy-Secret abcd|unregister Xyzzy-Secret|\
+        register Xyzzy-Secret abc|register alice Xyzzy-Secret Xyzzy-Secret|login Xyzzy-Secret alice|\
+        login alice Xyzzy-Secret|Xyzzy-Secret|cd Xyzzy-Secret|PASS Xyzzy-Secret|get Xyzzy-Secret";
+    let mut refused = 0;
+    for line in words.split('|').map(str::trim) {
+        let reply = client.ask(line);
+        refused += usize::from(reply.starts_with(['4', '5']));
+    }
+    let log = server.log();
+    assert!(!log.contains("Xyzzy"), "{log}");
+    assert!(refused > 50 && log.matches(" why=").count() == refused, "{refused} {log}");
+}
+
+/// The event of its own that a failed login is, whatever failed.
+fn failed_logins(server: &Server) -> Vec<String> {
+    let log = server.log();
+    log.lines()
+        .filter_map(|line| line.split_once(" event=login-failed "))
+        .map(|(_, rest)| {
+            let (rest, _) = rest.split_once(" ms=").unwrap();
+            let (session, rest) = rest.split_once(" peer=127.0.0.1:").unwrap();
+            assert!(session.starts_with("session="));
+            rest.split_once(' ').unwrap().1.to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn a_failed_login_is_an_event_of_its_own_on_every_path() {
+    let server = Server::with(&["--registration", "code:sesame", "--max-failures", "3"]);
+    for name in ["alice", "bob"] {
+        server.connect().expect(&format!("register {name} password sesame"), 230);
+    }
+    let users = server.users().replace("bob:user", "bob:disabled");
+    fs::write(server.dir().join("users"), users).unwrap();
+    let mut client = server.connect();
+    client.expect("login alice wrong", 530);
+    client.expect("login nobody wrong", 530);
+    client.expect("USER bob", 331);
+    client.expect("PASS password", 421);
+    let mut client = server.connect();
+    client.expect("login alice password", 230);
+    client.expect("passwd wrong another", 530);
+    client.expect("unregister wrong", 530);
+    let mut client = server.connect();
+    client.expect("register carol password wrong", 530);
+    client.expect("register carol password", 530);
+    client.expect("PASS password", 503);
+    let why = "why=\"wrong name or password\" code=530";
+    let code = "why=\"Registering needs the right code: register NAME PASSWORD CODE (quote a password that has spaces).\" code=530";
+    assert_eq!(
+        failed_logins(&server),
+        [
+            format!("user=alice word=login {why}"),
+            format!("word=login {why}"),
+            "user=bob word=PASS why=\"Wrong name or password; too many failures, closing.\" code=421"
+                .to_string(),
+            "user=alice word=passwd why=\"Wrong password.\" code=530".to_string(),
+            "user=alice word=unregister why=\"Wrong password.\" code=530".to_string(),
+            format!("word=register {code}"),
+        ]
+    );
+}
+
+/// The lines of the block of README that begins with this one.
+fn block_of_readme(first: &str) -> String {
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let start = readme.find(first).unwrap();
+    let end = start + readme[start..].find("```").unwrap();
+    readme[start..end].lines().map(|line| format!("{}\n", line.trim_start())).collect()
+}
+
+#[test]
+fn the_filter_of_the_readme_finds_every_failed_login_and_nothing_else() {
+    if !has_program("fail2ban-regex") {
+        return;
+    }
+    let server = Server::with(&["--listen", "[::]:0", "--max-failures", "3"]);
+    let port = server.address().port();
+    let address = |host: &str| -> SocketAddr { format!("{host}:{port}").parse().unwrap() };
+    let mut client = Client::to(address("127.0.0.1"));
+    client.reply();
+    client.expect("register alice password", 230);
+    client.expect("mkdir 'event=login-failed session=1 peer=192.0.2.1:1 '", 257);
+    client.expect("get nothing", 550);
+    client.expect("passwd wrong another", 530);
+    for host in ["127.0.0.1", "[::1]"] {
+        let mut client = Client::to(address(host));
+        client.reply();
+        client.expect("login alice wrong", 530);
+        client.expect("login nobody wrong", 530);
+        client.expect("login alice wrong", 421);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (filter, log) = (dir.path().join("plainftpd.conf"), dir.path().join("log.txt"));
+    fs::write(&filter, block_of_readme("[Definition]")).unwrap();
+    // From a link-local address, which the log has with its scope, there is no client here.
+    let local = server.log().replace("peer=[::1]:", "peer=[fe80::1%2]:");
+    let local = local.lines().rfind(|line| line.contains("login-failed")).unwrap();
+    fs::write(&log, format!("{}{local}\n", server.log())).unwrap();
+    let found = Command::new("fail2ban-regex").arg("--out=ip").args([&log, &filter]).output();
+    let found = found.unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(
+        found.lines().collect::<Vec<_>>(),
+        ["127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1", "::1", "::1", "::1", "fe80::1"]
+    );
+}
+
+#[test]
+fn an_ipv4_client_of_an_ipv6_socket_has_its_plain_address_in_the_log_and_in_replies() {
+    let server = Server::with(&["--listen", "[::]:0"]);
+    let mut client = Client::to(format!("127.0.0.1:{}", server.address().port()).parse().unwrap());
+    client.reply();
+    client.expect("register alice password", 230);
+    let own = client.stream().local_addr().unwrap();
+    assert!(client.ask("STAT").contains(&format!(" from {own}\n")));
+    for way in [Way::Pasv, Way::Epsv, Way::Port, Way::Eprt] {
+        client.upload(way, "STOR f", b"text");
+    }
+    let log = server.log();
+    let of_it: Vec<_> = log.lines().filter(|line| line.contains(" session=1 ")).collect();
+    assert!(
+        of_it.len() == 6 && of_it.iter().all(|line| line.contains(&format!(" peer={own}"))),
+        "{log}"
+    );
+    assert!(!log.contains("ffff"), "{log}");
+}
+
+#[test]
+fn no_command_makes_a_long_line_however_deep_and_odd_its_paths_are() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    // Each byte of these names takes four in the log.
+    let name = |byte: u8| vec![byte; 250];
+    for byte in 0xc0..=0xef {
+        client.send([b"MKD ", &name(byte)[..], b"\r\nCWD ", &name(byte), b"\r\n"].concat());
+        assert!(
+            client.reply_bytes().starts_with(b"257 ") && client.reply_bytes().starts_with(b"250 ")
+        );
+    }
+    client.send(
+        "MKD x\r\nRNFR x\r\nRNTO y\r\nRMD y\r\nDELE z\r\nwrite f x\r\ncp f g\r\nget f\r\nrm f\r\nQUIT\r\n",
+    );
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut client.stream(), &mut rest).unwrap();
+    let log = server.log();
+    assert!(
+        log.lines().all(|line| line.len() < 2500),
+        "{}",
+        log.lines().map(str::len).max().unwrap()
+    );
+    // Both ends of a path are there, and its length.
+    let length = 48 * 251 + 2;
+    let line = log.lines().find(|line| line.contains("word=RMD")).unwrap();
+    assert!(line.contains(" path=\"/\\xc0\\xc0") && line.contains("\\xef\\xef/y\" "), "{line}");
+    assert!(line.contains(&format!(" path_length={length} ")), "{line}");
+}
