@@ -281,13 +281,13 @@ impl Session {
         }
     }
 
-    /// LogContext the beginning.
+    /// Logs the beginning.
     pub fn log_connect(&mut self) {
         let line = self.line("connect");
         self.log(line, LogShare::UnauthenticatedOnce);
     }
 
-    /// LogContext the end, with the totals.
+    /// Logs the end, with the totals.
     pub fn log_end(&mut self, why: &str) {
         let unlogged = self.log_budget.unlogged;
         let line = self.line("end").with("why", why);
@@ -339,7 +339,7 @@ impl Session {
         self.control.is_overdue()
     }
 
-    /// LogContext a failed login; true where it was one too many.
+    /// Counts a failed login; true where it was one too many.
     pub fn fails_too_often(&mut self) -> bool {
         self.failures += 1;
         self.failures >= self.slot.server.config.max_failures
