@@ -9,8 +9,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-mod decoder;
 mod content;
+mod decoder;
 
 pub use content::{InlineBody, is_cancelled};
 pub use decoder::Input;

@@ -15,8 +15,8 @@ use std::thread;
 use crate::config::{Config, Registration};
 use crate::log::Log;
 
-mod hash;
 mod record;
+mod hash;
 mod index;
 mod file;
 mod hash_queue;

@@ -2,8 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use super::decoder::{Input, LineUse};
-use super::{Control, read_patiently};
+use super::{Control, Input, LineUse, read_patiently};
 
 /// How inline content is delimited.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -257,13 +257,13 @@ impl Usage {
         }
     }
 
-    /// Records that this folder has moved to another disk, until the [`Reservation::for_move`]
+    /// LogContext that this folder has moved to another disk, until the [`Reservation::for_move`]
     /// is dropped.
-    pub fn mark_moved(&mut self, source: Id) {
+    pub fn subtract_moved(&mut self, source: Id) {
         self.moved = Some(source);
     }
 
-    /// Records what has gone from the tree: of a file that is written in place what was there
+    /// LogContext what has gone from the tree: of a file that is written in place what was there
     /// before, for the rest is its writer's reservation.
     pub fn removed(&mut self, gone: Removed<'_>) {
         self.subtract(match gone {
@@ -275,7 +275,7 @@ impl Usage {
         });
     }
 
-    /// Records that something has another name in the tree now.
+    /// LogContext that something has another name in the tree now.
     pub fn renamed(&mut self) {
         self.changes += 1;
     }

@@ -9,6 +9,7 @@ mod layers;
 mod manifest;
 mod promises;
 mod readme;
+mod recipes;
 mod system_calls;
 
 #[path = "../support/mod.rs"]

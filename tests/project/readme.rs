@@ -1,17 +1,24 @@
-//! README.md is true: its session is replayed over a socket, `nc` and `telnet`, and its flags are
-//! those of `--help`.
+//! README.md and README.ru.md are true: their sessions are replayed over a socket, `nc` and `telnet`,
+//! the programs and the picture in README.md match the server, and its flags are those of `--help`.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-use crate::support::{Client, Server, Step, has_program, matches, play, play_pipelined};
+use crate::support::{Client, Server, Step, has_program, matches, noise, play, play_pipelined};
 
 const README: &str = include_str!("../../README.md");
+const RUSSIAN: &str = include_str!("../../README.ru.md");
 
-/// The session block. What the server says begins with three digits or a space, or is content
-/// that a 150 announced; all else is typed.
-fn session() -> Vec<Step> {
-    let block = README.split("```session\n").nth(1).unwrap().split("```").next().unwrap();
+/// The block of `text` that begins with this fence.
+fn block<'a>(text: &'a str, fence: &str) -> &'a str {
+    text.split(&format!("```{fence}")).nth(1).unwrap().split("```").next().unwrap()
+}
+
+/// The session in `text`. A line of the server begins with three digits or a space, or is content
+/// that a 150 announced; the client types every other line.
+fn session(text: &str) -> Vec<Step> {
+    let block = block(text, "session\n");
     let mut steps = Vec::new();
     let mut in_content = false;
     for line in block.lines() {
@@ -27,7 +34,7 @@ fn session() -> Vec<Step> {
 }
 
 fn typed() -> String {
-    let lines = session().into_iter().filter_map(|step| match step {
+    let lines = session(README).into_iter().filter_map(|step| match step {
         Step::Line(line) => Some(line + "\n"),
         _ => None,
     });
@@ -35,7 +42,7 @@ fn typed() -> String {
 }
 
 fn answers() -> Vec<String> {
-    let answers = session().into_iter().filter_map(|step| match step {
+    let answers = session(README).into_iter().filter_map(|step| match step {
         Step::Answer(answer) => Some(answer),
         _ => None,
     });
@@ -45,11 +52,81 @@ fn answers() -> Vec<String> {
 #[test]
 fn the_session_is_what_the_server_says() {
     assert_eq!(typed().lines().count(), 10);
-    for player in [play, play_pipelined] {
-        let server = Server::start();
-        let mut client = Client::to(server.address());
-        player(&mut client, &session(), "\n");
-        assert_eq!(client.rest(), "");
+    for text in [README, RUSSIAN] {
+        for player in [play, play_pipelined] {
+            let server = Server::start();
+            let mut client = Client::to(server.address());
+            player(&mut client, &session(text), "\n");
+            assert_eq!(client.rest(), "");
+        }
+    }
+}
+
+#[test]
+fn the_picture_shows_lines_of_the_session() {
+    let picture = include_str!("../../docs/session.svg");
+    let shown = picture.lines().filter(|line| line.contains("y=\"") && !line.contains("legend"));
+    let shown = shown.filter_map(|line| {
+        line.split_once("\">")?.1.strip_suffix("</text>").map(|text| text.replace("&lt;", "<"))
+    });
+    let shown: Vec<_> = shown.collect();
+    assert_eq!(shown[0], "$ nc 127.0.0.1 2121");
+    assert!(shown.len() > 15, "{shown:?}");
+    let mut lines = block(README, "session\n").lines();
+    for line in &shown[1..] {
+        assert!(
+            lines.any(|wanted| matches(wanted, line)),
+            "{line} is not in the session, or not there"
+        );
+    }
+}
+
+/// Replaces README's address by that of a server.
+fn at(text: &str, server: &Server) -> String {
+    let (ip, port) = (server.address().ip(), server.address().port());
+    assert!(text.contains("2121"), "{text}");
+    text.replace("\"127.0.0.1\", 2121", &format!("\"{ip}\", {port}"))
+        .replace("127.0.0.1 2121", &format!("{ip} {port}"))
+}
+
+#[test]
+fn the_client_in_python_works() {
+    let program = block(README, "python\n");
+    assert!(program.lines().filter(|line| !line.is_empty()).count() <= 15, "{program}");
+    if !has_program("python3") {
+        return;
+    }
+    let server = Server::start();
+    let output = Command::new("python3").args(["-c", &at(program, &server)]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap().replace('\r', "");
+    let said: Vec<_> = said.lines().collect();
+    assert_eq!(said.len(), 7, "{said:?} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(said[1].starts_with("230 Account bob created"), "{said:?}");
+    assert!(said[4].ends_with(" plans/"), "{said:?}");
+    assert_eq!(said[6], "221 Goodbye.");
+}
+
+#[test]
+fn the_pipelines_send_and_fetch_a_file() {
+    if !has_program("nc") {
+        return;
+    }
+    let server = Server::start();
+    server.connect().expect("register alice wonderland", 230);
+    let dir = tempfile::tempdir().unwrap();
+    let content = noise(300_001, 4);
+    fs::write(dir.path().join("photo.jpg"), &content).unwrap();
+    for (fence, file) in [("sh\n(printf", "workdir/alice/photo.jpg"), ("sh\nprintf", "copy.jpg")] {
+        let command = fence.trim_start_matches("sh\n").to_string() + block(README, fence);
+        let command = at(&command, &server).replace("SIZE", &content.len().to_string());
+        let status = Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success(), "{command}");
+        let folder = if file.contains('/') { server.dir() } else { dir.path() };
+        assert!(fs::read(folder.join(file)).unwrap() == content, "{file} differs");
     }
 }
 

@@ -26,19 +26,19 @@ fn shell(server: &Server, command: &str) -> std::process::Output {
         .unwrap()
 }
 
-/// README's command that adds an account by hand.
-fn command_of_readme() -> String {
-    let mut lines = include_str!("../../README.md").lines().map(str::trim);
+/// The command of docs/operating.md that adds an account by hand.
+fn command_of_the_manual() -> String {
+    let mut lines = include_str!("../../docs/operating.md").lines().map(str::trim);
     lines.find(|line| line.ends_with(" >> users")).unwrap().to_string()
 }
 
 #[test]
-fn an_account_is_added_by_hand_as_readme_says_without_a_restart() {
+fn an_account_is_added_by_hand_as_the_manual_says_without_a_restart() {
     let server = Server::start();
     let mut early = server.connect();
     early.expect("login carol singing", 530);
     fs::write(server.dir().join("users"), server.users() + "# my own\n").unwrap();
-    let command = command_of_readme().replace("500M", "8K");
+    let command = command_of_the_manual().replace("500M", "8K");
     assert!(command.contains("her password"));
     let short = shell(&server, &command.replace("her password", "abc"));
     assert!(!short.status.success());
@@ -70,7 +70,7 @@ fn no_line_that_is_added_by_hand_is_lost_while_others_register_and_change_passwo
     let server = Server::start();
     let mut alice = server.registered("alice");
     let hash = server.users().lines().last().unwrap().rsplit(':').next().unwrap().to_string();
-    let append = command_of_readme().split_once("&& ").unwrap().1.replace("carol:", "hand%s:");
+    let append = command_of_the_manual().split_once("&& ").unwrap().1.replace("carol:", "hand%s:");
     let append = append.replace("\"$hash\"", "$i \"$hash\"");
     let script = format!(
         "i=0; hash='{hash}'; while [ ! -e stop ] && [ $i -lt 3000 ]; do {append}; i=$((i+1)); \

@@ -308,7 +308,7 @@ fn a_100_mb_random_file_goes_in_and_out_by_a_plain_nc_pipeline() {
     let content = noise(SIZE, 7);
     let file = dir.path().join("random");
     File::create(&file).unwrap().write_all(&content).unwrap();
-    // The pipelines of README.md.
+    // Pipelines like those of README.md, with 100 MB.
     let run = |script: &str| {
         let output = Command::new("sh")
             .args(["-c", script])

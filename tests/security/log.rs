@@ -197,17 +197,18 @@ fn a_failed_login_is_an_event_of_its_own_on_every_path() {
     );
 }
 
-/// The lines of the block of README that begins with this one.
-fn block_of_readme(first: &str) -> String {
-    let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let start = readme.find(first).unwrap();
-    let end = start + readme[start..].find("```").unwrap();
-    readme[start..end].lines().map(|line| format!("{}\n", line.trim_start())).collect()
+/// The lines of the block of docs/operating.md that begins with this one.
+fn block_of_the_manual(first: &str) -> String {
+    let manual =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md"))
+            .unwrap();
+    let start = manual.find(first).unwrap();
+    let end = start + manual[start..].find("```").unwrap();
+    manual[start..end].lines().map(|line| format!("{}\n", line.trim_start())).collect()
 }
 
 #[test]
-fn the_filter_of_the_readme_finds_every_failed_login_and_nothing_else() {
+fn the_filter_of_the_manual_finds_every_failed_login_and_nothing_else() {
     if !has_program("fail2ban-regex") {
         return;
     }
@@ -229,7 +230,7 @@ fn the_filter_of_the_readme_finds_every_failed_login_and_nothing_else() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (filter, log) = (dir.path().join("plainftpd.conf"), dir.path().join("log.txt"));
-    fs::write(&filter, block_of_readme("[Definition]")).unwrap();
+    fs::write(&filter, block_of_the_manual("[Definition]")).unwrap();
     // From a link-local address, which the log has with its scope, there is no client here.
     let local = server.log().replace("peer=[::1]:", "peer=[fe80::1%2]:");
     let local = local.lines().rfind(|line| line.contains("login-failed")).unwrap();

@@ -1,0 +1,53 @@
+//! The recipes of docs/testing.md run as they stand, with the program of this build in the PATH.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::support::has_program;
+
+const TESTING: &str = include_str!("../../docs/testing.md");
+
+/// The only block of docs/testing.md in this language.
+fn recipe(language: &str) -> &'static str {
+    let fence = format!("```{language}\n");
+    assert_eq!(TESTING.matches(&fence).count(), 1, "{language}");
+    TESTING.split(&fence).nth(1).unwrap().split("```").next().unwrap()
+}
+
+/// Runs a command that finds `plainftpd` in its PATH. It must succeed.
+#[track_caller]
+fn run(command: &mut Command) {
+    let program = Path::new(env!("CARGO_BIN_EXE_plainftpd")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let output = command.env("PATH", format!("{}:{path}", program.display())).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+#[test]
+fn the_recipe_for_rust_compiles_and_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, program) = (dir.path().join("recipe.rs"), dir.path().join("recipe"));
+    fs::write(&source, recipe("rust")).unwrap();
+    // Cargo, which runs this test, comes with the compiler.
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_string());
+    run(Command::new(rustc)
+        .args(["--edition", "2024", "-D", "warnings", "-o"])
+        .args([&program, &source]));
+    run(&mut Command::new(program));
+}
+
+#[test]
+fn the_recipe_for_python_runs() {
+    if has_program("python3") {
+        run(Command::new("python3").args(["-c", recipe("python")]));
+    }
+}
+
+#[test]
+fn the_recipe_for_node_runs() {
+    if has_program("node") {
+        run(Command::new("node").args(["--input-type=module", "-e", recipe("js")]));
+    }
+}
