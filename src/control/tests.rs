@@ -37,6 +37,15 @@ fn sent(input: &[u8]) -> Control {
     control
 }
 
+/// Looks at what has come until a line blocks the view.
+#[track_caller]
+fn look_until_blocked(control: &mut Control, takes: &mut dyn FnMut(LineKind, bool) -> bool) {
+    while !control.blocked {
+        assert!(!control.ended || !control.unused.is_empty(), "all of it was looked at");
+        control.look(takes).unwrap();
+    }
+}
+
 fn lines(input: &[u8]) -> Vec<Vec<u8>> {
     let mut control = sent(input);
     let mut lines = Vec::new();
@@ -236,6 +245,7 @@ fn lines_during_a_transfer_are_taken_or_wait_for_their_turn() {
 #[test]
 fn content_behind_a_waiting_line_is_not_looked_at() {
     let mut control = sent(b"put x 5\r\nABOR\nABOR\n");
+    look_until_blocked(&mut control, &mut take_abort);
     for _ in 0..100 {
         control.look(&mut take_abort).unwrap();
     }
@@ -251,14 +261,10 @@ fn a_long_line_is_looked_past_unless_content_may_follow_it() {
     let long = [b'x'; LINE_LIMIT + 1];
     let mut control = sent(&[&long[..], b"\nABOR\nput ", &long, b"\nABOR\n"].concat());
     let mut aborts = 0;
-    while !control.blocked {
-        control
-            .look(&mut |kind, _| {
-                aborts += usize::from(kind == LineKind::Abort);
-                kind == LineKind::Abort
-            })
-            .unwrap();
-    }
+    look_until_blocked(&mut control, &mut |kind, _| {
+        aborts += usize::from(kind == LineKind::Abort);
+        kind == LineKind::Abort
+    });
     assert_eq!(aborts, 1);
     assert_eq!(control.read_line().unwrap(), Input::TooLong(long[..LINE_LIMIT].to_vec()));
     let second = [&b"put "[..], &long[..LINE_LIMIT - 4]].concat();
@@ -289,9 +295,7 @@ fn an_abor_is_seen_behind_thousands_of_lines() {
 fn only_so_many_lines_wait_and_the_rest_stays_unread() {
     const COUNT: usize = 30_000;
     let mut control = sent(&b"NOOP\n".repeat(COUNT));
-    while !control.blocked {
-        control.look(&mut take_abort).unwrap();
-    }
+    look_until_blocked(&mut control, &mut take_abort);
     let held = control.held.len();
     control.look(&mut take_abort).unwrap();
     assert!(control.held.len() == held && (HELD..HELD + LINE_LIMIT).contains(&held), "{held}");

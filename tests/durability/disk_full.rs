@@ -681,10 +681,9 @@ fn with_a_pipe_that_nothing_reads(dir: &Path) -> (Server, PipeReader) {
         .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))
         .unwrap();
     while filler.write(&[b'x'; PAGE]).is_ok() {}
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
     writer.flush().unwrap();
-    command.stderr(writer);
-    (Server::spawn(command, dir, &[]), reader)
+    let command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
+    (Server::spawn_with_stderr(command, writer.into(), dir, &[]), reader)
 }
 
 /// <asm-generic/fcntl.h>

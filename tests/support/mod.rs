@@ -72,20 +72,39 @@ impl Server {
         Server::spawn(command, dir, flags)
     }
 
-    /// A server that `command` starts, given its flags.
-    pub fn spawn(mut command: Command, dir: &Path, flags: &[&str]) -> Server {
+    /// A server that `command` starts, given its flags. Only a test that fails prints what it
+    /// writes to standard error.
+    pub fn spawn(command: Command, dir: &Path, flags: &[&str]) -> Server {
+        let (reader, writer) = std::io::pipe().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+            }
+        });
+        Server::spawn_with_stderr(command, writer.into(), dir, flags)
+    }
+
+    /// Like [`Server::spawn`], with another standard error.
+    pub fn spawn_with_stderr(
+        mut command: Command,
+        stderr: Stdio,
+        dir: &Path,
+        flags: &[&str],
+    ) -> Server {
         command.arg("--dir").arg(dir).args(["--hash-iterations", "1"]).args(flags);
         let listens = flags.iter().filter(|flag| **flag == "--listen").count();
         if listens == 0 {
             command.args(["--listen", &format!("{}:0", own_address())]);
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut addresses = Vec::new();
         for _ in 0..listens.max(1) {
             let mut line = String::new();
             stdout.read_line(&mut line).unwrap();
-            addresses.push(line.trim_end().strip_prefix("listening on ").unwrap().parse().unwrap());
+            let address = line.trim_end().strip_prefix("listening on ");
+            let address = address.unwrap_or_else(|| panic!("the server does not start: {line:?}"));
+            addresses.push(address.parse().unwrap());
         }
         Server { child, stdout, addresses, dir: dir.to_path_buf(), _temporary: None }
     }
@@ -129,22 +148,37 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Waits until all sessions of clients that have gone are over, and the threads that served
-    /// them, too.
+    /// Waits until the sessions of all clients that have disconnected are over, and the threads
+    /// that served them have ended.
     pub fn settle(&self) {
-        // Who has a greeting was accepted after all who came before.
+        // The server greets a client after it has accepted all earlier ones.
         self.connect().expect("quit", 221);
-        while self.thread_names().iter().any(|name| name == "client") {
+        loop {
+            let names = self.thread_names();
+            let count = |wanted: &str| names.iter().filter(|name| *name == wanted).count();
+            // A new thread has the name of the one that started it until it sets its own.
+            if count("client") == 0 && count("accept") <= self.addresses.len() {
+                return;
+            }
             std::thread::yield_now();
         }
     }
 
+    /// The names of all threads. The system may leave some out of the folder while others end, so
+    /// this reads again until the number is right.
     fn thread_names(&self) -> Vec<String> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        let name = |task: std::io::Result<fs::DirEntry>| {
-            fs::read_to_string(task.ok()?.path().join("comm")).ok()
-        };
-        tasks.filter_map(name).map(|name| name.trim_end().to_string()).collect()
+        loop {
+            let count = self.status("Threads");
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            let name = |task: std::io::Result<fs::DirEntry>| {
+                fs::read_to_string(task.ok()?.path().join("comm")).ok()
+            };
+            let names: Vec<_> =
+                tasks.filter_map(name).map(|name| name.trim_end().to_string()).collect();
+            if names.len() as u64 == count && self.status("Threads") == count {
+                return names;
+            }
+        }
     }
 
     /// Waits until the thread that sweeps after the start has ended, which holds descriptors. A
