@@ -13,18 +13,19 @@ use crate::session::{Channel, Failure, Pending, Session};
 use crate::users::Password;
 use crate::vfs::Existing;
 
-mod accounts;
+// Each of these uses only those above it; `tests/layers.rs` checks that.
 mod args;
-mod transfers;
-mod features;
-mod files;
-mod help;
-mod listings;
-mod logging;
 mod permissions;
-mod serve;
+mod accounts;
+mod files;
+mod listings;
+mod transfers;
 mod data_connection;
+mod features;
 mod table;
+mod help;
+mod logging;
+mod serve;
 
 use args::Args;
 use permissions::Permission;
@@ -174,10 +175,10 @@ fn read(input: &Input) -> Option<Request> {
 #[inline(never)] // or its frame would be part of every handler's stack
 fn parse(line: &[u8], is_cut: bool) -> Request {
     let Some((typed, rest)) = table::find_at_start(line) else {
-        let command = Err(help::unknown(table::split_word(line).0));
+        let command = Err(help::unknown(args::split_word(line).0));
         return Request { info: None, command, body: None };
     };
-    let args = Args::new(rest, typed, is_cut);
+    let args = Args::new(rest, typed.info.usage(typed.spelling), is_cut);
     let (command, body) = match typed.info.parser {
         Parser::Line(parse) => (parse(args), None),
         Parser::WithContent(parse) => {

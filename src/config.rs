@@ -147,15 +147,6 @@ pub enum Request {
 }
 
 /// A flag or line of the file that cannot be obeyed; its text is one line for the owner.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mistake(String);
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// One setting: a flag with a value, and a name in the file.
 struct Setting {
     name: &'static str,
@@ -404,14 +395,14 @@ where
 }
 
 /// Reads the arguments that follow the program's name.
-pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, Mistake> {
+pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let args: Result<Vec<String>, OsString> = args.map(OsString::into_string).collect();
-    let args = args.map_err(|arg| Mistake(format!("not UTF-8: {}", arg.to_string_lossy())))?;
+    let args = args.map_err(|arg| format!("not UTF-8: {}", arg.to_string_lossy()))?;
     let mut args = args.into_iter();
     let (mut given, mut file, mut hash_password) = (Vec::new(), None, false);
     while let Some(arg) = args.next() {
         let Some(flag) = arg.strip_prefix("--") else {
-            return Err(Mistake(format!("unknown argument \"{arg}\"; see --help")));
+            return Err(format!("unknown argument \"{arg}\"; see --help"));
         };
         let (name, attached) = match flag.split_once('=') {
             Some((name, value)) => (name, Some(value.to_string())),
@@ -427,11 +418,11 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, Mistak
             _ => {}
         }
         if name != "config" && find(name).is_none() {
-            return Err(Mistake(format!("unknown flag --{name}; see --help")));
+            return Err(format!("unknown flag --{name}; see --help"));
         }
         let bare = (name == "sync" && attached.is_none()).then(|| "on".to_string());
         let Some(value) = attached.or(bare).or_else(|| args.next()) else {
-            return Err(Mistake(format!("--{name} needs a value; see --help")));
+            return Err(format!("--{name} needs a value; see --help"));
         };
         if name == "config" { file = Some(value) } else { given.push((name.to_string(), value)) }
     }
@@ -452,9 +443,9 @@ fn find(name: &str) -> Option<&'static Setting> {
 }
 
 /// The `name = value` lines of the file, with their line numbers.
-fn read_file(path: &str) -> Result<Vec<(usize, String, String)>, Mistake> {
+fn read_file(path: &str) -> Result<Vec<(usize, String, String)>, String> {
     let text = fs::read_to_string(path)
-        .map_err(|error| Mistake(format!("cannot read the configuration file {path}: {error}")))?;
+        .map_err(|error| format!("cannot read the configuration file {path}: {error}"))?;
     let mut lines = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -462,7 +453,7 @@ fn read_file(path: &str) -> Result<Vec<(usize, String, String)>, Mistake> {
             continue;
         }
         let Some((name, value)) = line.split_once('=') else {
-            return Err(Mistake(format!("{path}:{}: not of the form name = value", index + 1)));
+            return Err(format!("{path}:{}: not of the form name = value", index + 1));
         };
         lines.push((index + 1, name.trim().to_string(), value.trim().to_string()));
     }
@@ -476,18 +467,19 @@ fn apply(
     pairs: &[(usize, String, String)],
     place: impl Fn(usize) -> String,
     dashes: &str,
-) -> Result<(), Mistake> {
+) -> Result<(), String> {
     if pairs.iter().any(|(_, name, _)| name == "listen") {
         config.listen.clear();
     }
     for (line, name, value) in pairs {
         let place = place(*line);
         let Some(setting) = find(name) else {
-            return Err(Mistake(format!("{place}unknown setting {name}; see --help")));
+            return Err(format!("{place}unknown setting {name}; see --help"));
         };
-        setting.value.set(config, value).map_err(|wanted| {
-            Mistake(format!("{place}{dashes}{name} needs {wanted}, not \"{value}\""))
-        })?;
+        setting
+            .value
+            .set(config, value)
+            .map_err(|wanted| format!("{place}{dashes}{name} needs {wanted}, not \"{value}\""))?;
     }
     Ok(())
 }
@@ -531,7 +523,7 @@ mod tests {
     use super::*;
 
     fn request(args: &[&str]) -> Result<Request, String> {
-        from_args(args.iter().map(OsString::from)).map_err(|mistake| mistake.to_string())
+        from_args(args.iter().map(OsString::from))
     }
 
     fn config(args: &[&str]) -> Config {

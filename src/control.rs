@@ -9,8 +9,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-mod content;
 mod decoder;
+mod content;
 
 pub use content::{InlineBody, is_cancelled};
 pub use decoder::Input;

@@ -4,7 +4,6 @@
 //! is connected to or accepted (RFC 2577). A connection from elsewhere is dropped and the wait goes
 //! on, so that nobody can use a transfer up.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -14,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::TICK;
+use crate::tally::Tally;
 
 /// What the next transfer will use.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ const DYNAMIC_PORTS: RangeInclusive<u16> = 49_152..=65_535;
 #[derive(Debug)]
 pub struct PassivePorts {
     range: Option<RangeInclusive<u16>>,
-    held: Mutex<HashMap<String, usize>>,
+    held: Mutex<Tally<String>>,
 }
 
 /// Why no port was opened.
@@ -102,11 +102,10 @@ impl PassivePorts {
         let ports = self.range.as_ref().unwrap_or(&DYNAMIC_PORTS);
         let most = (ports.len() / 2).max(1);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(account.to_string()).or_default();
-        if *count >= most {
+        if held.count(account) >= most {
             return None;
         }
-        *count += 1;
+        held.add(account.to_string());
         Some(HeldPort { ports: Arc::clone(self), account: account.to_string() })
     }
 }
@@ -121,12 +120,7 @@ pub struct HeldPort {
 impl Drop for HeldPort {
     fn drop(&mut self) {
         let mut held = self.ports.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.account) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                held.remove(&self.account);
-            }
-        }
+        held.remove(&self.account);
     }
 }
 
@@ -449,7 +443,7 @@ mod tests {
             setups.push(ports.listen(local, "alice").unwrap());
             assert!(matches!(ports.listen(local, "alice"), Err(NoPort::HalfHeld)), "{first}");
             setups.clear();
-            assert!(ports.held.lock().unwrap().is_empty());
+            assert!(ports.held.lock().unwrap().total() == 0);
         }
     }
 

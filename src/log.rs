@@ -120,13 +120,7 @@ impl Appender {
         }
         let error = tell_of_loss.and_then(|()| append_whole(&mut self.file, line)).err()?;
         self.lost = self.lost.saturating_add(1);
-        let more = self.complaints.is_due()?;
-        let times = if more > 0 {
-            format!(" ({more} more lines since the last message)")
-        } else {
-            String::new()
-        };
-        Some(format!("cannot write the log: {error}{times}"))
+        self.complaints.report(&format!("cannot write the log: {error}"))
     }
 }
 
@@ -184,6 +178,14 @@ impl LogRateLimit {
         }
         self.last = Some(Instant::now());
         Some(std::mem::take(&mut self.passed_over))
+    }
+
+    /// `text`, and how many reports were left out before it, if it is time for a report.
+    pub fn report(&mut self, text: &str) -> Option<String> {
+        Some(match self.is_due()? {
+            0 => text.to_string(),
+            more => format!("{text} ({more} more times since the last message)"),
+        })
     }
 }
 

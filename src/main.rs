@@ -13,6 +13,7 @@ mod text;
 mod time;
 mod config;
 mod file_size_limit;
+mod tally;
 mod stderr;
 mod log;
 mod users;
@@ -39,7 +40,7 @@ use std::time::Duration;
 use config::{Config, Request};
 use log::{Log, LogLine, LogRateLimit};
 use reply::Reply;
-use server::{CannotStart, Server, Slot};
+use server::{Server, Slot};
 use session::Session;
 use thread_pool::ThreadPool;
 
@@ -47,26 +48,28 @@ use thread_pool::ThreadPool;
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    let (code, message) = match config::from_args(std::env::args_os().skip(1)) {
-        Ok(Request::Help) => (ExitCode::SUCCESS, Ok(config::help())),
-        Ok(Request::Version) => (
-            ExitCode::SUCCESS,
-            Ok(concat!("plainftpd ", env!("CARGO_PKG_VERSION"), "\n").to_string()),
-        ),
-        Ok(Request::HashPassword(config)) => (ExitCode::from(1), hash_password(&config)),
-        Ok(Request::Serve(config)) => (ExitCode::from(1), run(*config).map(|()| String::new())),
-        Err(mistake) => (ExitCode::from(2), Err(mistake.to_string())),
+    let request = match config::from_args(std::env::args_os().skip(1)) {
+        Ok(request) => request,
+        Err(mistake) => return fail(2, &mistake),
     };
-    match message {
+    let output = match request {
+        Request::Help => Ok(config::help()),
+        Request::Version => Ok(format!("plainftpd {}\n", env!("CARGO_PKG_VERSION"))),
+        Request::HashPassword(config) => hash_password(&config),
+        Request::Serve(config) => run(*config).map(|()| String::new()),
+    };
+    match output {
         Ok(text) => {
             print(&text);
             ExitCode::SUCCESS
         }
-        Err(text) => {
-            let _ = writeln!(io::stderr(), "plainftpd: {text}");
-            code
-        }
+        Err(text) => fail(1, &text),
     }
+}
+
+fn fail(code: u8, text: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "plainftpd: {text}");
+    ExitCode::from(code)
 }
 
 /// `print!` panics where nobody reads standard output any more.
@@ -90,8 +93,7 @@ fn hash_password(config: &Config) -> Result<String, String> {
 
 /// Opens everything, then accepts clients for ever.
 fn run(config: Config) -> Result<(), String> {
-    let failed = |error: CannotStart| error.to_string();
-    let server = Arc::new(Server::open(config).map_err(failed)?);
+    let server = Arc::new(Server::open(config)?);
     tell_of_panics_by(&server.log);
     // No path of the owner's is relative from here on.
     vfs::chdir_to_proc_fd();
@@ -99,9 +101,7 @@ fn run(config: Config) -> Result<(), String> {
     for address in &server.config.listen {
         let listener = TcpListener::bind(address)
             .and_then(|listener| Ok((listener.local_addr()?, listener)))
-            .map_err(|error| {
-                failed(CannotStart::new(format!("cannot listen on {address}"), &error))
-            })?;
+            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
         listeners.push(listener);
     }
     let mut text = String::new();
@@ -142,52 +142,46 @@ fn tell_of_panics_by(log: &Arc<Log>) {
     }));
 }
 
-/// A client that has a place.
+/// A client that has a slot.
 struct Client {
+    server: Arc<Server>,
     stream: Arc<TcpStream>,
     peer: SocketAddr,
     slot: Slot,
 }
 
+/// Accepts clients for ever, and gives each one that is admitted to a thread.
 fn accept(server: &Arc<Server>, clients: &Arc<ThreadPool<Client>>, listener: &TcpListener) {
     let (mut failures, mut refusals, mut shortages) =
         <(LogRateLimit, LogRateLimit, LogRateLimit)>::default();
+    let warn = |limit: &mut LogRateLimit, text: String| {
+        if let Some(text) = limit.report(&text) {
+            server.log.warn(&text);
+        }
+    };
     loop {
-        match listener.accept() {
-            Ok((stream, peer)) => {
-                // The log and the replies name an IPv4 client at an IPv6 socket by its plain
-                // address.
-                let peer = data::canonical(peer);
-                let stream = Arc::new(stream);
-                match server.admit(&stream, peer.ip()) {
-                    Ok(slot) => {
-                        if let Err((error, client)) = clients.execute(Client { stream, peer, slot })
-                        {
-                            if let Some(more) = shortages.is_due() {
-                                let more = if more > 0 {
-                                    format!(" ({more} more clients)")
-                                } else {
-                                    String::new()
-                                };
-                                server.log.warn(&format!("cannot start a thread: {error}{more}"));
-                            }
-                            let why = "The server has no thread for you; try again later.";
-                            turn_away(server, &client.stream, peer, why, &mut refusals);
-                        }
-                    }
-                    Err(why) => turn_away(server, &stream, peer, why, &mut refusals),
-                }
-            }
+        let (stream, peer) = match listener.accept() {
+            Ok((stream, peer)) => (Arc::new(stream), data::canonical(peer)),
             Err(error) => {
-                if failures.is_due().is_some() {
-                    server.log.warn(&format!("cannot accept a client: {error}"));
-                }
+                warn(&mut failures, format!("cannot accept a client: {error}"));
                 thread::sleep(ACCEPT_RETRY_DELAY);
+                continue;
             }
+        };
+        let admitted = server.admission.admit(&stream, peer.ip()).and_then(|slot| {
+            let (server, stream) = (Arc::clone(server), Arc::clone(&stream));
+            clients.execute(Client { server, stream, peer, slot }).map_err(|error| {
+                warn(&mut shortages, format!("cannot start a thread: {error}"));
+                "The server has no thread for you; try again later."
+            })
+        });
+        if let Err(why) = admitted {
+            turn_away(server, &stream, peer, why, &mut refusals);
         }
     }
 }
 
+/// Says 421 to a client that is not admitted, and closes its connection.
 fn turn_away(
     server: &Server,
     mut stream: &TcpStream,
@@ -202,23 +196,28 @@ fn turn_away(
             .with("why", why);
         server.log.write(if more > 0 { line.number("more", more) } else { line });
     }
-    // A fresh socket's buffer takes the line at once; a client that is gone needs none. What it has
-    // sent already is read, for closing over it would reset the connection and lose the line.
+    // A new socket's buffer takes the line at once; if the client is gone, the error does not
+    // matter. What the client has sent is read, because to close the socket over it would reset
+    // the connection, and the client might lose the line.
     let _ = stream.write_all(&Reply::new(421, why).encode());
     let _ = stream.shutdown(Shutdown::Write);
     let _ = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0; 4096]));
 }
 
-fn serve(Client { stream, peer, slot }: Client) {
-    guarded(slot, |slot| commands::serve(Session::new(stream, peer, slot, commands::LANGUAGE)?));
+fn serve(Client { server, stream, peer, slot }: Client) {
+    let (log, session) = (Arc::clone(&server.log), slot.session);
+    catch_panic(&log, session, || {
+        let session = Session::new(server, stream, peer, slot, commands::LANGUAGE)?;
+        commands::serve(session)
+    });
 }
 
-/// Serves one client; a panic ends this session only.
-fn guarded(slot: Slot, serve: impl FnOnce(Slot) -> io::Result<()>) {
-    let (server, session) = (Arc::clone(&slot.server), slot.session);
-    // What is shared are locks, each taken over as it is, and counters; no state is left half-done.
-    if catch_unwind(AssertUnwindSafe(|| serve(slot))).is_err() {
-        server.log.write(LogLine::new("panic").number("session", session));
+/// Serves one client with `serve`. A panic ends this session only.
+fn catch_panic(log: &Log, session: u64, serve: impl FnOnce() -> io::Result<()>) {
+    // Sessions share only counters and locks, and a lock whose holder panicked is taken as it is:
+    // no shared state is left half changed.
+    if catch_unwind(AssertUnwindSafe(serve)).is_err() {
+        log.write(LogLine::new("panic").number("session", session));
     }
 }
 
@@ -234,10 +233,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = Arc::new(TcpStream::connect(address).unwrap());
-        let admit = || server.admit(&client, address.ip());
+        let admit = || server.admission.admit(&client, address.ip());
         let slot = admit().unwrap();
         assert!(admit().is_err());
-        guarded(slot, |_place| panic!("a bug"));
+        catch_panic(&server.log, slot.session, move || {
+            let _slot = slot;
+            panic!("a bug")
+        });
         let log = std::fs::read_to_string(dir.path().join("log.txt")).unwrap();
         assert_eq!(&log[24..], " event=panic session=1\n");
         assert!(admit().is_ok());

@@ -148,6 +148,7 @@ pub struct Session {
     // The way in and out
     control: Control,
     peer: SocketAddr,
+    server: Arc<Server>,
     slot: Slot,
     // Who and where
     account: Option<Account>,
@@ -181,18 +182,20 @@ impl Session {
     /// a frame of its own: of its thread's stack whole pages stay in use.
     #[inline(never)]
     pub fn new(
+        server: Arc<Server>,
         stream: Arc<TcpStream>,
         peer: SocketAddr,
         slot: Slot,
         language: Language,
     ) -> io::Result<Box<Session>> {
-        let config = &slot.server.config;
+        let config = &server.config;
         let mut control =
             Control::new(stream, language, config.idle_timeout, config.stall_timeout)?;
         control.set_deadline(Some(Instant::now() + config.login_timeout));
         Ok(Box::new(Session {
             control,
             peer,
+            server,
             slot,
             account: None,
             failures: 0,
@@ -222,7 +225,7 @@ impl Session {
 
     /// The server that it is a session of.
     pub fn server(&self) -> Arc<Server> {
-        Arc::clone(&self.slot.server)
+        Arc::clone(&self.server)
     }
 
     /// The control connection, to read lines from.
@@ -270,7 +273,7 @@ impl Session {
 
     /// Writes a line to the log, unless strangers have had too many.
     pub fn log(&mut self, line: LogLine, share: LogShare) {
-        let log = &self.slot.server.log;
+        let log = &self.server.log;
         match share {
             LogShare::Unlimited | LogShare::Refusal => log.write(line),
             LogShare::Unauthenticated | LogShare::UnauthenticatedOnce => {
@@ -281,19 +284,19 @@ impl Session {
         }
     }
 
-    /// LogContext the beginning.
+    /// Logs the beginning.
     pub fn log_connect(&mut self) {
         let line = self.line("connect");
         self.log(line, LogShare::UnauthenticatedOnce);
     }
 
-    /// LogContext the end, with the totals.
+    /// Logs the end, with the totals.
     pub fn log_end(&mut self, why: &str) {
         let unlogged = self.log_budget.unlogged;
         let line = self.line("end").with("why", why);
         let line = line.number("received", self.received).number("sent", self.sent);
         let line = if unlogged > 0 { line.number("unlogged", unlogged) } else { line };
-        let log = &self.slot.server.log;
+        let log = &self.server.log;
         match self.log_budget.had_account {
             true => log.write(line),
             false => drop(log.write_unauthenticated(line, unlogged)),
@@ -307,7 +310,7 @@ impl Session {
 
     /// Logs an account in, whose folder was opened: goes to its top.
     pub fn log_in(&mut self, record: &Record, files: Vfs) -> Result<(), LoginError> {
-        let limit = self.slot.server.limit(record.quota);
+        let limit = self.server.limit(record.quota);
         // The first count of a large tree takes long, and whoever was let in gives way to nobody.
         self.slot.while_authenticating(|| files.set_quota(limit)).map_err(LoginError::Folder)?;
         if !self.slot.log_in(&record.name) {
@@ -315,7 +318,7 @@ impl Session {
         }
         self.control.set_deadline(None);
         self.log_budget.had_account = true;
-        self.slot.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
+        self.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
         self.failures = 0;
         self.settings = Settings::default();
         self.account = Some(Account { role: record.role, name: record.name.clone(), files });
@@ -327,7 +330,7 @@ impl Session {
     pub fn log_out(&mut self) {
         if self.account.take().is_some() {
             self.slot.log_out();
-            self.control.set_deadline(Some(Instant::now() + self.slot.server.config.login_timeout));
+            self.control.set_deadline(Some(Instant::now() + self.server.config.login_timeout));
         }
         self.user_name = None;
         self.folder = VirtualPath::root();
@@ -339,10 +342,10 @@ impl Session {
         self.control.is_overdue()
     }
 
-    /// LogContext a failed login; true where it was one too many.
+    /// Counts a failed login; true where it was one too many.
     pub fn fails_too_often(&mut self) -> bool {
         self.failures += 1;
-        self.failures >= self.slot.server.config.max_failures
+        self.failures >= self.server.config.max_failures
     }
 
     /// What the account may do, of somebody logged in.

@@ -37,9 +37,9 @@ impl<C: Send + 'static> ThreadPool<C> {
         Arc::new(ThreadPool { serve, state: Mutex::new(state), arrived: Condvar::new() })
     }
 
-    /// Gives a client a thread of its own. Fails if the system has no more, and gives the client
-    /// back.
-    pub fn execute(self: &Arc<ThreadPool<C>>, client: C) -> Result<(), (io::Error, C)> {
+    /// Gives a client a thread of its own. If the system starts no more threads, fails and drops
+    /// the client.
+    pub fn execute(self: &Arc<ThreadPool<C>>, client: C) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting.push_back(client);
         if state.waiting.len() <= state.idle {
@@ -47,13 +47,14 @@ impl<C: Send + 'static> ThreadPool<C> {
             self.arrived.notify_one();
             return Ok(());
         }
-        let threads = Arc::clone(self);
+        let pool = Arc::clone(self);
         let builder = thread::Builder::new().name("client".to_string()).stack_size(STACK_SIZE);
-        match builder.spawn(move || threads.work()) {
-            Ok(_) => Ok(()),
-            // The lock is still held, so the last one is this client.
-            Err(error) => state.waiting.pop_back().map_or(Ok(()), |client| Err((error, client))),
+        let started = builder.spawn(move || pool.work());
+        if started.is_err() {
+            // The lock has been held since this client was put at the end.
+            state.waiting.pop_back();
         }
+        started.map(drop)
     }
 
     fn work(&self) {

@@ -15,8 +15,8 @@ use std::thread;
 use crate::config::{Config, Registration};
 use crate::log::Log;
 
-mod record;
 mod hash;
+mod record;
 mod index;
 mod file;
 mod hash_queue;

@@ -16,8 +16,23 @@ use super::args::Args;
 
 /// `register`, SITE REGISTER.
 pub fn parse_register(args: Args<'_>) -> Result<Command, Reply> {
-    let ((name, password), code) = args.credentials_and_code()?;
-    Ok(Command::Register { name, password, code })
+    let mut words = args.words()?.into_iter();
+    match (words.next(), words.next(), words.next(), words.next()) {
+        (Some(name), Some(password), code, None) => {
+            Ok(Command::Register { name, password: Password(password), code })
+        }
+        (.., last) => Err(args.wrong_number(last.is_some())),
+    }
+}
+
+/// `login NAME PASSWORD`.
+pub fn parse_login(args: Args<'_>) -> Result<Command, Reply> {
+    args.exactly().map(|[name, password]| Command::Login(name, Password(password)))
+}
+
+/// `passwd OLD NEW`, SITE PASSWD.
+pub fn parse_passwd(args: Args<'_>) -> Result<Command, Reply> {
+    args.exactly().map(|[old, new]| Command::ChangePassword(Password(old), Password(new)))
 }
 
 /// The answer to a refusal. If the client tries too often it is disconnected, because it holds a

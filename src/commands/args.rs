@@ -1,31 +1,55 @@
 //! The words behind the verb: a cursor that ends with everything used, or a 501 with the usage.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use crate::reply::Reply;
 use crate::text;
 use crate::time;
-use crate::users::Password;
 use crate::vfs::Existing;
 
-use super::table::{self, Typed};
+/// How a command is used: the spelling that was typed, and the arguments that belong behind it.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// The spelling, as the table has it.
+    pub spelling: &'static str,
+    /// The arguments, as in `[-f] FROM TO`.
+    pub arguments: &'static str,
+}
 
-/// A name and a password.
-pub type Credentials = (Vec<u8>, Password);
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.arguments {
+            "" => f.write_str(self.spelling),
+            arguments => write!(f, "{} {arguments}", self.spelling),
+        }
+    }
+}
 
-/// What follows the verb on its line.
+/// Splits a line into its first word and the bytes after the space or tab that ends the word.
+pub fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
+    let line = line.trim_ascii_start();
+    let end = line.iter().position(is_blank).unwrap_or(line.len());
+    (line.get(..end).unwrap_or_default(), line.get(end + 1..).unwrap_or_default())
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// The arguments of one command: the bytes that follow the verb on its line.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<'l> {
     bytes: &'l [u8],
-    verb: Typed,
+    usage: Usage,
     is_cut: bool,
 }
 
 impl<'l> Args<'l> {
-    /// What follows `verb`; `bytes` begins behind the one space or tab after it.
-    /// `is_cut` says that the line was too long, and its end is missing.
-    pub fn new(bytes: &'l [u8], verb: Typed, is_cut: bool) -> Args<'l> {
-        Args { bytes, verb, is_cut }
+    /// The arguments in `bytes`, which begin after the one space or tab that ends the verb.
+    /// `is_cut` says that the line was too long, so its end is missing.
+    pub fn new(bytes: &'l [u8], usage: Usage, is_cut: bool) -> Args<'l> {
+        Args { bytes, usage, is_cut }
     }
 
     /// Whether the end of the line is missing.
@@ -35,7 +59,7 @@ impl<'l> Args<'l> {
 
     /// The spelling that was typed, as the table has it.
     pub fn spelling(&self) -> &'static str {
-        self.verb.spelling
+        self.usage.spelling
     }
 
     /// The bytes as they came.
@@ -45,17 +69,14 @@ impl<'l> Args<'l> {
 
     /// The 501 that shows how it is done.
     pub fn usage(&self) -> Reply {
-        Reply::new(501, format!("Usage: {}", self.verb.usage())).because("not as the usage says")
+        Reply::new(501, format!("Usage: {}", self.usage)).because("not as the usage says")
     }
 
     /// The 501 for more words than there are arguments: a name or a password with spaces, most of
     /// the time.
     pub fn too_many(&self) -> Reply {
-        Reply::new(
-            501,
-            format!("Too many words; quote one that has spaces. Usage: {}", self.verb.usage()),
-        )
-        .because("too many words")
+        Reply::new(501, format!("Too many words; quote one that has spaces. Usage: {}", self.usage))
+            .because("too many words")
     }
 
     /// All of it as one argument, spaces included, as FTP verbs take theirs.
@@ -89,15 +110,17 @@ impl<'l> Args<'l> {
     }
 
     fn unbalanced(&self) -> Reply {
-        Reply::new(501, format!("A quote is not closed. Usage: {}", self.verb.usage()))
+        Reply::new(501, format!("A quote is not closed. Usage: {}", self.usage))
             .because("a quote is not closed")
     }
 
-    fn exactly<const N: usize>(&self) -> Result<[Vec<u8>; N], Reply> {
+    /// Exactly `N` words.
+    pub fn exactly<const N: usize>(&self) -> Result<[Vec<u8>; N], Reply> {
         self.words()?.try_into().map_err(|words: Vec<_>| self.wrong_number(words.len() > N))
     }
 
-    fn wrong_number(&self, is_too_many: bool) -> Reply {
+    /// The 501 for a wrong number of words.
+    pub fn wrong_number(&self, is_too_many: bool) -> Reply {
         if is_too_many { self.too_many() } else { self.usage() }
     }
 
@@ -165,8 +188,7 @@ impl<'l> Args<'l> {
     pub fn path_behind_flags(&self) -> Result<Vec<u8>, Reply> {
         let mut path = self.bytes;
         while path.starts_with(b"-") {
-            let end =
-                path.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(path.len());
+            let end = path.iter().position(is_blank).unwrap_or(path.len());
             path = path.get(end..).unwrap_or_default().trim_ascii_start();
         }
         Args { bytes: path, ..*self }.path_or_none()
@@ -192,7 +214,7 @@ impl<'l> Args<'l> {
 
     /// The first word, and what follows the blank behind it.
     pub fn split_word(&self) -> (&'l [u8], Args<'l>) {
-        let (word, rest) = table::split_word(self.bytes);
+        let (word, rest) = split_word(self.bytes);
         (word, Args { bytes: rest, ..*self })
     }
 
@@ -228,32 +250,6 @@ impl<'l> Args<'l> {
         match (time, words.next()) {
             (Some(time), Some(path)) => Ok((time, Args { bytes: path, ..*self }.rest_of_line()?)),
             _ => Err(self.usage()),
-        }
-    }
-
-    /// One password.
-    pub fn password(&self) -> Result<Password, Reply> {
-        self.single().map(Password)
-    }
-
-    /// Two passwords.
-    pub fn two_passwords(&self) -> Result<(Password, Password), Reply> {
-        let [old, new] = self.exactly()?;
-        Ok((Password(old), Password(new)))
-    }
-
-    /// A name and a password.
-    pub fn credentials(&self) -> Result<Credentials, Reply> {
-        let [name, password] = self.exactly()?;
-        Ok((name, Password(password)))
-    }
-
-    /// A name, a password and perhaps a code.
-    pub fn credentials_and_code(&self) -> Result<(Credentials, Option<Vec<u8>>), Reply> {
-        let mut words = self.words()?.into_iter();
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some(name), Some(password), code, None) => Ok(((name, Password(password)), code)),
-            (.., last) => Err(self.wrong_number(last.is_some())),
         }
     }
 
@@ -395,8 +391,9 @@ impl IntoIterator for Kept {
 mod tests {
     use super::*;
 
-    fn args<'l>(verb: &str, line: &'l str) -> Args<'l> {
-        Args::new(line.as_bytes(), table::find(verb.as_bytes()).unwrap(), false)
+    fn args(line: &str) -> Args<'_> {
+        let usage = Usage { spelling: "mkdir", arguments: "[-p] DIR" };
+        Args::new(line.as_bytes(), usage, false)
     }
 
     #[test]
@@ -411,7 +408,7 @@ mod tests {
             (r#""" ''"#, &["", ""]),
             (r#""a\"b\\c\d" 'e\f'"#, &[r#"a"b\c\d"#, r"e\f"]),
         ] {
-            let words = args("cp", line).words().unwrap();
+            let words = args(line).words().unwrap();
             let words: Vec<_> = words.iter().map(|word| str::from_utf8(word).unwrap()).collect();
             assert_eq!(words, expected, "{line}");
         }
@@ -419,7 +416,7 @@ mod tests {
 
     #[test]
     fn open_quotes_and_control_characters_are_refused() {
-        let reply = |line| args("mkdir", line).single().unwrap_err().encode();
+        let reply = |line| args(line).single().unwrap_err().encode();
         assert_eq!(reply("\"a b"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
         assert_eq!(reply("a\\"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
         let unquoted =
@@ -441,17 +438,17 @@ mod tests {
         for (line, name) in
             [("'a\tb\x1b'", "a\tb\x1b"), ("\"\x01\\\"\u{9b}\"", "\x01\"\u{9b}"), ("a\\\tb", "a\tb")]
         {
-            assert_eq!(args("mkdir", line).single().unwrap(), name.as_bytes(), "{line:?}");
-            assert_eq!(args("write", line).path_and_text().unwrap().0, name.as_bytes(), "{line:?}");
+            assert_eq!(args(line).single().unwrap(), name.as_bytes(), "{line:?}");
+            assert_eq!(args(line).path_and_text().unwrap().0, name.as_bytes(), "{line:?}");
         }
     }
 
     #[test]
     fn an_ftp_verbs_argument_holds_any_byte_but_nul() {
         for name in ["a\tb ", "\x01\x08\x7f\x1b", " ", "\u{85}"] {
-            assert_eq!(args("STOR", name).rest_of_line().unwrap(), name.as_bytes(), "{name:?}");
+            assert_eq!(args(name).rest_of_line().unwrap(), name.as_bytes(), "{name:?}");
         }
-        assert!(args("STOR", "a\0b").rest_of_line().is_err());
+        assert!(args("a\0b").rest_of_line().is_err());
     }
 
     #[test]
@@ -462,12 +459,12 @@ mod tests {
             ("a.txt it's  \"mine\" ", "a.txt", Some("it's  \"mine\" ")),
             ("\"my file\"  x\ty", "my file", Some("x\ty")),
         ] {
-            let (found, rest) = args("write", line).path_and_text().unwrap();
+            let (found, rest) = args(line).path_and_text().unwrap();
             assert_eq!(found, path.as_bytes(), "{line}");
             assert_eq!(rest.as_deref(), text.map(str::as_bytes), "{line}");
         }
-        assert!(args("write", "\"a").path_and_text().is_err());
-        assert!(args("write", "  ").path_and_text().is_err());
-        assert!(args("write", "a\x01 text").path_and_text().is_err());
+        assert!(args("\"a").path_and_text().is_err());
+        assert!(args("  ").path_and_text().is_err());
+        assert!(args("a\x01 text").path_and_text().is_err());
     }
 }

@@ -97,7 +97,9 @@ pub fn help() -> Reply {
 
 fn lines_of(group: Group) -> impl Iterator<Item = Vec<u8>> {
     let words = COMMANDS.iter().filter(move |word| word.group == group);
-    words.map(|word| format!("{:<36} {}", word.usage(), word.purpose).into_bytes())
+    words.map(|word| {
+        format!("{:<36} {}", word.usage(word.name).to_string(), word.purpose).into_bytes()
+    })
 }
 
 /// `help ftp`: the FTP verbs.
@@ -131,7 +133,7 @@ pub fn help_about(name: &[u8]) -> Reply {
         lines.push(format!("also spelled: {}", others.join(", ")));
     }
     let lines = lines.into_iter().map(String::into_bytes).collect();
-    Reply::multi(214, format!("Usage: {}", typed.usage()), lines, "End.")
+    Reply::multi(214, format!("Usage: {}", info.usage(typed.spelling)), lines, "End.")
 }
 
 #[cfg(test)]
@@ -145,7 +147,7 @@ mod tests {
         let shown = HELP.iter().flat_map(|line| line.split("  ").next().unwrap().split(", "));
         let shown: Vec<String> = shown.map(str::to_string).collect();
         let by_hand = COMMANDS.iter().filter(|word| word.is_by_hand() && word.name != "help");
-        let usages: Vec<_> = by_hand.map(CommandInfo::usage).collect();
+        let usages: Vec<_> = by_hand.map(|word| word.usage(word.name).to_string()).collect();
         for usage in &usages {
             let times = shown.iter().filter(|shown| *shown == usage).count();
             assert_eq!(times, 1, "HELP must show \"{usage}\" once, as its row has it");
@@ -166,7 +168,7 @@ mod tests {
     fn help_ftp_shows_every_verb_and_help_itself_has_a_page() {
         let said = String::from_utf8(help_about(b"FTP").encode()).unwrap();
         for word in COMMANDS.iter().filter(|word| matches!(word.group, Group::Ftp | Group::Site)) {
-            assert!(said.contains(&format!("\n {} ", word.usage())), "{}", word.name);
+            assert!(said.contains(&format!("\n {} ", word.usage(word.name))), "{}", word.name);
         }
         assert!(!said.contains("\n ls"));
         for word in COMMANDS {

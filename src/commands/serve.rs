@@ -8,8 +8,9 @@ use crate::control::Input;
 use crate::reply::Reply;
 use crate::session::{Failure, LogContext, LogShare, Pending, Session};
 
+use super::args::split_word;
 use super::logging::{Outcome, log_command};
-use super::{Request, log_in_first, read, run, table};
+use super::{Request, log_in_first, read, run};
 
 /// Serves one client: read, parse, run, reply, until QUIT or the end.
 pub fn serve(mut session: Box<Session>) -> io::Result<()> {
@@ -107,7 +108,7 @@ const GREETING: &str =
 fn is_http(line: &[u8]) -> bool {
     const METHODS: [&str; 10] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"];
-    let (method, target) = table::split_word(line);
+    let (method, target) = split_word(line);
     if !METHODS.iter().any(|known| known.as_bytes() == method) {
         return false;
     }

@@ -10,7 +10,7 @@ use crate::session::Channel;
 use crate::users::Password;
 
 use super::Command::{self, *};
-use super::args::Args;
+use super::args::{Args, Usage, split_word};
 use super::listings::Form;
 use super::{accounts, data_connection, features, files, listings, transfers};
 
@@ -85,14 +85,14 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Accounts, "register", &[], "NAME PASSWORD [CODE]", "alice wonderland",
         "create an account and log in", Line(accounts::parse_register)),
     row(Accounts, "login", &[], "NAME PASSWORD", "alice wonderland",
-        "log in", Line(|args| args.credentials().map(|(name, password)| Login(name, password)))),
+        "log in", Line(accounts::parse_login)),
     row(Accounts, "logout", &[], "", "",
         "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
     row(Accounts, "passwd", &[], "OLD NEW", "wonderland looking-glass",
         "change your password",
-        Line(|args| args.two_passwords().map(|(old, new)| ChangePassword(old, new)))),
+        Line(accounts::parse_passwd)),
     row(Accounts, "unregister", &[], "PASSWORD", "wonderland",
-        "delete your account and your folder", Line(|args| args.password().map(Unregister))),
+        "delete your account and your folder", Line(|args| args.single().map(|word| Unregister(Password(word))))),
     row(Accounts, "whoami", &[], "", "",
         "who you are and where", Line(|args| args.expect_end(WhoAmI))),
     row(Accounts, "free", &["quota", "df"], "", "",
@@ -239,9 +239,9 @@ pub const COMMANDS: &[CommandInfo] = &[
         "create an account and log in", Line(accounts::parse_register)),
     row(Site, "SITE PASSWD", &[], "OLD NEW", "wonderland looking-glass",
         "change your password",
-        Line(|args| args.two_passwords().map(|(old, new)| ChangePassword(old, new)))),
+        Line(accounts::parse_passwd)),
     row(Site, "SITE UNREGISTER", &[], "PASSWORD", "wonderland",
-        "delete your account and your folder", Line(|args| args.password().map(Unregister))),
+        "delete your account and your folder", Line(|args| args.single().map(|word| Unregister(Password(word))))),
     row(Site, "SITE CPFR", &[], "PATH", "my notes.txt",
         "what SITE CPTO will copy", Line(|args| args.rest_of_line().map(CopyFrom))),
     row(Site, "SITE CPTO", &[], "PATH", "your notes.txt",
@@ -275,12 +275,12 @@ impl CommandInfo {
 
     /// A line that a client could send.
     pub fn example_line(&self) -> String {
-        with_arguments(self.name, self.example)
+        Usage { spelling: self.name, arguments: self.example }.to_string()
     }
 
-    /// The name with its arguments.
-    pub fn usage(&self) -> String {
-        with_arguments(self.name, self.arguments)
+    /// How it is used, in this spelling of it.
+    pub fn usage(&self, spelling: &'static str) -> Usage {
+        Usage { spelling, arguments: self.arguments }
     }
 
     /// Whether people type it by hand.
@@ -295,10 +295,6 @@ impl CommandInfo {
     }
 }
 
-fn with_arguments(name: &str, arguments: &str) -> String {
-    format!("{name} {arguments}").trim_end().to_string()
-}
-
 /// A command, and which of its spellings was typed.
 #[derive(Debug, Clone, Copy)]
 pub struct Typed {
@@ -308,26 +304,12 @@ pub struct Typed {
     pub spelling: &'static str,
 }
 
-impl Typed {
-    /// The usage, with the spelling that was typed.
-    pub fn usage(&self) -> String {
-        with_arguments(self.spelling, self.info.arguments)
-    }
-}
-
 /// The command that is spelled like this, in any case.
 pub fn find(name: &[u8]) -> Option<Typed> {
     let is = |spelling: &&str| spelling.as_bytes().eq_ignore_ascii_case(name);
     COMMANDS
         .iter()
         .find_map(|info| info.spellings().find(is).map(|spelling| Typed { info, spelling }))
-}
-
-/// Splits a line into its first word and what stands behind the blank after it.
-pub fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
-    let line = line.trim_ascii_start();
-    let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
-    (line.get(..end).unwrap_or_default(), line.get(end + 1..).unwrap_or_default())
 }
 
 /// The command that a line begins with, and what stands behind it. A command of SITE has two words.

@@ -2,7 +2,8 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use super::{Control, Input, LineUse, read_patiently};
+use super::decoder::{Input, LineUse};
+use super::{Control, read_patiently};
 
 /// How inline content is delimited.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -114,7 +114,7 @@ impl Session {
         &mut self,
         work: impl FnOnce(&Vfs, &mut dyn FnMut(u64) -> bool) -> io::Result<T>,
     ) -> Result<io::Result<T>, Failure> {
-        let stall = self.slot.server.config.stall_timeout;
+        let stall = self.server.config.stall_timeout;
         self.control.flush().map_err(Failure::Lost)?;
         let account = self.account.as_ref().ok_or_else(not_logged_in)?;
         let control = &mut self.control;
@@ -138,7 +138,7 @@ impl Session {
     fn open_data(&mut self, flow: Flow, by_hand: &str) -> Result<TcpStream, Failure> {
         // The answer to PASV may still be on its way.
         self.control.flush().map_err(Failure::Lost)?;
-        let patience = self.slot.server.config.stall_timeout.min(CONNECT_LIMIT);
+        let patience = self.server.config.stall_timeout.min(CONNECT_LIMIT);
         let setup = std::mem::take(&mut self.settings.data);
         let mut monitor = ControlMonitor::new();
         let control = &mut self.control;
@@ -191,7 +191,7 @@ impl Session {
             _ => self.announce(&announcement)?,
         }
         let mut monitor = ControlMonitor::new();
-        let stall = self.slot.server.config.stall_timeout;
+        let stall = self.server.config.stall_timeout;
         let control = &mut self.control;
         let mut stop = |moved| monitor.stops(control, moved);
         let end = transfer::pump(
@@ -235,7 +235,7 @@ impl Session {
         let mut stream = self.open_data(Flow::In, by_hand)?;
         self.announce(invitation)?;
         let mut monitor = ControlMonitor::new();
-        let stall = self.slot.server.config.stall_timeout;
+        let stall = self.server.config.stall_timeout;
         let ascii = self.settings.ascii;
         let control = &mut self.control;
         let mut stop = |moved| monitor.stops(control, moved);
@@ -298,7 +298,7 @@ impl Session {
     }
 
     fn stalled(&self, kept: &str) -> Reply {
-        let seconds = self.slot.server.config.stall_timeout.as_secs();
+        let seconds = self.server.config.stall_timeout.as_secs();
         Reply::new(426, format!("Nothing moved for {seconds} s; the transfer was ended.{kept}"))
             .because("nothing moved for too long")
     }
@@ -312,7 +312,7 @@ impl Session {
             &mut source,
             &mut self.control,
             chunk_for(size),
-            self.slot.server.config.stall_timeout,
+            self.server.config.stall_timeout,
             &mut |_| false,
         );
         match end {

@@ -6,10 +6,11 @@
 //! After eight logins in a row one registration goes first, or those who guess from many sources
 //! could keep all new accounts waiting, and their places taken.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::tally::Tally;
 
 /// This many logins go before a registration that waits.
 const LOGINS_IN_A_ROW: u32 = 8;
@@ -27,7 +28,7 @@ struct State {
     free: usize,
     waiting_logins: usize,
     /// How many registrations wait, by source.
-    waiting_registrations: HashMap<IpAddr, usize>,
+    waiting_registrations: Tally<IpAddr>,
     /// The sources that have a registration under way.
     registering: HashSet<IpAddr>,
     /// How many logins have entered since a registration waits.
@@ -67,7 +68,7 @@ impl HashQueue {
         let waited = self.login_may_enter.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting_logins -= 1;
-        state.logins_in_a_row = if state.waiting_registrations.is_empty() {
+        state.logins_in_a_row = if state.waiting_registrations.total() == 0 {
             0
         } else {
             state.logins_in_a_row.saturating_add(1)
@@ -82,19 +83,14 @@ impl HashQueue {
     /// Waits for the turn of a registration from this source.
     pub fn acquire_for_registration(&self, source: IpAddr) -> HashSlot<'_> {
         let mut state = self.lock();
-        *state.waiting_registrations.entry(source).or_default() += 1;
+        state.waiting_registrations.add(source);
         let must_wait = |state: &mut State| {
             let gives_way = state.waiting_logins > 0 && !state.is_registrations_turn();
             state.free == 0 || gives_way || state.registering.contains(&source)
         };
         let waited = self.registration_may_enter.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut waiting) = state.waiting_registrations.entry(source) {
-            *waiting.get_mut() -= 1;
-            if *waiting.get() == 0 {
-                waiting.remove();
-            }
-        }
+        state.waiting_registrations.remove(&source);
         state.registering.insert(source);
         state.logins_in_a_row = 0;
         state.free -= 1;
@@ -141,8 +137,7 @@ impl HashQueue {
     pub fn wait_for(&self, logins: usize, registrations: usize) {
         wait_until(|| {
             let state = self.lock();
-            (state.waiting_logins, state.waiting_registrations.values().sum())
-                == (logins, registrations)
+            (state.waiting_logins, state.waiting_registrations.total()) == (logins, registrations)
         });
     }
 }

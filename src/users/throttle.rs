@@ -115,7 +115,7 @@ pub struct Attempt<'t> {
 }
 
 impl Attempt<'_> {
-    /// LogContext that the attempt failed.
+    /// Records that the attempt failed.
     pub fn failed(self) {
         self.throttle.lock().fail(self.source, Instant::now());
     }

@@ -169,7 +169,7 @@ impl Copy {
             usage.removed(Removed::Leaf(&self.metadata));
             return Ok(());
         };
-        usage.subtract_moved(id_of(&self.metadata));
+        usage.mark_moved(id_of(&self.metadata));
         let removal = source.quota.begin_removal(&mut usage);
         drop(usage);
         let removed = removal::remove(

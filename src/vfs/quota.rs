@@ -257,13 +257,13 @@ impl Usage {
         }
     }
 
-    /// LogContext that this folder has moved to another disk, until the [`Reservation::for_move`]
+    /// Records that this folder has moved to another disk, until the [`Reservation::for_move`]
     /// is dropped.
-    pub fn subtract_moved(&mut self, source: Id) {
+    pub fn mark_moved(&mut self, source: Id) {
         self.moved = Some(source);
     }
 
-    /// LogContext what has gone from the tree: of a file that is written in place what was there
+    /// Records what has gone from the tree: of a file that is written in place what was there
     /// before, for the rest is its writer's reservation.
     pub fn removed(&mut self, gone: Removed<'_>) {
         self.subtract(match gone {
@@ -275,7 +275,7 @@ impl Usage {
         });
     }
 
-    /// LogContext that something has another name in the tree now.
+    /// Records that something has another name in the tree now.
     pub fn renamed(&mut self) {
         self.changes += 1;
     }

@@ -1,0 +1,373 @@
+//! Which clients are admitted: slots, shares per address and per account, and eviction.
+//!
+//! A client without a slot is refused, so clients without a password must not take all slots. They
+//! may have seven eighths of the slots, and one address may have its share. If slots are short, the
+//! server evicts an unauthenticated client: the oldest one that has had time to log in, or at once
+//! one from an address that has many of them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::tally::Tally;
+use crate::users::network_of;
+
+/// Gives out the slots of `--max-clients`.
+#[derive(Debug)]
+pub struct Admission {
+    max_clients: usize,
+    max_per_address: Option<usize>,
+    /// How long a client may take to log in before it can be evicted.
+    grace: Duration,
+    clients: Mutex<Clients>,
+}
+
+/// The connected clients.
+#[derive(Debug, Default)]
+struct Clients {
+    last_session: u64,
+    /// Clients that hold a slot, by address.
+    by_address: Tally<IpAddr>,
+    /// Sessions that are logged in, by account.
+    by_account: Tally<String>,
+    /// Clients that are not logged in, by session: the oldest is first.
+    unauthenticated: BTreeMap<u64, Unauthenticated>,
+    /// Sessions that are ending because another client was given their slot.
+    evicted: HashSet<u64>,
+}
+
+/// A client that is not logged in.
+#[derive(Debug)]
+struct Unauthenticated {
+    since: Instant,
+    address: IpAddr,
+    /// The control connection, to end the session from outside.
+    stream: Arc<TcpStream>,
+    /// The client has sent a password, which the server is verifying.
+    is_authenticating: bool,
+}
+
+impl Unauthenticated {
+    fn new(address: IpAddr, stream: &Arc<TcpStream>) -> Unauthenticated {
+        let stream = Arc::clone(stream);
+        Unauthenticated { since: Instant::now(), address, stream, is_authenticating: false }
+    }
+}
+
+impl Admission {
+    /// All slots are free.
+    pub fn new(config: &Config) -> Arc<Admission> {
+        Arc::new(Admission {
+            max_clients: config.max_clients,
+            max_per_address: config.max_per_address,
+            grace: config.login_timeout / 12,
+            clients: Mutex::default(),
+        })
+    }
+
+    /// Gives a slot to a new client, or says why there is none for it.
+    pub fn admit(
+        self: &Arc<Admission>,
+        stream: &Arc<TcpStream>,
+        peer: IpAddr,
+    ) -> Result<Slot, &'static str> {
+        let address = network_of(peer);
+        let mut clients = self.clients();
+        let max = self.max_clients;
+        let is_share_full = clients.by_address.count(&address) >= self.max_per_address(peer);
+        let is_full =
+            clients.by_address.total() >= max || clients.unauthenticated.len() >= max - max / 8;
+        if is_share_full || is_full {
+            // The threads of evicted sessions may not have ended yet. They must stay few.
+            let may_evict = clients.evicted.len() < max.div_ceil(8);
+            if !(may_evict && clients.evict_for(address, is_share_full, self.grace)) {
+                return Err(if is_share_full {
+                    "Too many clients from your address; try again later."
+                } else {
+                    "Too many clients; try again later."
+                });
+            }
+        }
+        clients.last_session += 1;
+        let session = clients.last_session;
+        clients.by_address.add(address);
+        clients.unauthenticated.insert(session, Unauthenticated::new(address, stream));
+        let (admission, stream) = (Arc::clone(self), Arc::clone(stream));
+        Ok(Slot { admission, session, address, stream, account: None })
+    }
+
+    /// One account may have at most half of the slots, so that it cannot keep all others out.
+    fn max_per_account(&self) -> usize {
+        (self.max_clients / 2).max(1)
+    }
+
+    fn max_per_address(&self, peer: IpAddr) -> usize {
+        match self.max_per_address {
+            Some(max) => max,
+            None if peer.to_canonical().is_loopback() => usize::MAX,
+            None => self.max_clients.div_ceil(2),
+        }
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clients {
+    /// Evicts one unauthenticated client, and returns whether there was one to evict: the oldest
+    /// one that has had `grace` to log in, or whose address has more of them than the address of
+    /// the new client. With `same_address`, only a client from the new client's address helps. A
+    /// client whose password is being verified is never evicted.
+    fn evict_for(&mut self, address: IpAddr, same_address: bool, grace: Duration) -> bool {
+        let mut per_address = Tally::default();
+        self.unauthenticated.values().for_each(|client| per_address.add(client.address));
+        let fair_share = per_address.count(&address) + 1;
+        let may_go = |client: &Unauthenticated| {
+            (client.address == address || !same_address)
+                && !client.is_authenticating
+                && (per_address.count(&client.address) > fair_share
+                    || client.since.elapsed() >= grace)
+        };
+        let oldest = self.unauthenticated.iter().find(|(_, client)| may_go(client));
+        let Some(session) = oldest.map(|(session, _)| *session) else { return false };
+        if let Some(client) = self.unauthenticated.remove(&session) {
+            // The client's thread sees the end of the connection and ends the session.
+            let _ = client.stream.shutdown(Shutdown::Both);
+            self.by_address.remove(&client.address);
+        }
+        self.evicted.insert(session);
+        true
+    }
+}
+
+/// A client's slot among `--max-clients`. Dropping it frees the slot.
+#[derive(Debug)]
+pub struct Slot {
+    /// The number of the session in the log.
+    pub session: u64,
+    admission: Arc<Admission>,
+    address: IpAddr,
+    stream: Arc<TcpStream>,
+    /// The account that the session counts for.
+    account: Option<String>,
+}
+
+impl Slot {
+    /// Does `work`, during which the client cannot be evicted.
+    pub fn while_authenticating<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mark = |is_authenticating| {
+            if let Some(client) = self.admission.clients().unauthenticated.get_mut(&self.session) {
+                client.is_authenticating = is_authenticating;
+            }
+        };
+        mark(true);
+        let done = work();
+        mark(false);
+        done
+    }
+
+    /// Counts the session for an account. From now on the client cannot be evicted. Returns false
+    /// if the account has half of all slots already.
+    pub fn log_in(&mut self, account: &str) -> bool {
+        self.log_out();
+        let mut clients = self.admission.clients();
+        if clients.by_account.count(account) >= self.admission.max_per_account() {
+            return false;
+        }
+        clients.by_account.add(account.to_string());
+        clients.unauthenticated.remove(&self.session);
+        drop(clients);
+        self.account = Some(account.to_string());
+        true
+    }
+
+    /// Counts the session for no account any more. From now on the client can be evicted.
+    pub fn log_out(&mut self) {
+        let Some(account) = self.account.take() else { return };
+        let mut clients = self.admission.clients();
+        clients.by_account.remove(&account);
+        // The slot of an evicted session belongs to another client already.
+        if !clients.evicted.contains(&self.session) {
+            let client = Unauthenticated::new(self.address, &self.stream);
+            clients.unauthenticated.insert(self.session, client);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut clients = self.admission.clients();
+        clients.unauthenticated.remove(&self.session);
+        if let Some(account) = &self.account {
+            clients.by_account.remove(account);
+        }
+        if !clients.evicted.remove(&self.session) {
+            clients.by_address.remove(&self.address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A server that nobody is connected to, and a connection that stands for any.
+    struct House {
+        admission: Arc<Admission>,
+        stream: Arc<TcpStream>,
+    }
+
+    impl House {
+        fn new(max_clients: usize, login_timeout: Duration) -> House {
+            let config = Config { max_clients, login_timeout, ..Config::default() };
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            House { admission: Admission::new(&config), stream }
+        }
+
+        fn admit(&self, from: &str) -> Option<Slot> {
+            self.admission.admit(&self.stream, from.parse().unwrap()).ok()
+        }
+
+        fn is_stranger(&self, place: &Slot) -> bool {
+            self.admission.clients().unauthenticated.contains_key(&place.session)
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn an_address_has_half_the_places_and_loopback_all_of_them_unless_the_owner_says_how_many() {
+        let most = |max_clients, max_per_address, address: &str| {
+            let config = Config { max_clients, max_per_address, ..Config::default() };
+            Admission::new(&config).max_per_address(address.parse().unwrap())
+        };
+        for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+            assert_eq!(most(Config::default().max_clients, None, address), 128);
+            assert_eq!((most(7, None, address), most(7, Some(3), address)), (4, 3));
+        }
+        for address in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1", "::1"] {
+            assert_eq!(
+                (most(7, None, address), most(7, Some(3), address)),
+                (usize::MAX, 3),
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_stranger_gives_way_unless_it_is_logging_in() {
+        let house = House::new(2, Duration::ZERO);
+        let admit = || house.admit("127.0.0.1");
+        let (first, second) = (admit().unwrap(), admit().unwrap());
+        let third = first.while_authenticating(|| {
+            second.while_authenticating(|| {
+                assert!(admit().is_none(), "both are about to have logged in")
+            });
+            admit().unwrap()
+        });
+        let stayed = [&first, &second, &third].map(|place| house.is_stranger(place));
+        assert_eq!(stayed, [true, false, true], "the older one that was idle went");
+    }
+
+    #[test]
+    fn strangers_that_are_young_give_way_only_where_their_address_has_many() {
+        let house = House::new(16, LONG);
+        let mut crowd: Vec<_> = (0..13).map(|_| house.admit("127.0.0.1").unwrap()).collect();
+        let other = house.admit("10.0.0.2").unwrap();
+        // 14 of 16 places is what strangers may have.
+        assert!(house.admit("127.0.0.1").is_none(), "of one's own crowd all are as young");
+        crowd.push(house.admit("10.0.0.2").unwrap());
+        crowd.push(house.admit("10.0.0.3").unwrap());
+        assert!(
+            !house.is_stranger(&crowd[0])
+                && !house.is_stranger(&crowd[1])
+                && house.is_stranger(&other)
+        );
+        assert_eq!(house.admission.clients().unauthenticated.len(), 14);
+    }
+
+    #[test]
+    fn in_a_full_share_the_idle_of_the_same_address_give_way() {
+        let house = House::new(16, Duration::ZERO);
+        let other = house.admit("10.0.0.2").unwrap();
+        let mut places: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        places.push(house.admit("10.0.0.1").unwrap());
+        assert!(!house.is_stranger(&places[0]) && house.is_stranger(&other));
+        // It is given back once, however it ends.
+        drop(places.remove(0));
+        assert_eq!(
+            house.admission.clients().by_address.count(&"10.0.0.1".parse::<IpAddr>().unwrap()),
+            8
+        );
+        for (n, place) in places.iter_mut().enumerate() {
+            assert!(place.log_in(&format!("user{n}")));
+        }
+        assert!(house.admit("10.0.0.1").is_none(), "nobody of them is a stranger");
+        let house = House::new(16, LONG);
+        let _places: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        assert!(house.admit("10.0.0.1").is_none(), "all are young");
+    }
+
+    #[test]
+    fn one_account_has_at_most_half_of_the_places() {
+        for (max_clients, most) in [(1, 1), (2, 1), (5, 2), (8, 4)] {
+            let house = House::new(max_clients, LONG);
+            let mut places = Vec::new();
+            for _ in 0..most {
+                let mut place = house.admit("10.0.0.1").unwrap();
+                assert!(place.log_in("alice"), "{max_clients}");
+                places.push(place);
+            }
+            let Some(mut further) = house.admit("10.0.0.2") else {
+                assert_eq!(max_clients, 1);
+                continue;
+            };
+            assert!(!further.log_in("alice") && house.is_stranger(&further));
+            assert!(further.log_in("bob"));
+            // What is logged out or gone leaves room.
+            let mut first = places.remove(0);
+            first.log_out();
+            assert!(house.is_stranger(&first) && further.log_in("alice") && !first.log_in("alice"));
+            drop((first, further, places));
+            let clients = house.admission.clients();
+            assert!(
+                clients.by_account.total() == 0
+                    && clients.unauthenticated.is_empty()
+                    && clients.by_address.total() == 0
+            );
+        }
+    }
+
+    #[test]
+    fn who_has_logged_out_gives_way_like_any_other_stranger() {
+        let house = House::new(2, Duration::ZERO);
+        let (mut first, mut second) =
+            (house.admit("10.0.0.1").unwrap(), house.admit("10.0.0.2").unwrap());
+        assert!(first.log_in("alice") && second.log_in("bob"));
+        assert!(house.admit("10.0.0.3").is_none());
+        first.log_out();
+        let third = house.admit("10.0.0.3").unwrap();
+        assert!(!house.is_stranger(&first) && house.is_stranger(&third));
+        // Its thread has not ended, and it may still do as if.
+        assert!(first.log_in("alice"));
+        first.log_out();
+        assert!(!house.is_stranger(&first));
+        drop((first, second, third));
+        assert_eq!(house.admission.clients().by_address.total(), 0);
+    }
+
+    #[test]
+    fn sessions_that_gave_way_and_have_not_ended_are_few() {
+        let house = House::new(16, Duration::ZERO);
+        let mut places: Vec<_> = (0..14).map(|_| house.admit("127.0.0.1").unwrap()).collect();
+        places.extend([house.admit("127.0.0.1").unwrap(), house.admit("127.0.0.1").unwrap()]);
+        assert!(house.admit("127.0.0.1").is_none(), "their threads are still there");
+        drop(places.remove(0));
+        assert!(house.admit("127.0.0.1").is_some());
+    }
+}

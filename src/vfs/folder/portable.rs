@@ -1,0 +1,124 @@
+//! A folder as a path, for systems without handles to folders that std can reach.
+
+use super::*;
+
+/// A folder by its path, every component below the first one looked at.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Opens a folder that the owner named; links on the way to it are the owner's.
+    pub fn open(path: &Path) -> io::Result<Folder> {
+        let path = fs::canonicalize(path)?;
+        if path.is_dir() { Ok(Folder(path)) } else { Err(ErrorKind::NotADirectory.into()) }
+    }
+
+    /// Enters a child; a link is [`ErrorKind::NotADirectory`].
+    pub fn child(&self, name: &[u8]) -> io::Result<Folder> {
+        let path = self.entry_path(name);
+        if fs::symlink_metadata(&path)?.is_dir() {
+            Ok(Folder(path))
+        } else {
+            Err(ErrorKind::NotADirectory.into())
+        }
+    }
+
+    /// The folder above; of the root, itself.
+    pub(super) fn above(&self) -> io::Result<Folder> {
+        Ok(Folder(self.0.parent().unwrap_or(&self.0).to_path_buf()))
+    }
+
+    /// Leaves for the folder above, which must be `expected`.
+    pub fn parent(&self, expected: Id) -> io::Result<Folder> {
+        let parent = self.above()?;
+        if parent.id()? == expected { Ok(parent) } else { Err(changed_during_walk()) }
+    }
+
+    /// The same folder once more.
+    pub fn try_clone(&self) -> io::Result<Folder> {
+        Ok(Folder(self.0.clone()))
+    }
+
+    /// Its own metadata.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        fs::symlink_metadata(&self.0)
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> io::Result<Id> {
+        Ok(id_of(&self.metadata()?))
+    }
+
+    /// What it holds.
+    pub fn entries(&self) -> io::Result<fs::ReadDir> {
+        fs::read_dir(&self.0)
+    }
+
+    /// The folder itself, open for reading, to lock it, sync it or set its time.
+    pub fn open_for_sync(&self) -> io::Result<File> {
+        File::open(&self.0)
+    }
+
+    pub(super) fn entry_path(&self, name: &[u8]) -> PathBuf {
+        self.0.join(OsStr::from_bytes(name))
+    }
+
+    pub(super) fn open_unfollowed(
+        &self,
+        name: &[u8],
+        options: &mut OpenOptions,
+    ) -> io::Result<File> {
+        let path = self.entry_path(name);
+        let before = match fs::symlink_metadata(&path) {
+            Ok(metadata) => Some(metadata),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        before.as_ref().map_or(Ok(()), check_regular)?;
+        let file = options.open(&path)?;
+        match before {
+            Some(before) if id_of(&before) != id_of(&file.metadata()?) => {
+                Err(changed_during_walk())
+            }
+            _ => Ok(file),
+        }
+    }
+}
+
+/// There is no `/proc/self/fd` on these systems.
+#[cfg(not(target_os = "linux"))]
+pub fn chdir_to_proc_fd() {}
+
+/// There is no `/proc/self/fd` on these systems, so nothing can be missing.
+#[cfg(not(target_os = "linux"))]
+pub fn check_proc_fd() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_neither_entered_nor_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("folder")).unwrap();
+        fs::write(at("folder/file"), "x").unwrap();
+        symlink(at("folder"), at("to-folder")).unwrap();
+        symlink(at("folder/file"), at("to-file")).unwrap();
+        let top = Folder::open(dir.path()).unwrap();
+        let mut read = OpenOptions::new();
+        read.read(true);
+        assert_eq!(top.child(b"to-folder").unwrap_err().kind(), ErrorKind::NotADirectory);
+        assert!(top.open_unfollowed(b"to-file", &mut read).is_err());
+        let folder = top.child(b"folder").unwrap();
+        assert!(folder.open_unfollowed(b"file", &mut read).is_ok());
+        assert!(folder.parent(top.id().unwrap()).is_ok());
+        assert!(folder.parent(folder.id().unwrap()).is_err());
+        assert_eq!(folder.try_clone().unwrap().id().unwrap(), folder.id().unwrap());
+        assert_eq!(folder.entries().unwrap().count(), 1);
+        assert!(folder.open_for_sync().is_ok());
+    }
+}
