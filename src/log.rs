@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::append::append_whole;
 use crate::config::{UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
 use crate::file_size_limit;
 use crate::stderr::Stderr;
@@ -113,14 +114,19 @@ impl Appender {
     fn append(&mut self, line: LogLine) -> Option<String> {
         let tell_of_loss = match self.lost {
             0 => Ok(()),
-            lost => append_whole(&mut self.file, LogLine::new("lost").number("lines", lost)),
+            lost => self.append_line(LogLine::new("lost").number("lines", lost)),
         };
         if tell_of_loss.is_ok() {
             self.lost = 0;
         }
-        let error = tell_of_loss.and_then(|()| append_whole(&mut self.file, line)).err()?;
+        let error = tell_of_loss.and_then(|()| self.append_line(line)).err()?;
         self.lost = self.lost.saturating_add(1);
         self.complaints.report(&format!("cannot write the log: {error}"))
+    }
+
+    fn append_line(&mut self, mut line: LogLine) -> io::Result<()> {
+        line.0.push(b'\n');
+        append_whole(&mut self.file, &line.0, |_| Ok(()))
     }
 }
 
@@ -144,22 +150,6 @@ fn end_torn_line(file: &mut File) -> io::Result<()> {
         file.write_all(b"\n")?;
     }
     Ok(())
-}
-
-/// One `write`; if the disk takes only a part of the line, that part is cut off again.
-fn append_whole(file: &mut File, line: LogLine) -> io::Result<()> {
-    let mut bytes = line.0;
-    bytes.push(b'\n');
-    if file_size_limit::limit().is_some() {
-        file_size_limit::check(file.metadata()?.len().saturating_add(bytes.len() as u64))?;
-    }
-    let written = file.write(&bytes)?;
-    if written == bytes.len() {
-        return Ok(());
-    }
-    let length = file.metadata()?.len();
-    file.set_len(length.saturating_sub(written as u64))?;
-    Err(io::Error::from(io::ErrorKind::StorageFull))
 }
 
 /// A limit for what a peer can bring about as often as it likes: it is reported once a minute.

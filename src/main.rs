@@ -13,6 +13,8 @@ mod text;
 mod time;
 mod config;
 mod file_size_limit;
+mod append;
+mod random;
 mod tally;
 mod stderr;
 mod log;

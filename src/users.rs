@@ -1,10 +1,21 @@
-//! The accounts: who may log in, register, and change a password.
+//! The accounts: who may log in, register and change a password.
 //!
-//! An editor's change of the users file counts at the next login. Comments and lines that mean
-//! nothing to the server survive its own changes.
+//! The accounts are in the users file, one line per account. The owner of the server may edit it at
+//! any time: an edit counts at the next login. When the server changes the file itself, comments
+//! and lines that mean nothing to it stay.
 //!
-//! The file fails closed: an account whose line is malformed, or that has two lines, exists but
-//! cannot log in, and if the file as a whole cannot be read, there is no login at all.
+//! If something is wrong with the file, the server denies access. An account whose line is
+//! malformed, or that has two lines, exists but cannot log in. If the server cannot read the file
+//! at all, no login succeeds.
+//!
+//! A login takes three steps, and each has a module:
+//!
+//! 1. `throttle`: if this source has failed too often, the attempt waits or is refused.
+//! 2. `hash`: the password is compared with the hash in the account's record. `hash_queue` limits
+//!    how many hashes run at once, and `password_cache` saves the work if the same password was
+//!    right before.
+//! 3. The folder is opened under the account lock. Before that, the record is read again, because
+//!    the account may have been removed or changed while the password was hashed.
 
 use std::io;
 use std::net::IpAddr;
@@ -28,28 +39,29 @@ pub use record::{QuotaSetting, Record, Role, is_valid_name};
 pub use throttle::network_of;
 
 use file::UsersFile;
+use hash::constant_time_eq;
 use hash_queue::HashQueue;
 use password_cache::PasswordCache;
-use throttle::{Attempt, Throttle};
+use throttle::Throttle;
 
-/// Why an account was not created or changed.
+/// Why a login, or a change of an account, is refused.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The owner does not let people register.
+    /// The owner of the server lets no client register.
     Closed,
     /// The registration code is missing or wrong.
     WrongCode,
-    /// The name has other characters than it may, or too many.
+    /// The name is too long, or has a character that no name may have.
     BadName,
     /// An account of this name exists.
     NameTaken,
     /// The password has fewer characters than this.
     ShortPassword(usize),
-    /// The password is wrong, or there is no such account (any more).
+    /// The password is wrong, or there is no such account.
     WrongPassword,
-    /// Too many attempts of this source wait already; this one was not made.
+    /// Too many attempts of this source are waiting. This one was not made.
     TooManyTries,
-    /// The file could not be read or written.
+    /// The users file could not be read or written.
     Io(io::Error),
 }
 
@@ -59,7 +71,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// The users file and the policy around it.
+/// The users file, and the rules about who may log in and register.
 #[derive(Debug)]
 pub struct Users {
     registration: Registration,
@@ -69,14 +81,15 @@ pub struct Users {
     hash_queue: HashQueue,
     throttle: Throttle,
     password_cache: PasswordCache,
-    /// Held while an account appears or goes, and while a login opens its folder. It is taken after
-    /// the lock of the file, because other programs may hold that one for as long as they like.
-    entry: Mutex<()>,
+    /// The account lock: held while an account is added or removed, and while a login opens its
+    /// folder. It is taken after the lock of the file, because another program may hold that one
+    /// for any time, and logins must not wait for it.
+    account_lock: Mutex<()>,
 }
 
 impl Users {
-    /// Opens the file at `path`, and creates it with a header that explains it (mode 0600) if it is
-    /// missing. Warns of malformed lines.
+    /// Opens the users file at `path`. If it is missing, creates it (mode 0600) with a header that
+    /// explains its form. Warns of malformed lines.
     pub fn open(path: &Path, config: &Config, log: Arc<Log>) -> io::Result<Users> {
         Ok(Users {
             registration: config.registration.clone(),
@@ -86,14 +99,12 @@ impl Users {
             hash_queue: HashQueue::new(thread::available_parallelism().map_or(1, usize::from)),
             throttle: Throttle::new(config.max_failures),
             password_cache: PasswordCache::new()?,
-            entry: Mutex::new(()),
+            account_lock: Mutex::new(()),
         })
     }
 
-    /// Verifies a login; returns the record and the result of `then`. Unknown names cost the same
-    /// work and give the same error as wrong passwords. `then` runs under a lock under which no
-    /// account goes, so it sees what belongs to this account: hashing takes long, and the account
-    /// may go while it does.
+    /// Verifies a login. Returns the record and the result of `then`, which runs with the account
+    /// lock held: the account cannot be removed in between.
     pub fn log_in<T>(
         &self,
         name: &[u8],
@@ -101,78 +112,47 @@ impl Users {
         from: IpAddr,
         then: impl FnOnce(&Record) -> T,
     ) -> Result<(Record, T), Refusal> {
-        // Before what is remembered is asked: or a guess that is refused a turn would still tell,
-        // at no cost, that it is not the password.
-        let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyTries)?;
-        let entry = self.entry();
-        let record = self.file.look(|index| index.find(name).cloned())?;
-        if let Some(record) = record.filter(|record| self.is_known(record, password)) {
-            let done = then(&record);
-            return Ok((record, done));
-        }
-        drop(entry);
-        let verified = self.verify_by(attempt, name, password)?;
-        let _entry = self.entry();
+        let verified = self.verify(name, password, from)?;
+        let _lock = self.lock_accounts();
         let record = self.file.look(|index| index.find(name).cloned())?;
         let record = record.filter(|record| *record == verified).ok_or(Refusal::WrongPassword)?;
         let done = then(&record);
         Ok((record, done))
     }
 
-    /// The account whose password it is, after the same work for an unknown name, and a longer wait
-    /// after each failure from this source.
+    /// Returns the record of an account that may log in, if this is its password. An unknown name
+    /// costs the same time and gives the same error as a wrong password.
     fn verify(&self, name: &[u8], password: &Password, from: IpAddr) -> Result<Record, Refusal> {
+        // The throttle comes before the cache. Otherwise an attempt that must wait would still
+        // tell a guesser, without any delay, whether the password is right.
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyTries)?;
-        self.verify_by(attempt, name, password)
-    }
-
-    fn verify_by(
-        &self,
-        attempt: Attempt<'_>,
-        name: &[u8],
-        password: &Password,
-    ) -> Result<Record, Refusal> {
         let found = self.file.look(|index| (index.find(name).cloned(), index.iterations()))?;
         let (record, iterations) = found;
         let record = record.filter(|record| record.role != Role::Disabled);
         let decoy = PasswordHash::decoy(iterations.unwrap_or(self.iterations));
-        let is_right = self.is_right(record.as_ref(), &decoy, password);
-        match record.filter(|_| is_right) {
-            Some(record) => {
-                self.password_cache.insert(&record, password);
-                Ok(record)
-            }
-            None => {
-                attempt.failed();
-                Err(Refusal::WrongPassword)
-            }
-        }
+        let hash = record.as_ref().map_or(&decoy, |record| &record.hash);
+        let cached = || record.as_ref().filter(|it| self.password_cache.contains(it, password));
+        let is_right = cached().is_some() || {
+            let _slot = self.hash_queue.acquire();
+            // If a client opens many connections at once, the first one may have filled the cache
+            // while this one waited.
+            cached().is_some() || hash.matches(password)
+        };
+        let Some(record) = record.filter(|_| is_right) else {
+            attempt.failed();
+            return Err(Refusal::WrongPassword);
+        };
+        self.password_cache.insert(&record, password);
+        Ok(record)
     }
 
-    /// Whether the password was right before, and the account may log in.
-    fn is_known(&self, record: &Record, password: &Password) -> bool {
-        record.role != Role::Disabled && self.password_cache.contains(record, password)
-    }
-
-    /// Whether it is the record's password, with the work of hashing unless that is known already.
-    fn is_right(&self, record: Option<&Record>, decoy: &PasswordHash, password: &Password) -> bool {
-        let is_known = || record.is_some_and(|record| self.is_known(record, password));
-        if is_known() {
-            return true;
-        }
-        let _turn = self.hash_queue.acquire();
-        // Of many connections of one client the first may have been right while this one waited.
-        is_known() || record.map_or(decoy, |record| &record.hash).matches(password)
-    }
-
-    /// Whether there is an account of this name, able to log in or not.
+    /// Whether there is an account of this name, even if it cannot log in.
     pub fn exists(&self, name: &[u8]) -> io::Result<bool> {
         self.file.look(|index| index.has(name))
     }
 
-    /// What the file says of the quota of the account whose folder has this name; `None` if there
-    /// is no such account. An account that is locked, because its line is malformed, has the usual
-    /// one.
+    /// The quota of the account that owns the folder of this name, as the users file has it. `None`
+    /// if no account owns it. An account with a malformed line has the usual quota.
     pub fn quota_of(&self, folder: &[u8]) -> io::Result<Option<QuotaSetting>> {
         self.file.look(|index| match index.find(folder) {
             None => index.has(folder).then_some(QuotaSetting::Usual),
@@ -180,20 +160,20 @@ impl Users {
         })
     }
 
-    /// Creates an account. `found` makes its folder and opens it, and returns `None` if the name's
-    /// folder is not free. It runs under the lock under which the account appears, before it does:
-    /// nothing can happen to the account before its first session holds its folder. If the account
-    /// does not appear after all, what `found` returned is dropped under that lock.
+    /// Creates an account. `create_home` creates and opens its folder, or returns `None` if the
+    /// folder's name is not free. It runs with the account lock held and before the account is in
+    /// the file, so nothing can happen to the account before its first session holds its folder. If
+    /// the account cannot be added, the result of `create_home` is dropped under that lock.
     ///
-    /// A registration spends nothing of what its source may fail, unless it guesses at the code.
-    /// But of each source one registration at a time is hashed, when no login waits.
+    /// A registration does not count as a failure of its source, except a wrong code. Instead the
+    /// hash queue runs one registration per source at a time, and lets logins go first.
     pub fn register<H>(
         &self,
         name: &[u8],
         password: &Password,
         code: Option<&[u8]>,
         from: IpAddr,
-        found: impl FnOnce(&str) -> io::Result<Option<H>>,
+        create_home: impl FnOnce(&str) -> io::Result<Option<H>>,
     ) -> Result<(Record, H), Refusal> {
         match &self.registration {
             Registration::Open => {}
@@ -204,41 +184,40 @@ impl Users {
             return Err(Refusal::BadName);
         }
         let name = String::from_utf8_lossy(name).into_owned();
-        self.is_free(&name)?;
+        self.check_name_is_free(&name)?;
         self.check_length(password)?;
-        let turn = self.hash_queue.acquire_for_registration(network_of(from));
+        let slot = self.hash_queue.acquire_for_registration(network_of(from));
         let hash = PasswordHash::new(password, self.iterations)?;
-        drop(turn);
+        drop(slot);
         let record = Record { name, role: Role::User, quota: QuotaSetting::Usual, hash };
         let mut change = self.file.change()?;
-        let _entry = self.entry();
-        self.is_free(&record.name)?;
-        let home = found(&record.name)?.ok_or(Refusal::NameTaken)?;
+        let _lock = self.lock_accounts();
+        self.check_name_is_free(&record.name)?;
+        let home = create_home(&record.name)?.ok_or(Refusal::NameTaken)?;
         change.append(&record)?;
         self.password_cache.insert(&record, password);
         Ok((record, home))
     }
 
-    /// Fails if the name is taken. A glance is enough: if it misses the line of an editor that
-    /// saves in this very moment, the name has two lines, and neither can log in.
-    fn is_free(&self, name: &str) -> Result<(), Refusal> {
+    /// Fails if the name is taken. A glance is enough: if an editor saves the same name at this
+    /// moment and the glance misses it, the name has two lines, and neither can log in.
+    fn check_name_is_free(&self, name: &str) -> Result<(), Refusal> {
         let is_taken = self.file.glance(|index| index.has(name.as_bytes()))?;
         if is_taken { Err(Refusal::NameTaken) } else { Ok(()) }
     }
 
-    /// Guesses at the code wait as those at a password do.
+    /// Fails if the registration code is wrong. Guesses wait as guesses at a password do.
     fn check_code(&self, given: Option<&[u8]>, secret: &str, from: IpAddr) -> Result<(), Refusal> {
         let given = given.ok_or(Refusal::WrongCode)?;
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyTries)?;
-        if constant_time_eq(given, secret) {
-            Ok(())
-        } else {
-            attempt.failed();
-            Err(Refusal::WrongCode)
+        if constant_time_eq(given, secret.as_bytes()) {
+            return Ok(());
         }
+        attempt.failed();
+        Err(Refusal::WrongCode)
     }
 
-    /// Gives an account a new password, if `old` is its present one.
+    /// Gives an account the password `new`, if `old` is its present one.
     pub fn change_password(
         &self,
         name: &str,
@@ -246,17 +225,17 @@ impl Users {
         new: &Password,
         from: IpAddr,
     ) -> Result<(), Refusal> {
-        let known = self.verify(name.as_bytes(), old, from)?;
+        let verified = self.verify(name.as_bytes(), old, from)?;
         self.check_length(new)?;
-        let turn = self.hash_queue.acquire();
+        let slot = self.hash_queue.acquire();
         let hash = PasswordHash::new(new, self.iterations)?;
-        drop(turn);
+        drop(slot);
         let mut changed = None;
         let mut change = self.file.change()?;
-        let _entry = self.entry();
+        let _lock = self.lock_accounts();
         change.replace(name, |record| {
-            let record = changed.insert(Record { hash, ..unchanged(record, &known)? });
-            Ok(Some(record.clone()))
+            let record = changed.insert(Record { hash, ..still_verified(record, &verified)? });
+            Ok::<_, Refusal>(Some(record.clone()))
         })?;
         if let Some(record) = changed {
             self.password_cache.insert(&record, new);
@@ -264,9 +243,8 @@ impl Users {
         Ok(())
     }
 
-    /// Removes an account, if `password` is its present one; returns the result of `then`, which
-    /// runs under the lock under which accounts appear and go, before the name can be registered
-    /// again.
+    /// Removes an account, if `password` is its present one. Returns the result of `then`, which
+    /// runs with the account lock held: the name cannot be registered again before it has ended.
     pub fn unregister<T>(
         &self,
         name: &str,
@@ -274,10 +252,10 @@ impl Users {
         from: IpAddr,
         then: impl FnOnce() -> T,
     ) -> Result<T, Refusal> {
-        let known = self.verify(name.as_bytes(), password, from)?;
+        let verified = self.verify(name.as_bytes(), password, from)?;
         let mut change = self.file.change()?;
-        let _entry = self.entry();
-        change.replace(name, |record| unchanged(record, &known).map(|_| None))?;
+        let _lock = self.lock_accounts();
+        change.replace(name, |record| still_verified(record, &verified).map(|_| None))?;
         Ok(then())
     }
 
@@ -286,21 +264,14 @@ impl Users {
         if is_short { Err(Refusal::ShortPassword(self.min_password)) } else { Ok(()) }
     }
 
-    fn entry(&self) -> MutexGuard<'_, ()> {
-        self.entry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_accounts(&self) -> MutexGuard<'_, ()> {
+        self.account_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The present record, if its password is the one that was verified.
-fn unchanged(present: Option<Record>, known: &Record) -> Result<Record, Refusal> {
-    present.filter(|record| record.hash == known.hash).ok_or(Refusal::WrongPassword)
-}
-
-/// Compares two secrets in a time that tells nothing but their lengths.
-fn constant_time_eq(given: &[u8], secret: &str) -> bool {
-    let secret = secret.as_bytes();
-    given.len() == secret.len()
-        && given.iter().zip(secret).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+/// Returns the record that the file has now, if its password is still the one that was verified.
+fn still_verified(now: Option<Record>, verified: &Record) -> Result<Record, Refusal> {
+    now.filter(|record| record.hash == verified.hash).ok_or(Refusal::WrongPassword)
 }
 
 #[cfg(test)]

@@ -14,8 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
+use crate::random::random;
 
 mod folder;
 mod cross_device;
@@ -210,11 +209,7 @@ fn unique_suffix(attempt: u32) -> io::Result<String> {
     Ok(match attempt {
         0 => String::new(),
         1..=NUMBERED => format!(".{attempt}"),
-        _ => {
-            let mut random = [0; 4];
-            SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
-            format!(".{}", hex::encode(random))
-        }
+        _ => format!(".{}", hex::encode(random::<4>()?)),
     })
 }
 

@@ -10,16 +10,16 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use crate::append::append_whole;
 use crate::file_size_limit;
 use crate::log::Log;
 
-use super::Refusal;
 use super::index::{self, Index};
 use super::record::Record;
 
@@ -53,9 +53,6 @@ pub struct UsersFile {
     path: PathBuf,
     log: Arc<Log>,
     cache: Mutex<Cache>,
-    /// Whether a thread of this server is changing the file.
-    is_changing: Mutex<bool>,
-    has_changed: Condvar,
 }
 
 /// What the file said when it was last read.
@@ -106,13 +103,8 @@ impl UsersFile {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let users = UsersFile {
-            path: path.to_path_buf(),
-            log,
-            cache: Mutex::new(Cache::default()),
-            is_changing: Mutex::new(false),
-            has_changed: Condvar::new(),
-        };
+        let users =
+            UsersFile { path: path.to_path_buf(), log, cache: Mutex::new(Cache::default()) };
         users.cache().renew(&users.path, &users.log, || thread::sleep(READ_PAUSE))?;
         Ok(users)
     }
@@ -148,14 +140,13 @@ impl UsersFile {
     /// does not let go of its lock.
     pub fn change(&self) -> io::Result<Change<'_>> {
         let deadline = Instant::now() + LOCK_WAIT;
-        let turn = self.turn(deadline).ok_or_else(is_locked)?;
         loop {
             let path = fs::canonicalize(&self.path)?;
             let locked = File::open(&path)?;
             match locked.try_lock() {
                 // It may have been replaced before it was locked.
                 Ok(()) if id_of(&locked.metadata()?) == id_of(&fs::metadata(&self.path)?) => {
-                    return Ok(Change { users: self, path, locked, replaced: None, _turn: turn });
+                    return Ok(Change { users: self, path, locked, replaced: None });
                 }
                 Ok(()) | Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                     return Err(is_locked());
@@ -164,20 +155,6 @@ impl UsersFile {
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }
-    }
-
-    /// Waits until no other thread is changing the file.
-    fn turn(&self, deadline: Instant) -> Option<ChangeTurn<'_>> {
-        let is_changing = self.is_changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let waited =
-            self.has_changed.wait_timeout_while(is_changing, left, |is_changing| *is_changing);
-        let mut is_changing = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if *is_changing {
-            return None;
-        }
-        *is_changing = true;
-        Some(ChangeTurn(self))
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -199,17 +176,6 @@ fn temporary_of(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.plainftpd-new"))
 }
 
-/// The turn of one thread to change the file.
-#[derive(Debug)]
-struct ChangeTurn<'f>(&'f UsersFile);
-
-impl Drop for ChangeTurn<'_> {
-    fn drop(&mut self) {
-        *self.0.is_changing.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.has_changed.notify_one();
-    }
-}
-
 /// A change of the file, which is locked until this is dropped.
 #[derive(Debug)]
 pub struct Change<'f> {
@@ -219,8 +185,6 @@ pub struct Change<'f> {
     locked: File,
     /// After the file was replaced: how many bytes of the old one the new one was made from.
     replaced: Option<u64>,
-    // Dropped last, when the lock has been given back.
-    _turn: ChangeTurn<'f>,
 }
 
 impl Change<'_> {
@@ -239,18 +203,18 @@ impl Change<'_> {
         }
         let line_end = if last == *b"\n" { "" } else { "\n" };
         let bytes = format!("{line_end}{record}\n").into_bytes();
-        append_whole(&mut file, &bytes)?;
+        append_whole(&mut file, &bytes, File::sync_all)?;
         cache.has_grown(&before, &bytes, &file.metadata()?);
         Ok(())
     }
 
     /// Puts what `change` makes of the record of `name`, or nothing, in place of its line, and
     /// makes that last before it returns.
-    pub fn replace(
+    pub fn replace<E: From<io::Error>>(
         &mut self,
         name: &str,
-        change: impl FnOnce(Option<Record>) -> Result<Option<Record>, Refusal>,
-    ) -> Result<(), Refusal> {
+        change: impl FnOnce(Option<Record>) -> Result<Option<Record>, E>,
+    ) -> Result<(), E> {
         let mut text = Vec::new();
         self.locked.read_to_end(&mut text)?;
         if let Some(why) = index::why_unreadable(&text) {
@@ -304,7 +268,7 @@ impl Change<'_> {
             return Ok(());
         }
         self.users.cache().stamp = None;
-        append_whole(&mut self.open_to_append()?, &late)
+        append_whole(&mut self.open_to_append()?, &late, File::sync_all)
     }
 }
 
@@ -319,27 +283,6 @@ impl Drop for Change<'_> {
             self.users.log.warn(&text);
         }
     }
-}
-
-/// Appends in one write. What does not reach the disk as a whole is taken back.
-fn append_whole(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    file_size_limit::check(file.metadata()?.len().saturating_add(bytes.len() as u64))?;
-    let written = file.write(bytes)?;
-    let done =
-        if written == bytes.len() { file.sync_all() } else { Err(ErrorKind::StorageFull.into()) };
-    if done.is_err() {
-        take_back(file, written)?;
-    }
-    done
-}
-
-/// Removes what was just appended, unless another program has appended more.
-fn take_back(file: &mut File, written: usize) -> io::Result<()> {
-    let end = file.stream_position()?;
-    if file.metadata()?.size() == end {
-        file.set_len(end.saturating_sub(written as u64))?;
-    }
-    Ok(())
 }
 
 impl Default for Cache {

@@ -4,11 +4,10 @@
 use std::fmt;
 use std::io;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
 
 use crate::config::MOST_ITERATIONS;
+use crate::random::random;
 
 const SCHEME: &str = "pbkdf2-sha256";
 const BLOCK: usize = 64;
@@ -43,8 +42,7 @@ impl PasswordHash {
     /// Hashes `password` with a fresh salt of 16 random bytes. Fails where the system gives no
     /// random bytes.
     pub fn new(password: &Password, iterations: usize) -> io::Result<PasswordHash> {
-        let mut salt = vec![0; SALT];
-        SysRng.try_fill_bytes(&mut salt).map_err(io::Error::other)?;
+        let salt = random::<SALT>()?.to_vec();
         let hash = pbkdf2(&password.0, &salt, iterations);
         Ok(PasswordHash { iterations, salt, hash })
     }
@@ -62,8 +60,7 @@ impl PasswordHash {
 
     /// Whether `password` has this hash, in a time that does not tell where they differ.
     pub fn matches(&self, password: &Password) -> bool {
-        let hash = pbkdf2(&password.0, &self.salt, self.iterations);
-        hash.iter().zip(self.hash).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+        constant_time_eq(&pbkdf2(&password.0, &self.salt, self.iterations), &self.hash)
     }
 
     /// Reads the text form; says in one phrase what is wrong with another text.
@@ -96,6 +93,11 @@ impl fmt::Display for PasswordHash {
         let (salt, hash) = (hex::encode(&self.salt), hex::encode(self.hash));
         write!(f, "{SCHEME}${}${salt}${hash}", self.iterations)
     }
+}
+
+/// Compares two secrets. The time tells nothing about them except their lengths.
+pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
 /// HMAC-SHA256 with its key already absorbed, so that a message costs two compressions.

@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use rand::TryRng;
-use rand::rngs::SysRng;
+use crate::random::random;
 
-use super::hash::{Hmac, Password};
+use super::hash::{Hmac, Password, constant_time_eq};
 use super::record::Record;
 
 /// So many accounts are remembered; beyond it all are forgotten and learned anew.
@@ -32,9 +31,7 @@ impl std::fmt::Debug for PasswordCache {
 impl PasswordCache {
     /// Remembers nothing yet. Fails where the system gives no random bytes.
     pub fn new() -> io::Result<PasswordCache> {
-        let mut key = [0; 32];
-        SysRng.try_fill_bytes(&mut key).map_err(io::Error::other)?;
-        Ok(PasswordCache { key: Hmac::new(&key), tags: Mutex::default() })
+        Ok(PasswordCache { key: Hmac::new(&random::<32>()?), tags: Mutex::default() })
     }
 
     /// The record stands before the password: its text holds no NUL, so no two pairs have one text.
@@ -46,10 +43,7 @@ impl PasswordCache {
     pub fn contains(&self, record: &Record, password: &Password) -> bool {
         let tag = self.tag(record, password);
         let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = tags.get(&record.name);
-        known.is_some_and(|known| {
-            known.iter().zip(tag).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
-        })
+        tags.get(&record.name).is_some_and(|known| constant_time_eq(known, &tag))
     }
 
     /// It is.

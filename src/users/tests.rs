@@ -302,7 +302,7 @@ fn an_account_that_changes_while_its_password_is_hashed_is_not_entered() {
 fn folders_are_opened_made_and_closed_while_no_account_comes_or_goes() {
     let place = Place::new();
     let users = place.users();
-    let is_locked = || matches!(users.entry.try_lock(), Err(TryLockError::WouldBlock));
+    let is_locked = || matches!(users.account_lock.try_lock(), Err(TryLockError::WouldBlock));
     let found = |name: &str| {
         assert!(is_locked());
         assert!(!place.text().contains(name), "it is there before it has a folder");
@@ -313,7 +313,7 @@ fn folders_are_opened_made_and_closed_while_no_account_comes_or_goes() {
         // Once with hashing, once remembered.
         let users = place.users();
         let is_locked =
-            |_: &Record| matches!(users.entry.try_lock(), Err(TryLockError::WouldBlock));
+            |_: &Record| matches!(users.account_lock.try_lock(), Err(TryLockError::WouldBlock));
         assert!(users.log_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
         assert!(users.log_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
     }
@@ -330,7 +330,7 @@ fn what_was_made_for_an_account_that_does_not_appear_is_dropped_under_the_lock()
     struct Home<'u>(&'u Users, &'u AtomicUsize);
     impl Drop for Home<'_> {
         fn drop(&mut self) {
-            assert!(matches!(self.0.entry.try_lock(), Err(TryLockError::WouldBlock)));
+            assert!(matches!(self.0.account_lock.try_lock(), Err(TryLockError::WouldBlock)));
             self.1.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -462,10 +462,10 @@ fn the_lock_of_the_file_is_taken_before_the_one_that_logins_need() {
     for change in changes {
         thread::scope(|scope| {
             // As a login does: the change goes on to the other lock, and waits there.
-            let entry = users.entry();
+            let lock = users.lock_accounts();
             scope.spawn(change);
             wait_until(is_locked);
-            drop(entry);
+            drop(lock);
         });
     }
 }

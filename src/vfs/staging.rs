@@ -19,10 +19,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rand::TryRng;
-use rand::rngs::SysRng;
-
 use crate::file_size_limit;
+use crate::random::random;
 
 use super::folder::Folder;
 use super::refused;
@@ -159,9 +157,7 @@ fn keep_number(workdir: &Folder, number: &str) -> io::Result<()> {
 }
 
 fn draw_number() -> io::Result<String> {
-    let mut bytes = [0; DIGITS / 2];
-    SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
-    Ok(hex::encode(bytes))
+    Ok(hex::encode(random::<{ DIGITS / 2 }>()?))
 }
 
 /// The server, the start and the number of a temporary's name.
