@@ -1,4 +1,4 @@
-//! README.md and README.ru.md are true: their sessions are replayed over a socket, `nc` and `telnet`,
+//! README.md, README.ru.md and docs/protocol.md are true: their sessions are replayed over a socket, `nc` and `telnet`,
 //! the programs and the picture in README.md match the server, and its flags are those of `--help`.
 
 use std::fs;
@@ -9,6 +9,7 @@ use crate::support::{Client, Server, Step, has_program, matches, noise, play, pl
 
 const README: &str = include_str!("../../README.md");
 const RUSSIAN: &str = include_str!("../../README.ru.md");
+const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 
 /// The block of `text` that begins with this fence.
 fn block<'a>(text: &'a str, fence: &str) -> &'a str {
@@ -52,7 +53,7 @@ fn answers() -> Vec<String> {
 #[test]
 fn the_session_is_what_the_server_says() {
     assert_eq!(typed().lines().count(), 10);
-    for text in [README, RUSSIAN] {
+    for text in [README, RUSSIAN, PROTOCOL] {
         for player in [play, play_pipelined] {
             let server = Server::start();
             let mut client = Client::to(server.address());
