@@ -71,7 +71,32 @@ impl From<Reply> for Failure {
     }
 }
 
-/// Who is logged in.
+/// Whether the client is logged in, and what belongs to that state only.
+#[derive(Debug)]
+enum Login {
+    /// The client is not logged in.
+    Anonymous {
+        /// The name that USER gave, until PASS.
+        user_name: Option<Vec<u8>>,
+        /// Failed logins since the connection began, or since the last logout.
+        failures: usize,
+    },
+    /// The client is logged in.
+    LoggedIn(Account),
+}
+
+impl Login {
+    const NEW: Login = Login::Anonymous { user_name: None, failures: 0 };
+
+    fn files(&self) -> Result<&Vfs, Reply> {
+        match self {
+            Login::Anonymous { .. } => Err(Reply::new(530, "Log in first.")),
+            Login::LoggedIn(account) => Ok(&account.files),
+        }
+    }
+}
+
+/// The account that the client is logged in to.
 #[derive(Debug)]
 pub struct Account {
     /// The account's name as the users file spells it.
@@ -151,11 +176,7 @@ pub struct Session {
     server: Arc<Server>,
     slot: Slot,
     // Who and where
-    account: Option<Account>,
-    /// Failed logins in a row.
-    failures: usize,
-    /// The name that USER gave, waiting for its PASS.
-    pub user_name: Option<Vec<u8>>,
+    login: Login,
     /// The current folder.
     pub folder: VirtualPath,
     // What outlives a command
@@ -197,9 +218,7 @@ impl Session {
             peer,
             server,
             slot,
-            account: None,
-            failures: 0,
-            user_name: None,
+            login: Login::NEW,
             folder: VirtualPath::root(),
             settings: Settings::default(),
             pending: Pending::Nothing,
@@ -248,7 +267,7 @@ impl Session {
         let line = LogLine::new(event)
             .number("session", self.slot.session)
             .with("peer", self.peer.to_string());
-        match &self.account {
+        match self.account() {
             Some(account) => line.with("user", &account.name),
             None => line,
         }
@@ -319,20 +338,25 @@ impl Session {
         self.control.set_deadline(None);
         self.log_budget.had_account = true;
         self.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
-        self.failures = 0;
         self.settings = Settings::default();
-        self.account = Some(Account { role: record.role, name: record.name.clone(), files });
+        let account = Account { role: record.role, name: record.name.clone(), files };
+        self.login = Login::LoggedIn(account);
         self.folder = VirtualPath::root();
         Ok(())
     }
 
-    /// Signs out; the connection stays (RFC 959 §4.1.1, REIN).
+    /// Logs the client out, and forgets the name of a USER. The connection stays open (RFC 959
+    /// §4.1.1, REIN).
     pub fn log_out(&mut self) {
-        if self.account.take().is_some() {
-            self.slot.log_out();
-            self.control.set_deadline(Some(Instant::now() + self.server.config.login_timeout));
+        match &mut self.login {
+            Login::Anonymous { user_name, .. } => *user_name = None,
+            Login::LoggedIn(_) => {
+                self.login = Login::NEW;
+                self.slot.log_out();
+                let timeout = self.server.config.login_timeout;
+                self.control.set_deadline(Some(Instant::now() + timeout));
+            }
         }
-        self.user_name = None;
         self.folder = VirtualPath::root();
         self.settings = Settings::default();
     }
@@ -342,26 +366,44 @@ impl Session {
         self.control.is_overdue()
     }
 
-    /// Counts a failed login; true where it was one too many.
+    /// Keeps the name that USER gave, for PASS. For a client that is not logged in.
+    pub fn set_user_name(&mut self, name: Vec<u8>) {
+        if let Login::Anonymous { user_name, .. } = &mut self.login {
+            *user_name = Some(name);
+        }
+    }
+
+    /// Takes the name that USER gave, if USER was the last step of a login.
+    pub fn take_user_name(&mut self) -> Option<Vec<u8>> {
+        match &mut self.login {
+            Login::Anonymous { user_name, .. } => user_name.take(),
+            Login::LoggedIn(_) => None,
+        }
+    }
+
+    /// Counts a failed login. Returns whether the client has failed as often as it may.
     pub fn fails_too_often(&mut self) -> bool {
-        self.failures += 1;
-        self.failures >= self.server.config.max_failures
+        let Login::Anonymous { failures, .. } = &mut self.login else { return false };
+        *failures += 1;
+        *failures >= self.server.config.max_failures
     }
 
-    /// What the account may do, of somebody logged in.
+    /// The role of the account that the client is logged in to.
     pub fn role(&self) -> Option<Role> {
-        self.account.as_ref().map(|account| account.role)
+        self.account().map(|account| account.role)
     }
 
-    /// The account, of somebody logged in.
+    /// The account that the client is logged in to.
     pub fn account(&self) -> Option<&Account> {
-        self.account.as_ref()
+        match &self.login {
+            Login::Anonymous { .. } => None,
+            Login::LoggedIn(account) => Some(account),
+        }
     }
 
-    /// The files of the account. That somebody is logged in has been checked before.
+    /// The account's files. `run` has checked before that the client is logged in.
     pub fn files(&self) -> Result<&Vfs, Failure> {
-        let account = self.account.as_ref().ok_or_else(not_logged_in)?;
-        Ok(&account.files)
+        Ok(self.login.files()?)
     }
 
     /// The path that an argument names, noted for the log.
@@ -408,10 +450,6 @@ impl Session {
             None => Ok(()),
         }
     }
-}
-
-fn not_logged_in() -> Reply {
-    Reply::new(530, "Log in first.")
 }
 
 /// Whether refused content is thrown away, and not the connection.

@@ -75,13 +75,13 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
 /// name.
 pub fn user(session: &mut Session, name: Vec<u8>) -> Result<Reply, Failure> {
     session.log_out();
-    session.user_name = Some(name);
+    session.set_user_name(name);
     Ok(Reply::new(331, "Now the password: PASS PASSWORD"))
 }
 
 /// PASS.
 pub fn pass(session: &mut Session, password: &Password) -> Result<Reply, Failure> {
-    let Some(name) = session.user_name.take() else {
+    let Some(name) = session.take_user_name() else {
         return Err(Reply::new(503, "First the name: USER NAME").into());
     };
     login(session, &name, password)

@@ -15,7 +15,7 @@ use crate::transfer::{self, Ascii, End, LineEnds};
 use crate::users::Role;
 use crate::vfs::{Upload, Vfs, VirtualPath};
 
-use super::{Failure, Session, is_worth_reading, not_logged_in};
+use super::{Failure, Session, is_worth_reading};
 
 /// What the control connection brings while a transfer goes on.
 struct ControlMonitor {
@@ -116,11 +116,11 @@ impl Session {
     ) -> Result<io::Result<T>, Failure> {
         let stall = self.server.config.stall_timeout;
         self.control.flush().map_err(Failure::Lost)?;
-        let account = self.account.as_ref().ok_or_else(not_logged_in)?;
+        let files = self.login.files()?;
         let control = &mut self.control;
         let mut monitor = ControlMonitor::new();
         let mut is_given_up = false;
-        let done = work(&account.files, &mut |moved| {
+        let done = work(files, &mut |moved| {
             let stopped = monitor.stops(control, moved);
             is_given_up = monitor.ended.is_some_and(|ended| ended.elapsed() >= stall);
             stopped || is_given_up
