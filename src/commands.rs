@@ -78,12 +78,6 @@ enum Command {
     Info(Vec<u8>),
     Size(Vec<u8>),
     ModificationTime(Vec<u8>),
-    /// MDTM with a time and a path, which may also be the name of a file to ask about.
-    TimeOrSetTime {
-        time: SystemTime,
-        path: Vec<u8>,
-        whole: Vec<u8>,
-    },
     SetTime {
         time: SystemTime,
         path: Vec<u8>,
@@ -245,9 +239,6 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         Info(path) => files::info(session, &path),
         Size(path) => files::size(session, &path),
         ModificationTime(path) => files::modification_time(session, &path),
-        TimeOrSetTime { time, path, whole } => {
-            files::time_or_set_time(session, time, &path, &whole)
-        }
         SetTime { time, path, code } => files::set_time(session, time, &path, code),
         SetMode(mode, path) => files::set_mode(session, mode, &path),
         CopyFrom(path) => files::copy_from(session, &path),
@@ -316,7 +307,7 @@ impl Command {
             }
             Copy { .. } | CopyFrom(_) | CopyTo(_) => Permission::Change,
             Rename { .. } | RenameFrom(_) | RenameTo(_) => Permission::Change,
-            TimeOrSetTime { .. } | SetTime { .. } | SetMode(..) => Permission::Change,
+            SetTime { .. } | SetMode(..) => Permission::Change,
 
             ChangePassword(..) | Unregister(_) => Permission::Own,
         }
@@ -340,7 +331,6 @@ impl Command {
             | SetTime { .. }
             | SetMode(..) => true,
             Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) => true,
-            TimeOrSetTime { .. } => true,
             User(_) | WhoAmI | Free | PrintFolder | ChangeFolder(_) | ChangeToParent => false,
             List(..) | RenameFrom(_) | CopyFrom(_) | Info(_) | Size(_) | ModificationTime(_) => {
                 false

@@ -56,13 +56,12 @@ pub fn parse_rename(args: Args<'_>) -> Result<Command, Reply> {
     Ok(Command::Rename { from, to, existing })
 }
 
-/// MDTM: asks for a time, or sets one (FTP clients of the 1990s).
+/// `MDTM PATH` asks for a time. `MDTM YYYYMMDDHHMMSS PATH` sets it, as FTP clients of the 1990s do.
 pub fn parse_mdtm(args: Args<'_>) -> Result<Command, Reply> {
-    let whole = args.rest_of_line()?;
-    Ok(match args.time_and_path() {
-        Ok((time, path)) => Command::TimeOrSetTime { time, path, whole },
-        Err(_) => Command::ModificationTime(whole),
-    })
+    match args.time_and_path() {
+        Ok((time, path)) => Ok(Command::SetTime { time, path, code: 213 }),
+        Err(_) => args.rest_of_line().map(Command::ModificationTime),
+    }
 }
 
 /// A path in double quotes, inner ones doubled (RFC 959, appendix II).
@@ -329,44 +328,17 @@ pub fn modification_time(session: &mut Session, argument: &[u8]) -> Result<Reply
     Ok(Reply::new(213, time::time_val(entry.modified).to_vec()))
 }
 
-/// MDTM with a time before the path sets it, unless a file has just that name.
-pub fn time_or_set_time(
-    session: &mut Session,
-    time: SystemTime,
-    path: &[u8],
-    whole: &[u8],
-) -> Result<Reply, Failure> {
-    let literal = session.resolve(whole)?;
-    match session.files()?.entry(&literal) {
-        Ok(_) => modification_time(session, whole),
-        Err(_) => {
-            let (path, stored) = store_time(session, time, path)?;
-            Ok(Reply::new(213, [&stored[..], b" is now the time of ", path.bytes(), b"."].concat()))
-        }
-    }
-}
-
-/// Sets a time. Returns the path and the time that the disk stored, as 14 digits: a file system
-/// that keeps two seconds, or no year before 1980, has another one than it was given.
-fn store_time(
-    session: &mut Session,
-    time: SystemTime,
-    argument: &[u8],
-) -> Result<(VirtualPath, [u8; 14]), Failure> {
-    let path = session.resolve(argument)?;
-    let stored = session.files()?.set_modified(&path, time).map_err(failure(&path))?;
-    Ok((path, time::time_val(stored)))
-}
-
-/// MFMT (draft-somers-ftp-mfxx-04 §3) and SITE UTIME.
+/// MFMT (draft-somers-ftp-mfxx-04 §3), MDTM with a time, and SITE UTIME. The reply has the time that
+/// the disk stored: some file systems keep only even seconds, or no year before 1980.
 pub fn set_time(
     session: &mut Session,
     time: SystemTime,
     argument: &[u8],
     code: u16,
 ) -> Result<Reply, Failure> {
-    let (path, stored) = store_time(session, time, argument)?;
-    Ok(Reply::new(code, [b"Modify=", &stored[..], b"; ", path.bytes()].concat()))
+    let path = session.resolve(argument)?;
+    let stored = session.files()?.set_modified(&path, time).map_err(failure(&path))?;
+    Ok(Reply::new(code, [b"Modify=", &time::time_val(stored)[..], b"; ", path.bytes()].concat()))
 }
 
 /// SITE CHMOD.
