@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use crate::control::{InlineBody, Input, Language, LineKind};
 use crate::data::HostPort;
 use crate::reply::Reply;
-use crate::session::{Channel, Failure, Pending, Session};
+use crate::session::{Action, Channel, Failure, Pending, Session};
 use crate::users::Password;
 use crate::vfs::Existing;
 
@@ -63,18 +63,17 @@ enum Command {
     RemoveFile(Vec<u8>),
     RemoveTree(Vec<u8>),
     Touch(Vec<u8>),
-    Copy {
+    /// `cp` and `mv`.
+    CopyOrRename {
+        action: Action,
         from: Vec<u8>,
         to: Vec<u8>,
         existing: Existing,
     },
-    Rename {
-        from: Vec<u8>,
-        to: Vec<u8>,
-        existing: Existing,
-    },
-    RenameFrom(Vec<u8>),
-    RenameTo(Vec<u8>),
+    /// RNFR and SITE CPFR.
+    Source(Action, Vec<u8>),
+    /// RNTO and SITE CPTO.
+    Target(Action, Vec<u8>),
     Info(Vec<u8>),
     Size(Vec<u8>),
     ModificationTime(Vec<u8>),
@@ -84,8 +83,6 @@ enum Command {
         code: u16,
     },
     SetMode(u32, Vec<u8>),
-    CopyFrom(Vec<u8>),
-    CopyTo(Vec<u8>),
     Hash(Vec<u8>),
     HashOnly(Vec<u8>),
     // Content
@@ -232,17 +229,16 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         RemoveFile(path) => files::remove_file(session, &path),
         RemoveTree(path) => files::remove_tree(session, &path),
         Touch(path) => files::touch(session, &path),
-        Copy { from, to, existing } => files::copy(session, &from, &to, existing),
-        Rename { from, to, existing } => files::rename(session, &from, &to, existing),
-        RenameFrom(path) => files::rename_from(session, &path),
-        RenameTo(path) => files::rename_to(session, &path, pending),
+        CopyOrRename { action, from, to, existing } => {
+            files::copy_or_rename(session, action, &from, &to, existing)
+        }
+        Source(action, path) => files::source(session, action, &path),
+        Target(action, path) => files::target(session, action, &path, pending),
         Info(path) => files::info(session, &path),
         Size(path) => files::size(session, &path),
         ModificationTime(path) => files::modification_time(session, &path),
         SetTime { time, path, code } => files::set_time(session, time, &path, code),
         SetMode(mode, path) => files::set_mode(session, mode, &path),
-        CopyFrom(path) => files::copy_from(session, &path),
-        CopyTo(path) => files::copy_to(session, &path, pending),
         Hash(path) => files::hash(session, &path),
         HashOnly(path) => files::hash_only(session, &path),
 
@@ -305,8 +301,7 @@ impl Command {
             Append(..) | Touch(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => {
                 Permission::Change
             }
-            Copy { .. } | CopyFrom(_) | CopyTo(_) => Permission::Change,
-            Rename { .. } | RenameFrom(_) | RenameTo(_) => Permission::Change,
+            CopyOrRename { .. } | Source(..) | Target(..) => Permission::Change,
             SetTime { .. } | SetMode(..) => Permission::Change,
 
             ChangePassword(..) | Unregister(_) => Permission::Own,
@@ -324,17 +319,10 @@ impl Command {
                 true
             }
             Touch(_) => true,
-            Copy { .. }
-            | CopyTo(_)
-            | Rename { .. }
-            | RenameTo(_)
-            | SetTime { .. }
-            | SetMode(..) => true,
+            CopyOrRename { .. } | Target(..) | SetTime { .. } | SetMode(..) => true,
             Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) => true,
             User(_) | WhoAmI | Free | PrintFolder | ChangeFolder(_) | ChangeToParent => false,
-            List(..) | RenameFrom(_) | CopyFrom(_) | Info(_) | Size(_) | ModificationTime(_) => {
-                false
-            }
+            List(..) | Source(..) | Info(_) | Size(_) | ModificationTime(_) => false,
             Hash(_) | HashOnly(_) | Allocate(_) | Restart(_) | Abort => false,
             Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => false,
             Help(_) | SiteHelp | Features | OptionsFacts(_) | Status(_) => false,

@@ -23,12 +23,19 @@ pub enum Pending {
     /// Nothing.
     #[default]
     Nothing,
-    /// RNFR named this.
-    RenameFrom(VirtualPath),
-    /// SITE CPFR named this.
-    CopyFrom(VirtualPath),
+    /// RNFR or SITE CPFR named this path, for RNTO or SITE CPTO.
+    Source(Action, VirtualPath),
     /// REST named this byte.
     RestartAt(u64),
+}
+
+/// What happens to an entry that gets another path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The entry is copied; the old one stays.
+    Copy,
+    /// The entry is renamed or moved.
+    Rename,
 }
 
 /// The connection that content travels on: decided by the word, never guessed from state.

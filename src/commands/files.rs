@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::glob;
 use crate::listing;
 use crate::reply::Reply;
-use crate::session::{Failure, Pending, Session};
+use crate::session::{Action, Failure, Pending, Session};
 use crate::time;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Entry, Existing, Kind, VirtualPath};
@@ -44,16 +44,10 @@ pub fn parse_rm(args: Args<'_>) -> Result<Command, Reply> {
     Ok(if is_file { Command::RemoveFile(path) } else { Command::RemoveTree(path) })
 }
 
-/// `cp [-f] FROM TO`, and the same after SITE.
-pub fn parse_copy(args: Args<'_>) -> Result<Command, Reply> {
+/// `cp [-f] FROM TO`, `mv [-f] FROM TO`, SITE COPY.
+pub fn parse_copy_or_rename(args: Args<'_>, action: Action) -> Result<Command, Reply> {
     let (existing, from, to) = args.two_paths()?;
-    Ok(Command::Copy { from, to, existing })
-}
-
-/// `mv [-f] FROM TO`.
-pub fn parse_rename(args: Args<'_>) -> Result<Command, Reply> {
-    let (existing, from, to) = args.two_paths()?;
-    Ok(Command::Rename { from, to, existing })
+    Ok(Command::CopyOrRename { action, from, to, existing })
 }
 
 /// `MDTM PATH` asks for a time. `MDTM YYYYMMDDHHMMSS PATH` sets it, as FTP clients of the 1990s do.
@@ -155,18 +149,8 @@ pub fn touch(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     Ok(Reply::about(250, "", path.bytes(), done))
 }
 
-/// The target of `cp` and `mv`: a name in `to` if that is a folder, as in a shell.
-fn into(session: &Session, from: &VirtualPath, to: VirtualPath) -> Result<VirtualPath, Failure> {
-    match from.name() {
-        Some(name) if *from != to && session.files()?.is_folder(&to) => {
-            Ok(to.join(name).map_err(failure(&to))?)
-        }
-        _ => Ok(to),
-    }
-}
-
-/// What a failure between two paths is answered with. It names the target, unless it can only come
-/// from the source.
+/// The reply to a failed copy or rename. It names the target, unless only the source can be the
+/// reason.
 fn failure_between(from: &VirtualPath, to: &VirtualPath, error: &io::Error) -> Reply {
     match error.kind() {
         ErrorKind::AlreadyExists => Reply::about(550, "", to.bytes(), ": exists already"),
@@ -175,107 +159,80 @@ fn failure_between(from: &VirtualPath, to: &VirtualPath, error: &io::Error) -> R
     }
 }
 
-/// The two paths of `cp` and `mv`, noted for the log; `from` exists.
-fn from_to(
+/// `cp` and `mv`. If the target is a folder, the entry goes into it, as in a shell.
+pub fn copy_or_rename(
     session: &mut Session,
-    from: &[u8],
-    to: &[u8],
-) -> Result<(VirtualPath, VirtualPath), Failure> {
-    let to = session.resolve(to)?;
-    let from = session.resolve(from)?;
-    session.files()?.entry(&from).map_err(failure(&from))?;
-    let to = into(session, &from, to)?;
-    session.log_context.to = Some(to.clone());
-    Ok((from, to))
-}
-
-/// `cp`.
-pub fn copy(
-    session: &mut Session,
+    action: Action,
     from: &[u8],
     to: &[u8],
     existing: Existing,
 ) -> Result<Reply, Failure> {
-    let (from, to) = from_to(session, from, to)?;
-    copy_as(session, &from, &to, existing)
+    let mut to = session.resolve(to)?;
+    let (from, _) = entry(session, from)?;
+    if let Some(name) = from.name()
+        && from != to
+        && session.files()?.is_folder(&to)
+    {
+        to = to.join(name).map_err(failure(&to))?;
+    }
+    perform(session, action, from, to, existing)
 }
 
-fn copy_as(
+fn perform(
     session: &mut Session,
-    from: &VirtualPath,
-    to: &VirtualPath,
+    action: Action,
+    from: VirtualPath,
+    to: VirtualPath,
     existing: Existing,
 ) -> Result<Reply, Failure> {
-    let copied = session.run_cancellable(|files, stop| files.copy(from, to, existing, stop))?;
-    session.log_context.bytes = copied.map_err(|error| failure_between(from, to, &error))?;
-    Ok(Reply::about(250, "", &[from.bytes(), to.bytes()].join(&b" copied to "[..]), "."))
-}
-
-/// `mv`.
-pub fn rename(
-    session: &mut Session,
-    from: &[u8],
-    to: &[u8],
-    existing: Existing,
-) -> Result<Reply, Failure> {
-    let (from, to) = from_to(session, from, to)?;
-    move_to(session, &from, &to, existing)
-}
-
-fn move_to(
-    session: &mut Session,
-    from: &VirtualPath,
-    to: &VirtualPath,
-    existing: Existing,
-) -> Result<Reply, Failure> {
-    let moved = session.run_cancellable(|files, stop| files.move_to(from, to, existing, stop))?;
-    moved.map_err(|error| failure_between(from, to, &error))?;
-    Ok(Reply::about(250, "", &[from.bytes(), to.bytes()].join(&b" is now "[..]), "."))
-}
-
-/// RNFR.
-pub fn rename_from(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let path = session.resolve(argument)?;
-    session.files()?.entry(&path).map_err(failure(&path))?;
-    let reply = Reply::about(350, "", path.bytes(), " exists; now its new name: RNTO PATH");
-    session.pending = Pending::RenameFrom(path);
-    Ok(reply)
-}
-
-/// SITE CPFR.
-pub fn copy_from(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let path = session.resolve(argument)?;
-    session.files()?.entry(&path).map_err(failure(&path))?;
-    let reply = Reply::about(350, "", path.bytes(), " exists; now the copy's name: SITE CPTO PATH");
-    session.pending = Pending::CopyFrom(path);
-    Ok(reply)
-}
-
-/// SITE CPTO: the very name; a file of that name is replaced, as RNTO does.
-pub fn copy_to(session: &mut Session, argument: &[u8], pending: Pending) -> Result<Reply, Failure> {
-    let Pending::CopyFrom(from) = pending else {
-        return Err(Reply::new(503, "First what to copy: SITE CPFR PATH").into());
-    };
-    let to = session.resolve(argument)?;
     session.log_context.path = Some(from.clone());
     session.log_context.to = Some(to.clone());
-    copy_as(session, &from, &to, Existing::Replace)
+    let done = session.run_cancellable(|files, stop| match action {
+        Action::Copy => files.copy(&from, &to, existing, stop),
+        Action::Rename => files.move_to(&from, &to, existing, stop).map(|()| None),
+    })?;
+    session.log_context.bytes = done.map_err(|error| failure_between(&from, &to, &error))?;
+    let verb = match action {
+        Action::Copy => &b" copied to "[..],
+        Action::Rename => b" is now ",
+    };
+    Ok(Reply::about(250, "", &[from.bytes(), to.bytes()].join(verb), "."))
 }
 
-/// RNTO: the very name, and a file of that name is replaced, as rename(2) does; programs that
-/// upload under another name first rely on it.
-pub fn rename_to(
+/// RNFR and SITE CPFR: keeps the path of the source for the next command.
+pub fn source(session: &mut Session, action: Action, argument: &[u8]) -> Result<Reply, Failure> {
+    let (path, _) = entry(session, argument)?;
+    let next = match action {
+        Action::Copy => " exists; now the copy's name: SITE CPTO PATH",
+        Action::Rename => " exists; now its new name: RNTO PATH",
+    };
+    let reply = Reply::about(350, "", path.bytes(), next);
+    session.pending = Pending::Source(action, path);
+    Ok(reply)
+}
+
+/// RNTO and SITE CPTO: the target has exactly this name, even if it is a folder. A file of that
+/// name is replaced, as rename(2) does. Programs that upload under a temporary name rely on it.
+pub fn target(
     session: &mut Session,
+    action: Action,
     argument: &[u8],
     pending: Pending,
 ) -> Result<Reply, Failure> {
-    let Pending::RenameFrom(from) = pending else {
-        return Err(Reply::new(503, "First what to rename: RNFR PATH").into());
-    };
-    let to = session.resolve(argument)?;
-    session.log_context.path = Some(from.clone());
-    session.log_context.to = Some(to.clone());
-    move_to(session, &from, &to, Existing::Replace)
+    match pending {
+        Pending::Source(known, from) if known == action => {
+            let to = session.resolve(argument)?;
+            perform(session, action, from, to, Existing::Replace)
+        }
+        _ => Err(Reply::new(
+            503,
+            match action {
+                Action::Copy => "First what to copy: SITE CPFR PATH",
+                Action::Rename => "First what to rename: RNFR PATH",
+            },
+        )
+        .into()),
+    }
 }
 
 fn entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, Entry), Failure> {

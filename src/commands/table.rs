@@ -6,7 +6,7 @@
 use crate::control::InlineBody;
 use crate::data;
 use crate::reply::Reply;
-use crate::session::Channel;
+use crate::session::{Action, Channel};
 use crate::users::Password;
 
 use super::Command::{self, *};
@@ -116,9 +116,9 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Files, "touch", &["create", "mkfile"], "FILE", "new.txt",
         "create an empty file, or set a file's time to now", Line(|args| args.single().map(Touch))),
     row(Files, "cp", &["copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
-        "copy a file or a folder; -f replaces a file", Line(files::parse_copy)),
+        "copy a file or a folder; -f replaces a file", Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
     row(Files, "mv", &["move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
-        "rename or move; -f replaces a file", Line(files::parse_rename)),
+        "rename or move; -f replaces a file", Line(|args| files::parse_copy_or_rename(args, Action::Rename))),
     row(Files, "info", &[], "PATH", "notes.txt",
         "size, time and kind", Line(|args| args.single().map(Info))),
     row(Files, "hash", &[], "FILE", "notes.txt",
@@ -160,9 +160,9 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "DELE", &[], "FILE", "my notes.txt",
         "remove a file", Line(|args| args.rest_of_line().map(RemoveFile))),
     row(Ftp, "RNFR", &[], "PATH", "my notes.txt",
-        "what RNTO will rename", Line(|args| args.rest_of_line().map(RenameFrom))),
+        "what RNTO will rename", Line(|args| args.rest_of_line().map(|path| Source(Action::Rename, path)))),
     row(Ftp, "RNTO", &[], "PATH", "your notes.txt",
-        "its new name", Line(|args| args.rest_of_line().map(RenameTo))),
+        "its new name", Line(|args| args.rest_of_line().map(|path| Target(Action::Rename, path)))),
     row(Ftp, "SIZE", &[], "FILE", "my notes.txt",
         "a file's size in bytes", Line(|args| args.rest_of_line().map(Size))),
     row(Ftp, "MDTM", &[], "[YYYYMMDDHHMMSS] FILE", "my notes.txt",
@@ -243,11 +243,11 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Site, "SITE UNREGISTER", &[], "PASSWORD", "wonderland",
         "delete your account and your folder", Line(|args| args.single().map(|word| Unregister(Password(word))))),
     row(Site, "SITE CPFR", &[], "PATH", "my notes.txt",
-        "what SITE CPTO will copy", Line(|args| args.rest_of_line().map(CopyFrom))),
+        "what SITE CPTO will copy", Line(|args| args.rest_of_line().map(|path| Source(Action::Copy, path)))),
     row(Site, "SITE CPTO", &[], "PATH", "your notes.txt",
-        "the copy's name", Line(|args| args.rest_of_line().map(CopyTo))),
+        "the copy's name", Line(|args| args.rest_of_line().map(|path| Target(Action::Copy, path)))),
     row(Site, "SITE COPY", &[], "[-f] FROM TO", "\"my notes.txt\" copy.txt",
-        "copy a file or a folder, names quoted as by hand", Line(files::parse_copy)),
+        "copy a file or a folder, names quoted as by hand", Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
     row(Site, "SITE RMDIR", &[], "PATH", "my docs",
         "remove a folder with all in it", Line(|args| args.rest_of_line().map(RemoveTree))),
     row(Site, "SITE CHMOD", &[], "MODE PATH", "640 my notes.txt",
