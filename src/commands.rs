@@ -53,7 +53,6 @@ enum Command {
     // Folders
     PrintFolder,
     ChangeFolder(Vec<u8>),
-    ChangeToParent,
     List(Vec<u8>, listings::Form),
     MakeFolder(Vec<u8>),
     /// A folder, and those above it that are missing.
@@ -220,7 +219,6 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
 
         PrintFolder => files::print_folder(session),
         ChangeFolder(path) => files::change_folder(session, &path),
-        ChangeToParent => files::change_folder(session, b".."),
         List(path, form) => listings::list(session, &path, form),
         MakeFolder(path) => files::make_folder(session, &path),
         MakeFolders(path) => files::make_folders(session, &path),
@@ -283,9 +281,7 @@ impl Command {
             Help(_) | SiteHelp | Features | OptionsFacts(_) | Ok200(_) => Permission::Nothing,
             System | Noop | Quit => Permission::Nothing,
 
-            PrintFolder | ChangeFolder(_) | ChangeToParent | Free | Status(None) => {
-                Permission::LoggedIn
-            }
+            PrintFolder | ChangeFolder(_) | Free | Status(None) => Permission::LoggedIn,
             Allocate(_) | Restart(_) | Abort => Permission::LoggedIn,
             Representation { .. } | Ok200TransferForm(_) => Permission::LoggedIn,
             Passive | ExtendedPassive(_) | Active(_) => Permission::LoggedIn,
@@ -321,7 +317,7 @@ impl Command {
             Touch(_) => true,
             CopyOrRename { .. } | Target(..) | SetTime { .. } | SetMode(..) => true,
             Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) => true,
-            User(_) | WhoAmI | Free | PrintFolder | ChangeFolder(_) | ChangeToParent => false,
+            User(_) | WhoAmI | Free | PrintFolder | ChangeFolder(_) => false,
             List(..) | Source(..) | Info(_) | Size(_) | ModificationTime(_) => false,
             Hash(_) | HashOnly(_) | Allocate(_) | Restart(_) | Abort => false,
             Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => false,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 mod decoder;
 mod content;
 
-pub use content::{InlineBody, is_cancelled};
+pub use content::{CANCELLED, InlineBody};
 pub use decoder::Input;
 use decoder::{Decoder, LineUse};
 

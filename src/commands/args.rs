@@ -309,28 +309,25 @@ impl Split {
     }
 }
 
-/// Splits at spaces and tabs; quotes and backslashes keep them, as in a POSIX shell (XCU §2.2).
+/// Splits at spaces and tabs. Quotes and backslashes keep them, as in a POSIX shell (XCU §2.2).
 fn split(bytes: &[u8]) -> Vec<Split> {
     let mut words = Vec::new();
     let mut word: Option<Split> = None;
     let mut state = Quote::None;
-    for (index, byte) in bytes.iter().copied().enumerate() {
-        let is_quoted = state != Quote::None;
-        let (next, kept, begins) = state.step(byte);
-        state = next;
-        if begins {
-            let word = word.get_or_insert_default();
-            word.bytes.extend(kept);
-            if !is_quoted {
-                word.unquoted.push(byte);
-            }
-        } else if let Some(word) = word.take() {
-            words.push(Split { end: index, ..word });
+    for (index, byte) in bytes.iter().enumerate() {
+        if state == Quote::None && is_blank(byte) {
+            words.extend(word.take().map(|word| Split { end: index, ..word }));
+            continue;
         }
+        let word = word.get_or_insert_default();
+        if state == Quote::None {
+            word.unquoted.push(*byte);
+        }
+        let (next, kept) = state.step(*byte);
+        word.bytes.extend(kept.into_iter().flatten());
+        state = next;
     }
-    if let Some(word) = word {
-        words.push(Split { end: bytes.len(), ..word });
-    }
+    words.extend(word.map(|word| Split { end: bytes.len(), ..word }));
     words
 }
 
@@ -339,6 +336,7 @@ fn is_balanced(bytes: &[u8]) -> bool {
     bytes.iter().fold(Quote::None, |state, byte| state.step(*byte).0) == Quote::None
 }
 
+/// What is open at a place in a line: a quote, a backslash, or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quote {
     None,
@@ -349,41 +347,21 @@ enum Quote {
 }
 
 impl Quote {
-    /// The state behind `byte`, the bytes it adds to the word, and whether there is a word at all.
-    fn step(self, byte: u8) -> (Quote, Kept, bool) {
+    /// The state after `byte`, and the bytes that it adds to the word.
+    fn step(self, byte: u8) -> (Quote, [Option<u8>; 2]) {
         let (next, kept) = match (self, byte) {
-            (Quote::None, b' ' | b'\t') => return (Quote::None, Kept::default(), false),
             (Quote::None, b'\'') => (Quote::Single, None),
             (Quote::None, b'"') => (Quote::Double, None),
             (Quote::None, b'\\') => (Quote::Escape, None),
             (Quote::Single, b'\'') | (Quote::Double, b'"') => (Quote::None, None),
             (Quote::Double, b'\\') => (Quote::EscapeInDouble, None),
-            (Quote::Escape, byte) => (Quote::None, Some(byte)),
-            // In double quotes a backslash speaks for itself before most characters.
+            (Quote::Escape, _) => (Quote::None, Some(byte)),
+            // In double quotes a backslash before most characters is an ordinary character.
             (Quote::EscapeInDouble, b'"' | b'\\') => (Quote::Double, Some(byte)),
-            (Quote::EscapeInDouble, byte) => return (Quote::Double, Kept::of(b'\\', byte), true),
-            (state, byte) => (state, Some(byte)),
+            (Quote::EscapeInDouble, _) => return (Quote::Double, [Some(b'\\'), Some(byte)]),
+            (state, _) => (state, Some(byte)),
         };
-        (next, Kept([None, kept]), true)
-    }
-}
-
-/// Up to two bytes.
-#[derive(Debug, Default)]
-struct Kept([Option<u8>; 2]);
-
-impl Kept {
-    fn of(first: u8, second: u8) -> Kept {
-        Kept([Some(first), Some(second)])
-    }
-}
-
-impl IntoIterator for Kept {
-    type Item = u8;
-    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<u8>, 2>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter().flatten()
+        (next, [kept, None])
     }
 }
 

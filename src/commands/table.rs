@@ -46,16 +46,8 @@ pub enum Parser {
 /// Where `help` shows a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// Hand words about accounts.
-    Accounts,
-    /// Hand words about folders.
-    Folders,
-    /// Hand words about files.
-    Files,
-    /// Hand words that move content.
-    Content,
-    /// Other hand words.
-    Other,
+    /// Words that people type by hand.
+    Hand,
     /// FTP verbs.
     Ftp,
     /// Commands of SITE.
@@ -76,71 +68,71 @@ const fn row(
     CommandInfo { group, name, aliases, arguments, example, purpose, parser }
 }
 
-use Group::{Accounts, Content, Files, Folders, Ftp, Other, Refused, Site};
+use Group::{Ftp, Hand, Refused, Site};
 use Parser::{Line, WithContent};
 
 /// Every command that the server knows: group, name, aliases, arguments, example, purpose, parser.
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandInfo] = &[
-    row(Accounts, "register", &[], "NAME PASSWORD [CODE]", "alice wonderland",
+    row(Hand, "register", &[], "NAME PASSWORD [CODE]", "alice wonderland",
         "create an account and log in", Line(accounts::parse_register)),
-    row(Accounts, "login", &[], "NAME PASSWORD", "alice wonderland",
+    row(Hand, "login", &[], "NAME PASSWORD", "alice wonderland",
         "log in", Line(accounts::parse_login)),
-    row(Accounts, "logout", &[], "", "",
+    row(Hand, "logout", &[], "", "",
         "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
-    row(Accounts, "passwd", &[], "OLD NEW", "wonderland looking-glass",
+    row(Hand, "passwd", &[], "OLD NEW", "wonderland looking-glass",
         "change your password",
         Line(accounts::parse_passwd)),
-    row(Accounts, "unregister", &[], "PASSWORD", "wonderland",
+    row(Hand, "unregister", &[], "PASSWORD", "wonderland",
         "delete your account and your folder", Line(|args| args.single().map(|word| Unregister(Password(word))))),
-    row(Accounts, "whoami", &[], "", "",
+    row(Hand, "whoami", &[], "", "",
         "who you are and where", Line(|args| args.expect_end(WhoAmI))),
-    row(Accounts, "free", &["quota", "df"], "", "",
+    row(Hand, "free", &["quota", "df"], "", "",
         "space used and left", Line(|args| args.expect_end(Free))),
 
-    row(Folders, "pwd", &["XPWD"], "", "",
+    row(Hand, "pwd", &["XPWD"], "", "",
         "the current folder", Line(|args| args.expect_end(PrintFolder))),
-    row(Folders, "cd", &["chdir"], "[DIR]", "docs",
+    row(Hand, "cd", &["chdir"], "[DIR]", "docs",
         "go to a folder; without DIR, or with ~, to your top folder",
         Line(|args| Ok(ChangeFolder(args.at_most_one()?.unwrap_or(b"/".to_vec()))))),
-    row(Folders, "ls", &["dir"], "[DIR or PATTERN]", "*.txt",
+    row(Hand, "ls", &["dir"], "[DIR or PATTERN]", "*.txt",
         "list a folder", Line(listings::parse_ls)),
-    row(Folders, "mkdir", &["md"], "[-p] DIR", "-p docs/2026",
+    row(Hand, "mkdir", &["md"], "[-p] DIR", "-p docs/2026",
         "make a folder; with -p also the folders above it that are missing",
         Line(files::parse_mkdir)),
-    row(Folders, "rmdir", &["rd"], "DIR", "docs",
+    row(Hand, "rmdir", &["rd"], "DIR", "docs",
         "remove an empty folder", Line(|args| args.single().map(RemoveFolder))),
 
-    row(Files, "rm", &["del", "delete"], "[-r] PATH", "-r docs",
+    row(Hand, "rm", &["del", "delete"], "[-r] PATH", "-r docs",
         "remove a file; with -r also a folder with all in it", Line(files::parse_rm)),
-    row(Files, "touch", &["create", "mkfile"], "FILE", "new.txt",
+    row(Hand, "touch", &["create", "mkfile"], "FILE", "new.txt",
         "create an empty file, or set a file's time to now", Line(|args| args.single().map(Touch))),
-    row(Files, "cp", &["copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
+    row(Hand, "cp", &["copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
         "copy a file or a folder; -f replaces a file", Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
-    row(Files, "mv", &["move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
+    row(Hand, "mv", &["move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
         "rename or move; -f replaces a file", Line(|args| files::parse_copy_or_rename(args, Action::Rename))),
-    row(Files, "info", &[], "PATH", "notes.txt",
+    row(Hand, "info", &[], "PATH", "notes.txt",
         "size, time and kind", Line(|args| args.single().map(Info))),
-    row(Files, "hash", &[], "FILE", "notes.txt",
+    row(Hand, "hash", &[], "FILE", "notes.txt",
         "the content's SHA-256", Line(|args| args.rest_of_line_or_quoted().map(Hash))),
 
-    row(Content, "get", &["cat", "download", "more", "less"], "FILE", "notes.txt",
+    row(Hand, "get", &["cat", "download", "more", "less"], "FILE", "notes.txt",
         "send me a file: a count, then so many bytes",
         Line(|args| Ok(Retrieve(args.single()?, Channel::Inline)))),
-    row(Content, "put", &["upload", "send"], "FILE [SIZE]", "photo.jpg 48211",
+    row(Hand, "put", &["upload", "send"], "FILE [SIZE]", "photo.jpg 48211",
         "store SIZE bytes that follow; without SIZE, what you type, up to a line with only \".\"",
         WithContent(transfers::parse_put)),
-    row(Content, "write", &[], "FILE [TEXT]", "notes.txt buy milk",
+    row(Hand, "write", &[], "FILE [TEXT]", "notes.txt buy milk",
         "store the text; without it, what you type, up to a line with only \".\"",
         WithContent(|args| transfers::parse_text(args, Store))),
-    row(Content, "append", &[], "FILE [TEXT]", "notes.txt and bread",
+    row(Hand, "append", &[], "FILE [TEXT]", "notes.txt and bread",
         "like write, at the end of the file, in place",
         WithContent(|args| transfers::parse_text(args, Append))),
 
-    row(Other, "help", &["?"], "[WORD]", "put",
+    row(Hand, "help", &["?"], "[WORD]", "put",
         "the list of words; more about WORD; with ftp, the list of FTP verbs",
         Line(features::parse_help)),
-    row(Other, "quit", &["exit", "bye"], "", "",
+    row(Hand, "quit", &["exit", "bye"], "", "",
         "leave", Line(|args| args.expect_end(Quit))),
 
     row(Ftp, "USER", &[], "NAME", "alice",
@@ -152,7 +144,7 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "CWD", &["XCWD"], "DIR", "my docs",
         "go to a folder", Line(|args| args.rest_of_line().map(ChangeFolder))),
     row(Ftp, "CDUP", &["XCUP", "cd.."], "", "",
-        "go to the folder above", Line(|args| args.expect_end(ChangeToParent))),
+        "go to the folder above", Line(|args| args.expect_end(ChangeFolder(b"..".to_vec())))),
     row(Ftp, "MKD", &["XMKD"], "DIR", "my docs",
         "make a folder", Line(|args| args.rest_of_line().map(MakeFolder))),
     row(Ftp, "RMD", &["XRMD"], "DIR", "my docs",
@@ -285,13 +277,7 @@ impl CommandInfo {
 
     /// Whether people type it by hand.
     pub fn is_by_hand(&self) -> bool {
-        matches!(self.group, Accounts | Folders | Files | Content | Other)
-    }
-
-    /// Whether it is known only to be refused.
-    #[cfg(test)]
-    pub fn is_refused(&self) -> bool {
-        self.group == Group::Refused
+        self.group == Hand
     }
 }
 

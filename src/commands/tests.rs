@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use crate::config::LINE_LIMIT;
 
-use super::table::COMMANDS;
+use super::table::{COMMANDS, Group};
 use super::*;
 
 /// What is read of a line.
@@ -43,9 +43,13 @@ fn every_spelling_of_the_table_is_parsed_in_any_case() {
                 let expected = if info.name == "SITE" { "SITE HELP" } else { info.name };
                 assert_eq!(request.info.map(|info| info.name), Some(expected), "{example}");
                 match request.command {
-                    Ok(_) => assert!(!info.is_refused(), "{example}"),
+                    Ok(_) => assert!(!(info.group == Group::Refused), "{example}"),
                     Err(reply) => {
-                        assert_eq!((reply.code, info.is_refused()), (502, true), "{example}")
+                        assert_eq!(
+                            (reply.code, (info.group == Group::Refused)),
+                            (502, true),
+                            "{example}"
+                        )
                     }
                 }
             }
@@ -106,7 +110,7 @@ fn hand_words_split_and_ftp_verbs_take_the_rest() {
     assert_eq!(parsed("rm -f docs"), Command::RemoveFile(bytes("docs")));
     assert_eq!(parsed("md -p 'a b/c'"), Command::MakeFolders(bytes("a b/c")));
     assert_eq!(parsed("MKD -p a"), Command::MakeFolder(bytes("-p a")));
-    assert_eq!(parsed("cd.."), Command::ChangeToParent);
+    assert_eq!(parsed("cd.."), Command::ChangeFolder(bytes("..")));
     assert_eq!(parsed("help site copy"), Command::Help(Some(bytes("site copy"))));
 }
 

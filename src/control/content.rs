@@ -18,22 +18,8 @@ pub enum InlineBody {
     Unknown,
 }
 
-/// The error of a [`Text`] that the client cancelled by Ctrl-C.
-#[derive(Debug)]
-struct Cancelled;
-
-impl std::error::Error for Cancelled {}
-
-impl std::fmt::Display for Cancelled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("cancelled")
-    }
-}
-
-/// Whether the client cancelled its text by Ctrl-C.
-pub fn is_cancelled(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Cancelled>())
-}
+/// The error of a [`Text`] that the client cancelled by Ctrl-C. `std` makes no error of this kind.
+pub const CANCELLED: ErrorKind = ErrorKind::Other;
 
 impl Control {
     /// The `length` raw bytes that follow, in which nothing is interpreted.
@@ -105,9 +91,9 @@ impl Read for Content<'_> {
 }
 
 /// Content in lines, with LF ends and the doubled dots undone (RFC 5321 §4.5.2). [`Read`] fails
-/// with [`ErrorKind::UnexpectedEof`] where the connection ends before the text does, with
-/// [`ErrorKind::InvalidData`] for a line over the limit, after which one may read on, and with an
-/// error that [`is_cancelled`] knows if the client cancels it, after which it has ended.
+/// with [`ErrorKind::UnexpectedEof`] if the connection ends before the text does, with
+/// [`ErrorKind::InvalidData`] for a line over the limit, after which one may read on, and with
+/// [`CANCELLED`] if the client cancels it, after which it has ended.
 #[derive(Debug)]
 pub struct Text<'c> {
     control: &'c mut Control,
@@ -122,7 +108,7 @@ impl Text<'_> {
         loop {
             match exhaust(self) {
                 Err(error) if error.kind() == ErrorKind::InvalidData => {}
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof || is_cancelled(&error) => {
+                Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | CANCELLED) => {
                     return Ok(());
                 }
                 ended => return ended,
@@ -132,11 +118,10 @@ impl Text<'_> {
 
     /// Reads the next line into `line`. False at the end of the text.
     fn next_line(&mut self) -> io::Result<bool> {
-        let input = match self.ended {
-            true => return Ok(false),
-            false => self.control.read_input(LineUse::Text)?,
-        };
-        match input {
+        if self.ended {
+            return Ok(false);
+        }
+        let ended = match self.control.read_input(LineUse::Text)? {
             Input::Line(line) if line != b"." => {
                 self.used = usize::from(line.starts_with(b"."));
                 self.line = line;
@@ -144,18 +129,15 @@ impl Text<'_> {
                 return Ok(true);
             }
             Input::TooLong(_) => {
-                return Err(io::Error::new(
-                    ErrorKind::InvalidData,
-                    "a line is longer than 8 KiB; put with a size takes any content",
-                ));
+                let text = "a line is longer than 8 KiB; put with a size takes any content";
+                return Err(io::Error::new(ErrorKind::InvalidData, text));
             }
-            _ => self.ended = true,
-        }
-        match input {
-            Input::Cancel => Err(io::Error::other(Cancelled)),
+            Input::Line(_) => Ok(false),
+            Input::Cancel => Err(CANCELLED.into()),
             Input::End => Err(ErrorKind::UnexpectedEof.into()),
-            _ => Ok(false),
-        }
+        };
+        self.ended = true;
+        ended
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
-use crate::control::{Control, InlineBody, LineKind, is_cancelled};
+use crate::control::{CANCELLED, Control, InlineBody, LineKind};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
 use crate::text;
@@ -378,7 +378,7 @@ impl Session {
             End::SourceFailed(error) if error.kind() == ErrorKind::UnexpectedEof => {
                 return Err(broken_off());
             }
-            End::SourceFailed(error) if is_cancelled(&error) => {
+            End::SourceFailed(error) if error.kind() == CANCELLED => {
                 return Err(Reply::new(426, "Cancelled. Nothing was stored.").into());
             }
             End::SourceFailed(error) => return Err(Failure::Lost(error)),
