@@ -101,5 +101,5 @@ pub fn status(session: &mut Session) -> Result<Reply, Failure> {
         [b"current folder: ", session.folder.bytes()].concat(),
         format!("TYPE {kind}, MODE S, STRU F").into_bytes(),
     ];
-    Ok(Reply::multi(211, "plainftpd:", lines, "End"))
+    Ok(Reply::multi(211, "plainftpd:", lines, "End."))
 }

@@ -1,14 +1,14 @@
 //! Listings: `ls`, LIST, NLST, MLSD, MLST and STAT with a path.
 
-use std::cell::Cell;
-use std::io::{ErrorKind, Read};
-use std::time::SystemTime;
+use std::io::ErrorKind;
+use std::time::{Duration, SystemTime};
 
 use crate::glob;
 use crate::listing::{self, Allowed, Lines};
 use crate::reply::Reply;
 use crate::session::{Failure, Session};
 use crate::text;
+use crate::transfer::{self, End};
 use crate::users::Role;
 use crate::vfs::{Entries, Entry, Kind, VirtualPath};
 
@@ -48,14 +48,14 @@ pub fn parse_ls(args: Args<'_>) -> Result<Command, Reply> {
     }
 }
 
-/// What a path stands for.
+/// What the path of a listing stands for.
 enum Found {
-    /// A folder.
+    /// A folder, whose entries are listed.
     Folder,
-    /// A file, or what else is no folder.
-    One(Entry),
+    /// A file, or another entry that is not a folder.
+    One,
     /// No entry has that name, and it is a pattern for names in the folder above.
-    Pattern(Vec<u8>),
+    Pattern,
 }
 
 /// Lists what `argument` stands for, in one of the forms.
@@ -68,7 +68,7 @@ pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply,
         Form::Facts => facts(session, &path),
         Form::Long => {
             let now = SystemTime::now();
-            let entries = entries(session, &path)?;
+            let (_, entries) = open(session, &path)?;
             send(session, entries, &path, move |line, entry| {
                 listing::push_list_line(line, entry, now)
             })
@@ -77,34 +77,27 @@ pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply,
     }
 }
 
-fn find(session: &Session, path: &VirtualPath) -> Result<Found, Failure> {
-    match session.files()?.entry(path) {
-        Ok(entry) if entry.kind == Kind::Folder => Ok(Found::Folder),
-        Ok(entry) => Ok(Found::One(entry)),
-        Err(error) => match path.name().filter(|name| glob::is_pattern(name)) {
-            Some(pattern) if error.kind() == ErrorKind::NotFound => {
-                Ok(Found::Pattern(pattern.to_vec()))
-            }
-            _ => Err(failure(path)(error).into()),
-        },
-    }
-}
-
-/// What a listing of `path` shows. It is opened here, before any data connection is waited for.
-fn entries(session: &Session, path: &VirtualPath) -> Result<Entries, Failure> {
+/// Opens what a listing of `path` shows, before the server waits for any data connection.
+fn open(session: &Session, path: &VirtualPath) -> Result<(Found, Entries), Failure> {
     let files = session.files()?;
-    match find(session, path)? {
-        Found::Folder => Ok(files.sorted_entries(path, |_| true).map_err(failure(path))?),
-        Found::One(entry) => Ok(Box::new(std::iter::once(Ok(entry)))),
-        Found::Pattern(pattern) => {
-            let folder = path.parent();
-            let matching = files.sorted_entries(&folder, move |name| glob::matches(&pattern, name));
-            let mut matching = matching.map_err(failure(&folder))?;
-            match matching.next() {
-                Some(first) => Ok(Box::new(std::iter::once(first).chain(matching))),
-                None => Err(Reply::about(550, "", path.bytes(), ": nothing matches").into()),
-            }
+    let error = match files.entry(path) {
+        Ok(entry) if entry.kind == Kind::Folder => {
+            let entries = files.sorted_entries(path, |_| true).map_err(failure(path))?;
+            return Ok((Found::Folder, entries));
         }
+        Ok(entry) => return Ok((Found::One, Box::new(std::iter::once(Ok(entry))))),
+        Err(error) => error,
+    };
+    let pattern = path.name().filter(|name| glob::is_pattern(name));
+    let Some(pattern) = pattern.filter(|_| error.kind() == ErrorKind::NotFound) else {
+        return Err(failure(path)(error).into());
+    };
+    let (folder, pattern) = (path.parent(), pattern.to_vec());
+    let matching = files.sorted_entries(&folder, move |name| glob::matches(&pattern, name));
+    let mut matching = matching.map_err(failure(&folder))?;
+    match matching.next() {
+        Some(first) => Ok((Found::Pattern, Box::new(std::iter::once(first).chain(matching)))),
+        None => Err(Reply::about(550, "", path.bytes(), ": nothing matches").into()),
     }
 }
 
@@ -118,47 +111,44 @@ fn send(
     Ok(Reply::about(226, "", path.bytes(), " listed."))
 }
 
-/// NLST. Each line names its entry as the argument named the folder, so that RETR takes it as it
-/// stands (RFC 1123 §4.1.2.7); without an argument, the bare name does.
+/// NLST. Each line names its entry as the argument named the folder, so that RETR takes the line
+/// unchanged (RFC 1123 §4.1.2.7). Without an argument the line is the bare name.
 fn names(session: &mut Session, argument: &[u8], path: &VirtualPath) -> Result<Reply, Failure> {
-    let found = find(session, path)?;
-    let entries = entries(session, path)?;
-    if let Found::One(_) = found {
-        let name = argument.to_vec();
-        return send(session, entries, path, move |line, _| line.extend_from_slice(&name));
-    }
-    let prefix = prefix_of(argument, matches!(found, Found::Folder));
+    let (found, entries) = open(session, path)?;
+    let prefix = match found {
+        Found::One => {
+            let name = argument.to_vec();
+            return send(session, entries, path, move |line, _| line.extend_from_slice(&name));
+        }
+        Found::Folder if argument.is_empty() || argument.ends_with(b"/") => argument.to_vec(),
+        Found::Folder => [argument, b"/"].concat(),
+        Found::Pattern => folder_of(argument).to_vec(),
+    };
     send(session, entries, path, move |line, entry| {
         line.extend_from_slice(&prefix);
         line.extend_from_slice(&text::on_one_line(&entry.name));
     })
 }
 
-/// What stands before each name: the folder that the argument names, or the folder of its pattern.
-fn prefix_of(argument: &[u8], is_folder: bool) -> Vec<u8> {
-    match argument {
-        b"" => Vec::new(),
-        folder if is_folder && folder.ends_with(b"/") => folder.to_vec(),
-        folder if is_folder => [folder, b"/"].concat(),
-        pattern => {
-            let end = pattern.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
-            let pattern = pattern.get(..end).unwrap_or_default();
-            let folder =
-                pattern.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-            pattern.get(..folder).unwrap_or_default().to_vec()
-        }
-    }
+/// The part of a pattern before its last component, with the slash.
+fn folder_of(pattern: &[u8]) -> &[u8] {
+    let end = pattern.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    let pattern = pattern.get(..end).unwrap_or_default();
+    let folder = pattern.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    pattern.get(..folder).unwrap_or_default()
 }
 
-/// Lines between the first and the last of a multi-line reply, as they come, without control
-/// characters. Returns the last line's text: `end`, or why the lines broke off, because a reply
-/// that was begun must be ended by its code.
-fn say_lines(
+/// Says a multi-line reply up to its last line: one line per entry, without control characters.
+/// Returns why the listing broke off, if it did: the last line must then say so, because a reply
+/// that has begun must end with its code.
+fn say_entries(
     session: &mut Session,
+    code: u16,
+    path: &VirtualPath,
     entries: Entries,
     mut line: impl FnMut(&mut Vec<u8>, &Entry),
-    end: impl FnOnce() -> String,
-) -> Result<String, Failure> {
+) -> Result<Option<String>, Failure> {
+    session.say_raw(&[format!("{code}-").as_bytes(), &path.shown(), b":\r\n"].concat())?;
     let mut text = Vec::new();
     let mut lines = Lines::new(entries, |out, entry| {
         text.clear();
@@ -166,49 +156,42 @@ fn say_lines(
         out.push(b' ');
         out.extend_from_slice(&text::sanitized(&text));
     });
-    let mut chunk = vec![0; 4096];
-    loop {
-        match lines.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(read) => session.say_raw(chunk.get(..read).unwrap_or_default())?,
-            Err(error) => return Ok(format!("The listing broke off: {}.", error.kind())),
-        }
+    match transfer::pump(&mut lines, session.control(), 4096, Duration::ZERO, &mut |_| false) {
+        End::Complete(_) => Ok(None),
+        End::SourceFailed(error) => Ok(Some(format!("The listing broke off: {}.", error.kind()))),
+        End::SinkFailed(error) => Err(Failure::Lost(error)),
+        End::TimedOut | End::Aborted => Err(Failure::Lost(ErrorKind::TimedOut.into())),
     }
-    drop(lines);
-    Ok(end())
 }
 
 fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Result<Reply, Failure> {
-    let mut rest = entries(session, path)?;
-    let first = rest.next().transpose().map_err(failure(path))?;
-    session.say_raw(&[b"212-", path.shown().as_slice(), b":\r\n"].concat())?;
+    let (_, mut entries) = open(session, path)?;
+    let first = entries.next().transpose().map_err(failure(path))?;
+    let entries = Box::new(first.into_iter().map(Ok).chain(entries));
     let now = SystemTime::now();
-    let count = Cell::new(0_u64);
-    let line = |line: &mut Vec<u8>, entry: &Entry| {
-        count.set(count.get() + 1);
+    let mut count = 0_u64;
+    let broken_off = say_entries(session, 212, path, entries, |line, entry| {
+        count += 1;
         listing::push_ls_line(line, entry, now);
+    })?;
+    let flags = if odd_flags { " Flags are ignored." } else { "" };
+    let end = match count {
+        0 => "Empty.".to_string(),
+        1 => "1 entry.".to_string(),
+        count => format!("{count} entries."),
     };
-    let end = || {
-        let flags = if odd_flags { " Flags are ignored." } else { "" };
-        match count.get() {
-            0 => format!("Empty.{flags}"),
-            1 => format!("1 entry.{flags}"),
-            count => format!("{count} entries.{flags}"),
-        }
-    };
-    let end = say_lines(session, Box::new(first.into_iter().map(Ok).chain(rest)), line, end)?;
-    Ok(Reply::new(212, end))
+    Ok(Reply::new(212, broken_off.unwrap_or(end + flags)))
 }
 
-/// STAT PATH (RFC 959 §4.1.3): 212 for a folder, 213 for a file.
+/// STAT with a path (RFC 959 §4.1.3): 212 for a folder, 213 for a file.
 fn status(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
-    let code = if matches!(find(session, path)?, Found::One(_)) { 213 } else { 212 };
-    let entries = entries(session, path)?;
-    session.say_raw(&[format!("{code}-").as_bytes(), &path.shown(), b":\r\n"].concat())?;
+    let (found, entries) = open(session, path)?;
+    let code = if matches!(found, Found::One) { 213 } else { 212 };
     let now = SystemTime::now();
-    let line = |line: &mut Vec<u8>, entry: &Entry| listing::push_list_line(line, entry, now);
-    let end = say_lines(session, entries, line, || "End".to_string())?;
-    Ok(Reply::new(code, end))
+    let broken_off = say_entries(session, code, path, entries, |line, entry| {
+        listing::push_list_line(line, entry, now)
+    })?;
+    Ok(Reply::new(code, broken_off.unwrap_or("End.".to_string())))
 }
 
 /// MLSD (RFC 3659 §7): of a folder only.
@@ -244,5 +227,5 @@ fn facts_of_one(session: &mut Session, path: &VirtualPath) -> Result<Reply, Fail
     let mut line = Vec::new();
     let allowed = allowed(session, path.parent().is_root());
     session.settings.facts.push_line(&mut line, &entry, path.bytes(), allowed);
-    Ok(Reply::multi(250, "Facts:", vec![line], "End"))
+    Ok(Reply::multi(250, "Facts:", vec![line], "End."))
 }
