@@ -1,8 +1,8 @@
-//! The largest file that this process may write: RLIMIT_FSIZE, as `ulimit -f` and `LimitFSIZE=` set
-//! it.
+//! The largest file that this process may write: RLIMIT_FSIZE, which `ulimit -f` and `LimitFSIZE=`
+//! set.
 //!
-//! The system answers a write beyond it with a signal, SIGXFSZ, which ends the process and which
-//! std cannot ignore. So the code that makes a file longer asks here first.
+//! A write beyond it brings the signal SIGXFSZ, which ends the process and which std cannot ignore.
+//! So all code that makes a file longer asks here first.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -10,12 +10,12 @@ use std::sync::OnceLock;
 
 static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
 
-/// The limit in bytes, if there is one. It is read once.
+/// The limit in bytes, if there is one. It is read once per process.
 pub fn limit() -> Option<u64> {
     *LIMIT.get_or_init(|| parse(&fs::read_to_string("/proc/self/limits").ok()?))
 }
 
-/// Fails with [`ErrorKind::FileTooLarge`] if a file may not have so many bytes.
+/// Fails with [`ErrorKind::FileTooLarge`] if a file may not have this length.
 pub fn check(length: u64) -> io::Result<()> {
     match limit() {
         Some(limit) if length > limit => {
@@ -26,7 +26,7 @@ pub fn check(length: u64) -> io::Result<()> {
     }
 }
 
-/// The soft limit in what Linux tells; elsewhere there is nothing to read.
+/// The soft limit in the text of /proc/self/limits, which only Linux has.
 fn parse(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max file size"))?;
     line.split_whitespace().next()?.parse().ok()
@@ -40,7 +40,9 @@ mod tests {
     fn the_soft_limit_is_read_and_unlimited_is_none() {
         let limits = |soft: &str| {
             format!(
-                "Limit  Soft Limit  Hard Limit  Units\nMax cpu time  1  2  seconds\nMax file size  {soft}  9999  bytes\n"
+                "Limit  Soft Limit  Hard Limit  Units\n\
+                 Max cpu time  1  2  seconds\n\
+                 Max file size  {soft}  9999  bytes\n"
             )
         };
         assert_eq!(parse(&limits("4096")), Some(4096));

@@ -1,9 +1,9 @@
-//! The log: one append-only file behind a mutex, one line for each thing that happened.
+//! The log: one append-only file behind a mutex, one line per event.
 //!
-//! A line is a UTC stamp and `key=value` pairs, written in one `write` so that a killed server
-//! leaves no torn line before the last. Values that are more than a plain word are quoted, and
-//! whatever could end a line, close a quote or drive a terminal is escaped: no name can forge a
-//! line. A long value is shortened, so that no name makes a long line either.
+//! A line is a UTC time and `key=value` pairs. It is written in one `write`, so a killed server can
+//! tear only the last line. A value that is more than a plain word is quoted, and characters that
+//! could end a line, close a quote or control a terminal are escaped: no file name can forge a
+//! line. A long value is shortened, so no file name can make a long line either.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,39 +18,40 @@ use crate::file_size_limit;
 use crate::stderr::Stderr;
 use crate::time;
 
-/// A value that takes more bytes in the log is written as its first [`HEAD`] bytes, `…` and its
-/// last [`TAIL`] bytes. Most paths are shorter.
+/// The most bytes of a value in the log. A longer value is written as its first [`HEAD`] bytes, `…`
+/// and its last [`TAIL`] bytes. Most paths are shorter.
 const VALUE_LIMIT: usize = HEAD + ELLIPSIS.len() + TAIL;
 const HEAD: usize = 500;
-/// The end of a path says which file it was.
+/// The end of a path is kept because it names the file.
 const TAIL: usize = 300;
 const ELLIPSIS: &[u8] = "…".as_bytes();
-/// How often the log and standard error tell of something that a peer can repeat.
+/// The time between two reports of an event that a remote peer can trigger again and again.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The open log file, and standard error.
 #[derive(Debug)]
 pub struct Log {
     file: Mutex<Appender>,
-    strangers: Mutex<Allowance>,
+    unauthenticated: Mutex<Allowance>,
     stderr: Stderr,
 }
 
 impl Log {
-    /// Opens `path` for appending and creates it (mode 0640) if it is missing. A last line that
-    /// a power failure tore is ended, so that it stays alone.
+    /// Opens `path` for appending, and creates it (mode 0640) if it is missing. If a power failure
+    /// has torn the last line, ends it, so that the next line starts on its own.
     pub fn open(path: &Path) -> io::Result<Log> {
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
         end_torn_line(&mut file)?;
         let appender = Appender { file, lost: 0, complaints: LogRateLimit::default() };
-        let strangers = Mutex::new(Allowance::full());
-        Ok(Log { file: Mutex::new(appender), strangers, stderr: Stderr::start(io::stderr())? })
+        let unauthenticated = Mutex::new(Allowance::full());
+        let stderr = Stderr::start(io::stderr())?;
+        Ok(Log { file: Mutex::new(appender), unauthenticated, stderr })
     }
 
-    /// Writes one line. A log that cannot be written (a full disk) must not keep people from their
-    /// files, least of all from deleting some. The loss is reported on standard error, and in the
-    /// log when there is room again.
+    /// Writes one line. If the disk is full, the line is lost, but the command that caused it goes
+    /// on: users must be able to delete files then. The loss is reported on standard error, and in
+    /// the log when there is room again.
     pub fn write(&self, line: LogLine) {
         let complaint = self.appender().append(line);
         if let Some(text) = complaint {
@@ -58,11 +59,12 @@ impl Log {
         }
     }
 
-    /// Writes a line that a client without an account caused, unless all such clients together have
-    /// had too many. Returns whether it was written. What was left out is counted, with the `more`
-    /// that the line itself counts, and the next line that is written is preceded by the sum.
+    /// Writes a line that an unauthenticated client caused, unless all such clients together have
+    /// caused too many. Returns whether it was written. A line that is left out counts as one and
+    /// the `more` lines that it stands for; the next line is preceded by the number of lines that
+    /// were left out.
     pub fn write_unauthenticated(&self, line: LogLine, more: u64) -> bool {
-        let left_out = self.strangers().take(1 + more, Instant::now());
+        let left_out = self.unauthenticated().take(1 + more, Instant::now());
         let Some(left_out) = left_out else { return false };
         if left_out > 0 {
             self.write(LogLine::new("unlogged").number("lines", left_out));
@@ -71,13 +73,14 @@ impl Log {
         true
     }
 
-    /// Gives back what a client's lines took of what strangers may have: it has an account.
+    /// Gives back what the lines of a client took of the allowance of unauthenticated clients,
+    /// because the client has logged in.
     pub fn give_back(&self, lines: u32) {
-        self.strangers().give_back(lines);
+        self.unauthenticated().give_back(lines);
     }
 
-    fn strangers(&self) -> MutexGuard<'_, Allowance> {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unauthenticated(&self) -> MutexGuard<'_, Allowance> {
+        self.unauthenticated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes `text` as a warning, to the log and to standard error.
@@ -86,40 +89,40 @@ impl Log {
         self.write(LogLine::new("warning").with("text", text));
     }
 
-    /// Says `text` on standard error, without ever waiting for its reader.
+    /// Writes `text` to standard error, without waiting for its reader.
     pub fn say(&self, text: &str) {
         let mut line = Vec::new();
         escape(text.as_bytes(), |_| false, &mut line);
         self.stderr.say(&line);
     }
 
-    /// A poisoned lock only means that another thread panicked between two whole lines.
+    /// The locked file. A thread that panicked with the lock held left no part of a line behind.
     fn appender(&self) -> MutexGuard<'_, Appender> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The file, and what could not be written to it.
+/// The file, and the number of lines that could not be written to it.
 #[derive(Debug)]
 struct Appender {
     file: File,
-    /// Lines since the last one that found room.
+    /// Lines lost since the last one that was written.
     lost: u64,
     complaints: LogRateLimit,
 }
 
 impl Appender {
-    /// Appends a line, behind one that says how many were lost if some were. Returns a complaint
-    /// for standard error if there is one to make.
+    /// Appends a line. If lines were lost before, first appends one that says how many. Returns a
+    /// complaint for standard error if the line is lost and a complaint is due.
     fn append(&mut self, line: LogLine) -> Option<String> {
-        let tell_of_loss = match self.lost {
+        let loss_logged = match self.lost {
             0 => Ok(()),
             lost => self.append_line(LogLine::new("lost").number("lines", lost)),
         };
-        if tell_of_loss.is_ok() {
+        if loss_logged.is_ok() {
             self.lost = 0;
         }
-        let error = tell_of_loss.and_then(|()| self.append_line(line)).err()?;
+        let error = loss_logged.and_then(|()| self.append_line(line)).err()?;
         self.lost = self.lost.saturating_add(1);
         self.complaints.report(&format!("cannot write the log: {error}"))
     }
@@ -130,8 +133,8 @@ impl Appender {
     }
 }
 
-/// Ends a last line that has no end. A full disk has room for that in the place of a byte of the
-/// line.
+/// Ends a last line that has no line end. On a full disk, the line end replaces the last byte of
+/// that line.
 fn end_torn_line(file: &mut File) -> io::Result<()> {
     let end = file.seek(SeekFrom::End(0))?;
     if end == 0 {
@@ -152,25 +155,26 @@ fn end_torn_line(file: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-/// A limit for what a peer can bring about as often as it likes: it is reported once a minute.
+/// Rate limit for an event that a remote peer can trigger: one report per minute.
 #[derive(Debug, Default)]
 pub struct LogRateLimit {
     last: Option<Instant>,
-    passed_over: u64,
+    left_out: u64,
 }
 
 impl LogRateLimit {
-    /// How many times it was passed over, if it is time to tell of it again.
+    /// If a report is due, returns how many events were left out since the last one. Otherwise
+    /// counts this event as left out.
     pub fn is_due(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < WARNING_INTERVAL) {
-            self.passed_over = self.passed_over.saturating_add(1);
+            self.left_out = self.left_out.saturating_add(1);
             return None;
         }
         self.last = Some(Instant::now());
-        Some(std::mem::take(&mut self.passed_over))
+        Some(std::mem::take(&mut self.left_out))
     }
 
-    /// `text`, and how many reports were left out before it, if it is time for a report.
+    /// If a report is due, returns `text` with the number of events that were left out.
     pub fn report(&mut self, text: &str) -> Option<String> {
         Some(match self.is_due()? {
             0 => text.to_string(),
@@ -179,11 +183,11 @@ impl LogRateLimit {
     }
 }
 
-/// How many lines strangers may still have logged: so many at once, and some per second after that.
+/// How many lines unauthenticated clients may still cause: a burst, and then some per second.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// When the last line was granted for the time that had passed.
+    /// When lines were last granted for the time that had passed.
     counted: Instant,
     left_out: u64,
 }
@@ -193,8 +197,8 @@ impl Allowance {
         Allowance { left: UNAUTHENTICATED_LOG_BURST, counted: Instant::now(), left_out: 0 }
     }
 
-    /// Takes one line; returns how many were left out before it. `None` if it is left out too, and
-    /// counted as `worth` lines.
+    /// Takes one line, and returns how many were left out before it. Returns `None` if this line is
+    /// left out too; then it counts as `worth` lines.
     fn take(&mut self, worth: u64, now: Instant) -> Option<u64> {
         let seconds = now.saturating_duration_since(self.counted).as_secs();
         if seconds > 0 {
@@ -220,33 +224,30 @@ impl Allowance {
     }
 }
 
-/// A line in the making.
+/// A log line that is being built.
 #[derive(Debug)]
 pub struct LogLine(Vec<u8>);
 
 impl LogLine {
-    /// Begins a line: the time and the kind of thing that happened.
+    /// Begins a line with the time and the kind of event.
     pub fn new(event: &str) -> LogLine {
-        // Room for most lines, so that they need not grow.
+        // Most lines fit, so their buffer need not grow.
         let mut line = Vec::with_capacity(192);
         line.extend_from_slice(&time::log_stamp(SystemTime::now()));
         LogLine(line).with("event", event)
     }
 
-    /// Adds ` key=value`, the value quoted and escaped if it is more than a plain word. A value
-    /// that is shortened is followed by ` key_length=N`, the number of its bytes.
+    /// Adds ` key=value`. The value is quoted and escaped if it is more than a plain word. If it is
+    /// shortened, ` key_length=N` follows, the number of its bytes.
     pub fn with(mut self, key: &str, value: impl AsRef<[u8]>) -> LogLine {
         let value = value.as_ref();
         self.0.push(b' ');
         self.0.extend_from_slice(key.as_bytes());
         self.0.push(b'=');
-        match quote(value, &mut self.0) {
-            Written::Whole => self,
-            Written::Shortened => {
-                self.0.extend_from_slice(format!(" {key}_length={}", value.len()).as_bytes());
-                self
-            }
+        if !quote(value, &mut self.0) {
+            self.0.extend_from_slice(format!(" {key}_length={}", value.len()).as_bytes());
         }
+        self
     }
 
     /// Adds ` key=N`.
@@ -255,34 +256,30 @@ impl LogLine {
     }
 }
 
-/// How much of a value was written.
-#[derive(Debug, PartialEq, Eq)]
-enum Written {
-    Whole,
-    Shortened,
-}
-
-fn quote(value: &[u8], out: &mut Vec<u8>) -> Written {
+/// Appends `value`, quoted and escaped if it is more than a plain word. Returns whether it was
+/// written as a whole.
+fn quote(value: &[u8], out: &mut Vec<u8>) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-/:+@,[]%".contains(byte);
     if !value.is_empty() && value.len() <= VALUE_LIMIT && value.iter().all(plain) {
         out.extend_from_slice(value);
-        return Written::Whole;
+        return true;
     }
     out.push(b'"');
-    let written = escape(value, |character| matches!(character, '"' | '\\'), out);
+    let is_whole = escape(value, |character| matches!(character, '"' | '\\'), out);
     out.push(b'"');
-    written
+    is_whole
 }
 
-/// Appends `value` so that it drives no terminal, with a backslash before what `special` names. It
-/// is shortened if it would take more than [`VALUE_LIMIT`] bytes, escapes included.
-fn escape(value: &[u8], special: fn(char) -> bool, out: &mut Vec<u8>) -> Written {
+/// Appends `value` without characters that could control a terminal, and with a backslash before
+/// each `special` character. If this takes more than [`VALUE_LIMIT`] bytes, the value is shortened.
+/// Returns whether it was written as a whole.
+fn escape(value: &[u8], special: fn(char) -> bool, out: &mut Vec<u8>) -> bool {
     let start = out.len();
-    // Escaping makes nothing shorter.
+    // Escaping never makes a value shorter.
     if value.len() <= VALUE_LIMIT {
         for_each_escaped(value, special, |piece| out.extend_from_slice(piece));
         if out.len() - start <= VALUE_LIMIT {
-            return Written::Whole;
+            return true;
         }
         out.truncate(start);
     }
@@ -291,7 +288,7 @@ fn escape(value: &[u8], special: fn(char) -> bool, out: &mut Vec<u8>) -> Written
         for_each_escaped(part, special, |piece| pieces.push(piece.to_vec()));
         pieces
     };
-    // Pieces that fit, up to the first one that does not: an escape is written whole or not at all.
+    // Takes pieces up to the first one that does not fit. An escape is written whole or not at all.
     let fits = |mut room: usize| {
         move |piece: &&Vec<u8>| match room.checked_sub(piece.len()) {
             Some(left) => {
@@ -306,16 +303,19 @@ fn escape(value: &[u8], special: fn(char) -> bool, out: &mut Vec<u8>) -> Written
     out.extend_from_slice(ELLIPSIS);
     let left_out = tail.len() - tail.iter().rev().take_while(fits(TAIL)).count();
     tail.iter().skip(left_out).for_each(|piece| out.extend_from_slice(piece));
-    Written::Shortened
+    false
 }
 
-/// Gives `take` each character of `value` as it is written, and each byte that is not UTF-8.
+/// Calls `take` with the escaped form of each character of `value`, and of each byte that is not
+/// UTF-8.
 fn for_each_escaped(value: &[u8], special: fn(char) -> bool, mut take: impl FnMut(&[u8])) {
     for chunk in value.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
                 _ if special(character) => take(format!("\\{character}").as_bytes()),
-                _ if unfit(character) => take(character.escape_unicode().to_string().as_bytes()),
+                _ if is_unsafe(character) => {
+                    take(character.escape_unicode().to_string().as_bytes())
+                }
                 _ => take(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
@@ -325,14 +325,14 @@ fn for_each_escaped(value: &[u8], special: fn(char) -> bool, mut take: impl FnMu
     }
 }
 
-/// At most the first `limit` bytes, without a part of a character at their end.
+/// At most the first `limit` bytes. They do not end inside a character.
 fn first(value: &[u8], limit: usize) -> &[u8] {
     let is_cut = |end: &usize| value.get(*end).is_some_and(|byte| byte & 0xc0 == 0x80);
     let end = (limit.saturating_sub(3)..=limit).rev().find(|end| !is_cut(end)).unwrap_or(limit);
     value.get(..end).unwrap_or(value)
 }
 
-/// At most the last `limit` bytes, without a part of a character at their beginning.
+/// At most the last `limit` bytes. They do not begin inside a character.
 fn last(value: &[u8], limit: usize) -> &[u8] {
     let Some(start) = value.len().checked_sub(limit) else { return value };
     let is_cut = |start: &usize| value.get(*start).is_some_and(|byte| byte & 0xc0 == 0x80);
@@ -340,9 +340,10 @@ fn last(value: &[u8], limit: usize) -> &[u8] {
     value.get(start..).unwrap_or_default()
 }
 
-/// Control characters, line and paragraph separators, and the marks that turn the direction of
-/// writing, with which a name could look like another one on the reader's screen.
-fn unfit(character: char) -> bool {
+/// Whether a character could change what a reader sees: control characters, line and paragraph
+/// separators, and the marks for the direction of writing, which can make one name look like
+/// another.
+fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
         || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_words_stand_bare_and_all_else_is_quoted() {
+    fn a_plain_word_is_not_quoted_and_any_other_value_is() {
         assert_eq!(quoted(b"/docs/a.txt"), "/docs/a.txt");
         assert_eq!(quoted(b"[::1]:2121"), "[::1]:2121");
         assert_eq!(quoted(b""), "\"\"");
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_can_end_a_line_close_a_quote_or_drive_a_terminal() {
+    fn no_value_can_end_a_line_close_a_quote_or_control_a_terminal() {
         assert_eq!(quoted(b"x\" user=\"root"), r#""x\" user=\"root""#);
         assert_eq!(quoted(b"x\\"), r#""x\\""#);
         assert_eq!(quoted(b"x\r\ny\x1b[2J"), r#""x\u{d}\u{a}y\u{1b}[2J""#);
@@ -378,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_any_bytes_is_bounded_as_it_is_written_and_keeps_both_ends_and_its_length() {
+    fn a_long_value_is_shortened_and_keeps_both_ends_and_its_length() {
         for unit in ["a", "я", "\u{202e}", "\"", "\u{1}", "€", "🦀"]
             .map(str::as_bytes)
             .into_iter()
@@ -399,7 +400,7 @@ mod tests {
                     None => assert_eq!(written.trim_matches('"'), whole),
                     Some(length) => {
                         assert_eq!(length, value.len());
-                        assert!(whole.len() > VALUE_LIMIT, "shortened without need");
+                        assert!(whole.len() > VALUE_LIMIT, "shortened although it would fit");
                         let (head, tail) = written.trim_matches('"').split_once('…').unwrap();
                         assert!(whole.starts_with(head) && whole.ends_with(tail));
                         assert!(head.len() > HEAD - 12 && tail.len() > TAIL - 12, "{head} {tail}");
@@ -417,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cuts_of_a_shortened_value_split_no_character() {
+    fn shortening_a_value_splits_no_character() {
         for shift in 0..4 {
             let value = format!("{}{}", "x".repeat(shift), "🦀".repeat(1000));
             let text = quoted(value.as_bytes());
@@ -426,15 +427,15 @@ mod tests {
     }
 
     #[test]
-    fn what_peers_can_repeat_is_told_once_a_minute_with_the_number() {
-        let mut seldom = LogRateLimit::default();
-        assert_eq!([seldom.is_due(), seldom.is_due(), seldom.is_due()], [Some(0), None, None]);
-        seldom.last = Instant::now().checked_sub(WARNING_INTERVAL);
-        assert_eq!([seldom.is_due(), seldom.is_due()], [Some(2), None]);
+    fn an_event_that_peers_can_trigger_is_reported_once_per_minute_with_its_number() {
+        let mut limit = LogRateLimit::default();
+        assert_eq!([limit.is_due(), limit.is_due(), limit.is_due()], [Some(0), None, None]);
+        limit.last = Instant::now().checked_sub(WARNING_INTERVAL);
+        assert_eq!([limit.is_due(), limit.is_due()], [Some(2), None]);
     }
 
     #[test]
-    fn strangers_have_a_burst_of_lines_then_some_per_second_and_what_is_left_out_is_counted() {
+    fn unauthenticated_clients_cause_a_burst_of_lines_and_then_some_per_second() {
         let mut allowance = Allowance::full();
         let start = allowance.counted;
         for _ in 0..UNAUTHENTICATED_LOG_BURST {
@@ -447,7 +448,7 @@ mod tests {
             assert_eq!(allowance.take(1, later), Some(0));
         }
         assert_eq!(allowance.take(1, later), None);
-        // Who turns out to have an account is no stranger.
+        // A client that logs in gives its lines back.
         allowance.give_back(2);
         assert_eq!([allowance.take(1, later), allowance.take(1, later)], [Some(1), Some(0)]);
         assert_eq!(allowance.take(1, later), None);

@@ -1,13 +1,14 @@
-//! `plainftpd`: a file server that anyone can use by hand with `telnet` or `nc`, and that FTP
-//! clients can use too, on one port.
+//! `plainftpd`: a file server that a person can use by hand with `telnet` or `nc`, and that FTP
+//! clients can use too, on the same port.
 //!
 //! # Layout
 //!
-//! In one sentence: a line becomes a `Command` with typed arguments, one `match` runs it against a
-//! `Session`, every transfer goes through one copy loop, and every answer is a `Reply`.
+//! `main` opens the listeners. Each client that is admitted gets a thread and a `Session`. A line
+//! from the client becomes a `Command` with typed arguments, one `match` runs it, each transfer
+//! goes through one copy loop, and each answer is a `Reply`.
 //!
-//! The modules below stand in the order of who may use whom: each uses only those above it, and
-//! `tests/project/layers.rs` holds them to it. DESIGN.md says what each of them hides.
+//! A module uses only the modules that are declared above it, and `tests/project/layers.rs` checks
+//! that. DESIGN.md says what each module hides.
 
 mod text;
 mod time;
@@ -46,7 +47,8 @@ use server::{Server, Slot};
 use session::Session;
 use thread_pool::ThreadPool;
 
-/// How long to wait after `accept` failed, as it does while descriptors have run out.
+/// The time before the next try if `accept` fails, for example because the process has no more file
+/// descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -74,13 +76,14 @@ fn fail(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// `print!` panics where nobody reads standard output any more.
+/// Writes to standard output. Unlike `print!`, it does not panic if the reader of standard output is
+/// gone.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// `--hash-password`: a line of standard input becomes a hash.
+/// `--hash-password`: reads a line from standard input and returns its hash.
 fn hash_password(config: &Config) -> Result<String, String> {
     let mut line = Vec::new();
     io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
@@ -93,11 +96,11 @@ fn hash_password(config: &Config) -> Result<String, String> {
     hash.map(|hash| format!("{hash}\n")).map_err(|error| error.to_string())
 }
 
-/// Opens everything, then accepts clients for ever.
+/// Opens everything, and then accepts clients for ever. Returns only if the server cannot start.
 fn run(config: Config) -> Result<(), String> {
     let server = Arc::new(Server::open(config)?);
-    tell_of_panics_by(&server.log);
-    // No path of the owner's is relative from here on.
+    report_panics(&server.log);
+    // From here on, no relative path of the owner is used.
     vfs::chdir_to_proc_fd();
     let mut listeners = Vec::new();
     for address in &server.config.listen {
@@ -132,12 +135,14 @@ fn run(config: Config) -> Result<(), String> {
     })
 }
 
-/// A panic is reported by the log's writer, because the standard hook would wait for the reader of
-/// standard error. It says where, not what: the message could hold what a client typed.
-fn tell_of_panics_by(log: &Arc<Log>) {
+/// Makes a panic report itself by `log`, because the standard hook would wait for the reader of
+/// standard error. The report says where the panic was, and leaves out its message, which could hold
+/// what a client typed.
+fn report_panics(log: &Arc<Log>) {
     let log = Arc::downgrade(log);
     panic::set_hook(Box::new(move |panic| {
-        let location = panic.location().map_or("unknown".to_string(), |place| place.to_string());
+        let location =
+            panic.location().map_or("unknown".to_string(), |location| location.to_string());
         if let Some(log) = log.upgrade() {
             log.say(&format!("a panic at {location}; please report it"));
         }
@@ -228,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_ends_its_session_only_is_logged_and_frees_its_place() {
+    fn a_panic_ends_its_session_only_is_logged_and_frees_its_slot() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { dir: dir.path().to_path_buf(), max_clients: 1, ..Config::default() };
         let server = Arc::new(Server::open(config).unwrap());

@@ -68,7 +68,7 @@ impl Server {
         Ok(Server { config, log, users, workdir, passive_ports, admission, dir })
     }
 
-    /// What the owner should know about these settings, a line each.
+    /// Warnings about the settings for the owner of the server, one line each.
     pub fn warnings(&self) -> Vec<String> {
         let config = &self.config;
         let is_open = config.registration == Registration::Open;
@@ -82,7 +82,8 @@ impl Server {
         }
         if is_exposed && is_open && config.quota.is_none() {
             warnings.push(
-                "anybody who can reach this server may create an account and fill the disk: set --registration or --quota"
+                "every client that can reach this server may create an account and fill the disk: \
+                 set --registration or --quota"
                     .to_string(),
             );
         }
@@ -95,13 +96,14 @@ impl Server {
         let mode = fs::metadata(self.dir.join("users"))
             .map_or(0, |metadata| metadata.permissions().mode());
         if mode & 0o077 != 0 {
-            warnings
-                .push("others on this machine may read the users file: chmod 600 it".to_string());
+            warnings.push(
+                "other users of this machine may read the users file: chmod 600 it".to_string(),
+            );
         }
         warnings
     }
 
-    /// How many bytes an account may store whose quota is this.
+    /// The most bytes that an account with this quota setting may store. `None` means no limit.
     pub fn limit(&self, quota: QuotaSetting) -> Option<u64> {
         match quota {
             QuotaSetting::Usual => self.config.quota,
@@ -110,8 +112,8 @@ impl Server {
         }
     }
 
-    /// How many bytes the account may store whose folder has this name. A folder without an account
-    /// has no limit.
+    /// The most bytes that the account that owns the folder of this name may store. A folder that no
+    /// account owns has no limit.
     pub fn limit_of(&self, folder: &[u8]) -> io::Result<Option<u64>> {
         let unreadable = |_| io::Error::other("the accounts cannot be read");
         let quota = self.users.quota_of(folder).map_err(unreadable)?;

@@ -1,8 +1,8 @@
-//! Standard error, which never holds up the session that has something to say.
+//! Standard error, written so that no session waits for it.
 //!
-//! The pipe behind it may have a reader that stopped reading, and then a write waits for ever. So
-//! one thread writes, and everyone else puts messages into a queue of bounded length. A message
-//! that finds the queue full is dropped and counted.
+//! If standard error is a pipe whose reader has stopped reading, a write waits for ever. So one
+//! thread writes, and all others put their messages into a queue of bounded length. If the queue is
+//! full, the message is dropped and counted.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -14,18 +14,18 @@ use std::time::Duration;
 
 use crate::config::STACK_SIZE;
 
-/// How many messages wait for the writer at most.
+/// The most messages that wait for the writer.
 const QUEUE: usize = 64;
-/// How long the end of the process waits for messages that are not written yet.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the last messages to be written.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// The queue of messages and its one writer.
+/// The queue of messages for standard error, and the thread that writes them.
 #[derive(Debug)]
 pub struct Stderr {
-    /// `None` only while the value is dropped.
+    /// `None` only while the struct is dropped.
     queue: Option<SyncSender<Vec<u8>>>,
     dropped: Arc<AtomicU64>,
-    /// Disconnected when the writer has ended.
+    /// Disconnected when the writing thread has ended.
     ended: Mutex<Receiver<Infallible>>,
 }
 
@@ -44,7 +44,7 @@ impl Stderr {
         Ok(Stderr { queue: Some(queue), dropped, ended: Mutex::new(ended) })
     }
 
-    /// Queues one line, and never waits. `text` must not hold a line end.
+    /// Puts one line into the queue, without waiting. `text` must not hold a line end.
     pub fn say(&self, text: &[u8]) {
         let line = [b"plainftpd: ", text, b"\n"].concat();
         if self.queue.as_ref().is_none_or(|queue| queue.try_send(line).is_err()) {
@@ -53,12 +53,12 @@ impl Stderr {
     }
 }
 
-/// Gives the writer a moment, so that a start that failed still shows its warnings.
+/// Waits a moment for the writer, so that a server that cannot start still shows its warnings.
 impl Drop for Stderr {
     fn drop(&mut self) {
         self.queue = None;
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = ended.recv_timeout(FAREWELL);
+        let _ = ended.recv_timeout(LAST_WAIT);
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::Sender;
 
-    /// Says that a write has begun, and ends it when it may.
+    /// Reports each write when it begins, and ends it only when `go` says so.
     struct Slow {
         begun: Sender<String>,
         go: Receiver<()>,
@@ -100,12 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stopped_reading_holds_no_session_up_and_what_was_dropped_is_counted() {
+    fn no_session_waits_for_a_reader_that_has_stopped_and_dropped_messages_are_counted() {
         let ((begun, writes), (release, go)) = (channel(), channel());
         let stderr = Stderr::start(Slow { begun, go }).unwrap();
         stderr.say(b"first");
         assert_eq!(writes.recv().unwrap(), "plainftpd: first\n");
-        // The writer stands still: the queue takes what it can, and the others are dropped.
+        // The writer is blocked: the queue takes what fits, and the other messages are dropped.
         (0..QUEUE + 7).for_each(|n| stderr.say(n.to_string().as_bytes()));
         drop(release);
         let mut written = String::new();

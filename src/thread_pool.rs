@@ -1,8 +1,8 @@
-//! A thread a client, and one that has served a client serves the next.
+//! A thread pool: one thread per client, and an idle thread serves the next client.
 //!
-//! Hides that a thread outlives its client: to start and end one takes longer than all that a short
-//! session does. An idle thread waits a moment for more work and ends, so that after a rush no more
-//! stay than there are clients.
+//! Threads are reused because to start and end one takes longer than all the work of a short
+//! session. An idle thread ends after one second, so that a rush of clients leaves no threads
+//! behind.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use crate::config::STACK_SIZE;
 
-/// How long a thread waits for its next client.
+/// How long an idle thread waits for its next client.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// ThreadPool that serve clients of type `C`.
+/// Threads that serve clients of type `C`.
 #[derive(Debug)]
 pub struct ThreadPool<C> {
     serve: fn(C),
@@ -25,20 +25,20 @@ pub struct ThreadPool<C> {
 
 #[derive(Debug)]
 struct State<C> {
-    /// Clients for whom an idle thread has been woken, or a thread started.
+    /// Clients for which an idle thread has been woken or a new one started.
     waiting: VecDeque<C>,
     idle: usize,
 }
 
 impl<C: Send + 'static> ThreadPool<C> {
-    /// None yet; each client will be given to `serve`, which must not panic.
+    /// A pool without threads yet. Each client is given to `serve`, which must not panic.
     pub fn new(serve: fn(C)) -> Arc<ThreadPool<C>> {
         let state = State { waiting: VecDeque::new(), idle: 0 };
         Arc::new(ThreadPool { serve, state: Mutex::new(state), arrived: Condvar::new() })
     }
 
-    /// Gives a client a thread of its own. If the system starts no more threads, fails and drops
-    /// the client.
+    /// Serves a client on a thread of its own. If the system cannot start one more thread, fails and
+    /// drops the client.
     pub fn execute(self: &Arc<ThreadPool<C>>, client: C) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting.push_back(client);
@@ -78,7 +78,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::ThreadId;
 
-    /// Tells its thread, and stays until it is told to go.
+    /// A client that reports its thread, and then stays until its receiver ends.
     type Client = (Sender<ThreadId>, Receiver<()>);
 
     fn serve((arrived, leave): Client) {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_at_one_time_have_a_thread_each_and_later_ones_take_those_over() {
+    fn each_client_has_its_own_thread_and_an_idle_thread_serves_the_next_client() {
         let threads = ThreadPool::new(serve);
         let (first, second) = (give(&threads), give(&threads));
         assert_ne!(first.0, second.0);
@@ -107,7 +107,7 @@ mod tests {
         }
         let third = give(&threads);
         assert_eq!(third.0, first.0);
-        assert_ne!(give(&threads).0, second.0, "that one is busy still");
+        assert_ne!(give(&threads).0, second.0, "the second thread is still busy");
     }
 
     #[test]

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// A server that nobody is connected to, and a connection that stands for any.
+    /// An admission without clients, and a connection that stands for the connection of any client.
     struct House {
         admission: Arc<Admission>,
         stream: Arc<TcpStream>,
@@ -233,15 +233,15 @@ mod tests {
             self.admission.admit(&self.stream, from.parse().unwrap()).ok()
         }
 
-        fn is_stranger(&self, place: &Slot) -> bool {
-            self.admission.clients().unauthenticated.contains_key(&place.session)
+        fn is_unauthenticated(&self, slot: &Slot) -> bool {
+            self.admission.clients().unauthenticated.contains_key(&slot.session)
         }
     }
 
     const LONG: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn an_address_has_half_the_places_and_loopback_all_of_them_unless_the_owner_says_how_many() {
+    fn an_address_has_half_of_the_slots_and_loopback_all_unless_the_owner_sets_a_number() {
         let most = |max_clients, max_per_address, address: &str| {
             let config = Config { max_clients, max_per_address, ..Config::default() };
             Admission::new(&config).max_per_address(address.parse().unwrap())
@@ -260,80 +260,88 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_gives_way_unless_it_is_logging_in() {
+    fn an_unauthenticated_client_is_evicted_unless_it_is_logging_in() {
         let house = House::new(2, Duration::ZERO);
         let admit = || house.admit("127.0.0.1");
         let (first, second) = (admit().unwrap(), admit().unwrap());
         let third = first.while_authenticating(|| {
             second.while_authenticating(|| {
-                assert!(admit().is_none(), "both are about to have logged in")
+                assert!(admit().is_none(), "both are being authenticated")
             });
             admit().unwrap()
         });
-        let stayed = [&first, &second, &third].map(|place| house.is_stranger(place));
-        assert_eq!(stayed, [true, false, true], "the older one that was idle went");
+        let stayed = [&first, &second, &third].map(|slot| house.is_unauthenticated(slot));
+        assert_eq!(
+            stayed,
+            [true, false, true],
+            "of the clients that are not authenticating, the oldest is evicted"
+        );
     }
 
     #[test]
-    fn strangers_that_are_young_give_way_only_where_their_address_has_many() {
+    fn a_new_client_is_evicted_only_if_its_address_has_many_that_are_not_logged_in() {
         let house = House::new(16, LONG);
-        let mut crowd: Vec<_> = (0..13).map(|_| house.admit("127.0.0.1").unwrap()).collect();
+        let mut many: Vec<_> = (0..13).map(|_| house.admit("127.0.0.1").unwrap()).collect();
         let other = house.admit("10.0.0.2").unwrap();
-        // 14 of 16 places is what strangers may have.
-        assert!(house.admit("127.0.0.1").is_none(), "of one's own crowd all are as young");
-        crowd.push(house.admit("10.0.0.2").unwrap());
-        crowd.push(house.admit("10.0.0.3").unwrap());
+        // Unauthenticated clients may have 14 of the 16 slots.
+        assert!(house.admit("127.0.0.1").is_none(), "all clients of its own address are as new");
+        many.push(house.admit("10.0.0.2").unwrap());
+        many.push(house.admit("10.0.0.3").unwrap());
         assert!(
-            !house.is_stranger(&crowd[0])
-                && !house.is_stranger(&crowd[1])
-                && house.is_stranger(&other)
+            !house.is_unauthenticated(&many[0])
+                && !house.is_unauthenticated(&many[1])
+                && house.is_unauthenticated(&other)
         );
         assert_eq!(house.admission.clients().unauthenticated.len(), 14);
     }
 
     #[test]
-    fn in_a_full_share_the_idle_of_the_same_address_give_way() {
+    fn if_the_share_of_an_address_is_full_one_of_its_own_clients_is_evicted() {
         let house = House::new(16, Duration::ZERO);
         let other = house.admit("10.0.0.2").unwrap();
-        let mut places: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
-        places.push(house.admit("10.0.0.1").unwrap());
-        assert!(!house.is_stranger(&places[0]) && house.is_stranger(&other));
-        // It is given back once, however it ends.
-        drop(places.remove(0));
+        let mut slots: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        slots.push(house.admit("10.0.0.1").unwrap());
+        assert!(!house.is_unauthenticated(&slots[0]) && house.is_unauthenticated(&other));
+        // The slot of an evicted session is freed once, also when the session ends later.
+        drop(slots.remove(0));
         assert_eq!(
             house.admission.clients().by_address.count(&"10.0.0.1".parse::<IpAddr>().unwrap()),
             8
         );
-        for (n, place) in places.iter_mut().enumerate() {
-            assert!(place.log_in(&format!("user{n}")));
+        for (n, slot) in slots.iter_mut().enumerate() {
+            assert!(slot.log_in(&format!("user{n}")));
         }
-        assert!(house.admit("10.0.0.1").is_none(), "nobody of them is a stranger");
+        assert!(house.admit("10.0.0.1").is_none(), "all of them are logged in");
         let house = House::new(16, LONG);
-        let _places: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
-        assert!(house.admit("10.0.0.1").is_none(), "all are young");
+        let _slots: Vec<_> = (0..8).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        assert!(house.admit("10.0.0.1").is_none(), "none has had the time to log in");
     }
 
     #[test]
-    fn one_account_has_at_most_half_of_the_places() {
+    fn one_account_has_at_most_half_of_the_slots() {
         for (max_clients, most) in [(1, 1), (2, 1), (5, 2), (8, 4)] {
             let house = House::new(max_clients, LONG);
-            let mut places = Vec::new();
+            let mut slots = Vec::new();
             for _ in 0..most {
-                let mut place = house.admit("10.0.0.1").unwrap();
-                assert!(place.log_in("alice"), "{max_clients}");
-                places.push(place);
+                let mut slot = house.admit("10.0.0.1").unwrap();
+                assert!(slot.log_in("alice"), "{max_clients}");
+                slots.push(slot);
             }
             let Some(mut further) = house.admit("10.0.0.2") else {
                 assert_eq!(max_clients, 1);
                 continue;
             };
-            assert!(!further.log_in("alice") && house.is_stranger(&further));
+            assert!(!further.log_in("alice") && house.is_unauthenticated(&further));
             assert!(further.log_in("bob"));
-            // What is logged out or gone leaves room.
-            let mut first = places.remove(0);
+            // A session that has logged out or ended makes room.
+            let mut first = slots.remove(0);
             first.log_out();
-            assert!(house.is_stranger(&first) && further.log_in("alice") && !first.log_in("alice"));
-            drop((first, further, places));
+            assert!(
+                house.is_unauthenticated(&first)
+                    && further.log_in("alice")
+                    && !first.log_in("alice")
+            );
+            drop((first, further, slots));
             let clients = house.admission.clients();
             assert!(
                 clients.by_account.total() == 0
@@ -344,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_logged_out_gives_way_like_any_other_stranger() {
+    fn a_client_that_has_logged_out_can_be_evicted() {
         let house = House::new(2, Duration::ZERO);
         let (mut first, mut second) =
             (house.admit("10.0.0.1").unwrap(), house.admit("10.0.0.2").unwrap());
@@ -352,22 +360,25 @@ mod tests {
         assert!(house.admit("10.0.0.3").is_none());
         first.log_out();
         let third = house.admit("10.0.0.3").unwrap();
-        assert!(!house.is_stranger(&first) && house.is_stranger(&third));
-        // Its thread has not ended, and it may still do as if.
+        assert!(!house.is_unauthenticated(&first) && house.is_unauthenticated(&third));
+        // The thread of the evicted session has not ended, and may still log in.
         assert!(first.log_in("alice"));
         first.log_out();
-        assert!(!house.is_stranger(&first));
+        assert!(!house.is_unauthenticated(&first));
         drop((first, second, third));
         assert_eq!(house.admission.clients().by_address.total(), 0);
     }
 
     #[test]
-    fn sessions_that_gave_way_and_have_not_ended_are_few() {
+    fn few_evicted_sessions_can_be_waiting_for_their_end() {
         let house = House::new(16, Duration::ZERO);
-        let mut places: Vec<_> = (0..14).map(|_| house.admit("127.0.0.1").unwrap()).collect();
-        places.extend([house.admit("127.0.0.1").unwrap(), house.admit("127.0.0.1").unwrap()]);
-        assert!(house.admit("127.0.0.1").is_none(), "their threads are still there");
-        drop(places.remove(0));
+        let mut slots: Vec<_> = (0..14).map(|_| house.admit("127.0.0.1").unwrap()).collect();
+        slots.extend([house.admit("127.0.0.1").unwrap(), house.admit("127.0.0.1").unwrap()]);
+        assert!(
+            house.admit("127.0.0.1").is_none(),
+            "the threads of two evicted sessions have not ended"
+        );
+        drop(slots.remove(0));
         assert!(house.admit("127.0.0.1").is_some());
     }
 }

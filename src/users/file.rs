@@ -1,10 +1,13 @@
-//! The users file on the disk: what it says now, and how this server changes it.
+//! The users file on the disk: how the server reads it, and how it changes it safely.
 //!
-//! Each look finds the file by its name, so that a link which is pointed elsewhere counts at once,
-//! and reads it if it has changed. A new account is one line, appended in one write. A change or a
-//! removal makes a new file: a temporary one, `fsync`, `rename` and `fsync` of the folder, so that
-//! after a crash the file is the old one or the new one. Both happen under an exclusive lock on the
-//! file, for which this server waits a few seconds at most, and no look waits for that lock.
+//! Reading: each look opens the file by its name, so that it follows a link which the owner points
+//! elsewhere. The content is kept in memory, and is read again only if the file has changed.
+//!
+//! Changing: a new account is one line, appended in one write. To change or remove an account, the
+//! server writes a temporary file, syncs it, renames it and syncs the folder. So after a crash the
+//! file is the old one or the new one. Each change holds an exclusive lock (flock) on the file,
+//! because other programs may change it too. The server waits a few seconds at most for that lock,
+//! and a look does not wait for it.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -23,50 +26,57 @@ use crate::log::Log;
 use super::index::{self, Index};
 use super::record::Record;
 
-/// The longest wait for other changes, and for other programs that hold the lock of the file.
+/// The longest wait for the lock of the file, which another thread or program may hold.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
-/// The time between two tries to lock the file: std has no wait for a lock that ends by itself.
+/// The time between two tries to lock the file, because std cannot wait for a lock with a limit.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// The clocks of file systems are coarse: within this time two versions may have the same times.
+/// File systems have coarse clocks: two versions of a file that are written within this time may
+/// have the same times.
 const CLOCK_TICK: Duration = Duration::from_secs(3);
-/// How often a file is read again whose last line is not complete, and the time before each.
+/// How often the file is read again if its last line is not complete.
 const READ_AGAIN: u32 = 3;
+/// The time before the file is read again.
 const READ_PAUSE: Duration = Duration::from_millis(20);
-/// The time that a program which opened the old file to append a line is given to write it.
+/// The time for another program that has opened the old file to write its line there.
 const APPEND_GRACE: Duration = Duration::from_millis(10);
 
 pub(super) const HEADER: &str = "\
-# The accounts of plainftpd, a line each: NAME:ROLE:QUOTA:HASH
+# The accounts of plainftpd, one line per account: NAME:ROLE:QUOTA:HASH
 #
-# NAME   letters, digits, \".\", \"_\" and \"-\", up to 32; compared without case; its folder is workdir/NAME
-# ROLE   user; readonly; drop (may put new files there and see nothing); admin (all folders); disabled
-# QUOTA  most bytes its folder may take, such as 500M (K, M, G, T); - for what --quota says; none for no limit
+# NAME   up to 32 letters, digits, \".\", \"_\" and \"-\"; compared without case;
+#        the account's folder is workdir/NAME
+# ROLE   user; readonly; drop (may upload new files and see nothing);
+#        admin (may use all folders); disabled
+# QUOTA  the most bytes that the account may store, such as 500M (K, M, G, T);
+#        - for the value of --quota; none for no limit
 # HASH   pbkdf2-sha256$ITERATIONS$SALT$HASH; \"plainftpd --hash-password\" makes one
 #
-# A change counts at the next login. A line that is not of this form locks its account.
+# A change counts at the next login. A line of any other form locks its account.
 ";
 
 /// The users file.
 #[derive(Debug)]
 pub struct UsersFile {
-    /// As the owner named it: it may be a link.
+    /// The path from the configuration, which may be a link.
     path: PathBuf,
     log: Arc<Log>,
     cache: Mutex<Cache>,
 }
 
-/// What the file said when it was last read.
-#[derive(Debug)]
+/// The content of the file when it was last read.
+#[derive(Debug, Default)]
 struct Cache {
-    /// `None` if the file has to be read again.
+    /// The version that was read; `None` if the file must be read again.
     stamp: Option<Stamp>,
-    /// Whether any later change is sure to have another stamp.
+    /// Whether any later change is certain to have another stamp.
     is_settled: bool,
-    /// The digest of the text, to which more can be added. To read the file and to find it the same
-    /// takes much less than to index it.
+    /// The digest of the text, to which appended text can be added. To read the file and compare
+    /// the digest is much cheaper than to index the text.
     digest: Sha256,
-    /// What the text says, or why it cannot be read.
-    index: Result<Index, &'static str>,
+    index: Index,
+    /// Why the text is unreadable, if it is. Then the index means nothing.
+    unreadable: Option<&'static str>,
+    /// The warnings about this text, so that each is given once.
     warned: Vec<String>,
     #[cfg(test)]
     reads: usize,
@@ -74,7 +84,7 @@ struct Cache {
     parses: usize,
 }
 
-/// What tells one version of the file from the next.
+/// Metadata that identifies a version of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -85,8 +95,8 @@ struct Stamp {
 }
 
 impl UsersFile {
-    /// Opens the file at `path`, and creates it with a header that explains it (mode 0600) if it is
-    /// missing. Warns of what cannot be read.
+    /// Opens the file at `path`. If it is missing, creates it (mode 0600) with a header that explains
+    /// its form. Warns of lines that it cannot read.
     pub fn open(path: &Path, log: Arc<Log>) -> io::Result<UsersFile> {
         if !path.exists() {
             file_size_limit::check(HEADER.len() as u64)?;
@@ -109,14 +119,14 @@ impl UsersFile {
         Ok(users)
     }
 
-    /// Asks what the file says now.
+    /// Calls `ask` with the present content of the file.
     pub fn look<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
         self.ask(|cache, stamp| cache.is_settled && cache.stamp == Some(stamp), ask)
     }
 
-    /// Like [`UsersFile::look`], but takes a file with the same size and times for unchanged, also
-    /// if it changed a moment ago. Then another program's change in the same tick of the clock may
-    /// be missed, which must do no harm.
+    /// Like [`UsersFile::look`], but does not read a file again whose size and times are the same.
+    /// It is faster just after a change, and can miss another program's change within the same tick
+    /// of the file system's clock. The caller must be safe if that happens.
     pub fn glance<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
         self.ask(|cache, stamp| cache.stamp == Some(stamp), ask)
     }
@@ -130,21 +140,22 @@ impl UsersFile {
         if !is_current(&cache, Stamp::of(&fs::metadata(&self.path)?)) {
             cache.renew(&self.path, &self.log, || thread::sleep(READ_PAUSE))?;
         }
-        match &cache.index {
-            Ok(index) => Ok(ask(index)),
-            Err(why) => Err(io::Error::new(ErrorKind::InvalidData, *why)),
+        match cache.unreadable {
+            None => Ok(ask(&cache.index)),
+            Some(why) => Err(io::Error::new(ErrorKind::InvalidData, why)),
         }
     }
 
-    /// Begins a change of the file: locks it. Fails with [`ErrorKind::TimedOut`] if another program
-    /// does not let go of its lock.
+    /// Locks the file for a change. Fails with [`ErrorKind::TimedOut`] if another program, or
+    /// another thread of this server, holds the lock for too long. `flock` excludes threads too,
+    /// because each call opens the file for itself.
     pub fn change(&self) -> io::Result<Change<'_>> {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             let path = fs::canonicalize(&self.path)?;
             let locked = File::open(&path)?;
             match locked.try_lock() {
-                // It may have been replaced before it was locked.
+                // The file may have been replaced between the opening and the lock.
                 Ok(()) if id_of(&locked.metadata()?) == id_of(&fs::metadata(&self.path)?) => {
                     return Ok(Change { users: self, path, locked, replaced: None });
                 }
@@ -170,26 +181,27 @@ fn id_of(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Where a new version of the file is written; only under its lock, so one name is enough.
+/// The path of the temporary file for a new version. It is written only under the lock, so one name
+/// is enough.
 fn temporary_of(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.plainftpd-new"))
 }
 
-/// A change of the file, which is locked until this is dropped.
+/// A change of the users file, which stays locked until this is dropped.
 #[derive(Debug)]
 pub struct Change<'f> {
     users: &'f UsersFile,
-    /// With no link in it.
+    /// The path of the file itself, with all links followed.
     path: PathBuf,
     locked: File,
-    /// After the file was replaced: how many bytes of the old one the new one was made from.
+    /// Set when the file was replaced: how many bytes of the old file the new one was made from.
     replaced: Option<u64>,
 }
 
 impl Change<'_> {
-    /// Adds the line of a new account, and makes it last before it returns. The cost does not
-    /// depend on the number of accounts.
+    /// Appends the line of a new account and syncs the file. The cost does not depend on the number
+    /// of accounts.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
         let mut cache = self.users.cache();
         let mut file = self.open_to_append()?;
@@ -208,8 +220,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Puts what `change` makes of the record of `name`, or nothing, in place of its line, and
-    /// makes that last before it returns.
+    /// Replaces the line of `name` by the result of `change`, which is given the present record;
+    /// `None` removes the line. The new file is synced before this returns.
     pub fn replace<E: From<io::Error>>(
         &mut self,
         name: &str,
@@ -235,8 +247,8 @@ impl Change<'_> {
         Ok(File::open(folder)?.sync_all()?)
     }
 
-    /// Writes a new version, which belongs to whom the present one belongs to, as far as this
-    /// server may give it away.
+    /// Writes a new version to the temporary file, with the mode of the present file, and with its
+    /// owner and group if the server has the right to set them.
     fn write_new(&self, temporary: &Path, text: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)
@@ -258,8 +270,8 @@ impl Change<'_> {
         OpenOptions::new().read(true).append(true).open(&self.path)
     }
 
-    /// Appends to the new file what was appended to the old one by a program that opened it before
-    /// it was replaced.
+    /// Appends to the new file what another program has appended to the old one, which it had opened
+    /// before the server replaced it.
     fn carry_over(&mut self, from: u64) -> io::Result<()> {
         let mut late = Vec::new();
         self.locked.seek(SeekFrom::Start(from))?;
@@ -277,40 +289,23 @@ impl Drop for Change<'_> {
         let Some(from) = self.replaced else { return };
         thread::sleep(APPEND_GRACE);
         if let Err(error) = self.carry_over(from) {
-            let text = format!(
-                "what was appended to the users file while it was replaced is lost: {error}"
-            );
-            self.users.log.warn(&text);
-        }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Cache {
-        Cache {
-            stamp: None,
-            is_settled: false,
-            digest: Sha256::new(),
-            index: Ok(Index::default()),
-            warned: Vec::new(),
-            #[cfg(test)]
-            reads: 0,
-            #[cfg(test)]
-            parses: 0,
+            self.users.log.warn(&format!(
+                "a line that was appended to the users file during a change is lost: {error}"
+            ));
         }
     }
 }
 
 impl Cache {
     /// Reads the file, and indexes it if its text has changed. If its last line is not complete,
-    /// another program may be writing it: after a pause it is read again.
-    #[inline(never)] // its frame is no part of every login's
+    /// another program may be writing it: after a pause the file is read again.
+    #[inline(never)] // keeps its stack frame out of every login
     fn renew(&mut self, path: &Path, log: &Log, mut pause: impl FnMut()) -> io::Result<()> {
         let mut again = READ_AGAIN;
         loop {
             let mut text = Vec::new();
             let mut file = File::open(path)?;
-            // Before the content, so that a change during the reading is noticed next time.
+            // Taken before the content, so that a change during the reading is noticed next time.
             let stamp = Stamp::of(&file.metadata()?);
             let is_settled = stamp.is_settled(SystemTime::now());
             file.read_to_end(&mut text)?;
@@ -318,7 +313,7 @@ impl Cache {
             (self.reads += 1);
             let digest = Sha256::new_with_prefix(&text);
             if self.digest.clone().finalize() != digest.clone().finalize() {
-                if again > 0 && !is_settled && !index::is_ended(&text) {
+                if again > 0 && !is_settled && !index::is_complete(&text) {
                     again -= 1;
                     pause();
                     continue;
@@ -331,43 +326,35 @@ impl Cache {
         }
     }
 
-    /// Indexes the text, and warns of what was not warned of before.
+    /// Indexes the text, and gives the warnings that were not given before.
     fn parse(&mut self, text: &[u8], log: &Log) {
-        let (index, warnings) = match index::why_unreadable(text) {
+        self.unreadable = index::why_unreadable(text);
+        let (index, warnings) = match self.unreadable {
             Some(why) => {
                 log.warn(&format!("users file: {why}; until then no account can log in"));
-                (Err(why), Vec::new())
+                Default::default()
             }
-            None => {
-                let (index, warnings) = Index::parse(text);
-                (Ok(index), warnings)
-            }
+            None => Index::parse(text),
         };
-        warnings
-            .iter()
-            .filter(|warning| !self.warned.contains(warning))
-            .for_each(|warning| log.warn(warning));
+        let new = warnings.iter().filter(|warning| !self.warned.contains(warning));
+        new.for_each(|warning| log.warn(warning));
         (self.index, self.warned) = (index, warnings);
         #[cfg(test)]
         (self.parses += 1);
     }
 
-    /// This server appended `bytes` to the file. If nothing else happened to it, what it says now
-    /// is known without reading it.
+    /// Takes over `bytes` that this server has appended, without reading the file again if nothing
+    /// else has changed it.
     fn has_grown(&mut self, before: &Metadata, bytes: &[u8], after: &Metadata) {
-        let is_all = after.size() == before.size() + bytes.len() as u64;
-        match &mut self.index {
-            Ok(index) if is_all && self.stamp == Some(Stamp::of(before)) => {
-                let line = bytes.trim_ascii();
-                if index.add(line).is_ok() {
-                    self.digest.update(bytes);
-                    (self.stamp, self.is_settled) = (Some(Stamp::of(after)), false);
-                    return;
-                }
-            }
-            _ => {}
+        let is_ours_alone = after.size() == before.size() + bytes.len() as u64
+            && self.stamp == Some(Stamp::of(before))
+            && self.unreadable.is_none();
+        if is_ours_alone && self.index.add(bytes.trim_ascii()).is_ok() {
+            self.digest.update(bytes);
+            (self.stamp, self.is_settled) = (Some(Stamp::of(after)), false);
+        } else {
+            self.stamp = None;
         }
-        self.stamp = None;
     }
 }
 
@@ -382,8 +369,8 @@ impl Stamp {
         }
     }
 
-    /// Whether a later change is sure to have another time: a file system's clock ticks every few
-    /// milliseconds, on some every two seconds.
+    /// Whether a later change is certain to have another time. A file system's clock ticks every few
+    /// milliseconds, on some file systems every two seconds.
     fn is_settled(&self, now: SystemTime) -> bool {
         let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0));
         now.duration_since(SystemTime::UNIX_EPOCH + changed).is_ok_and(|age| age > CLOCK_TICK)

@@ -13,7 +13,7 @@ const SCHEME: &str = "pbkdf2-sha256";
 const BLOCK: usize = 64;
 const SALT: usize = 16;
 
-/// A password as it was typed. Its `Debug` form does not show it.
+/// A password as the client sent it. Its `Debug` form does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub Vec<u8>);
 
@@ -24,7 +24,7 @@ impl fmt::Debug for Password {
 }
 
 impl Password {
-    /// Its length in characters; in bytes where it is not UTF-8.
+    /// The length of the password in characters, or in bytes if it is not UTF-8.
     pub fn characters(&self) -> usize {
         str::from_utf8(&self.0).map_or(self.0.len(), |text| text.chars().count())
     }
@@ -39,31 +39,31 @@ pub struct PasswordHash {
 }
 
 impl PasswordHash {
-    /// Hashes `password` with a fresh salt of 16 random bytes. Fails where the system gives no
-    /// random bytes.
+    /// Hashes `password` with a new salt of 16 random bytes. Fails if the system gives no random
+    /// bytes.
     pub fn new(password: &Password, iterations: usize) -> io::Result<PasswordHash> {
         let salt = random::<SALT>()?.to_vec();
         let hash = pbkdf2(&password.0, &salt, iterations);
         Ok(PasswordHash { iterations, salt, hash })
     }
 
-    /// A hash that no password has, to be verified in place of a missing one, so that a missing
-    /// account costs what an existing one does.
+    /// A hash that no password has. A login with an unknown name is compared with it, so that it
+    /// takes as long as a login with a known name.
     pub fn decoy(iterations: usize) -> PasswordHash {
         PasswordHash { iterations, salt: vec![0; SALT], hash: [0; 32] }
     }
 
-    /// How much work it is to verify.
+    /// The number of PBKDF2 iterations, which is the cost of a comparison.
     pub fn iterations(&self) -> usize {
         self.iterations
     }
 
-    /// Whether `password` has this hash, in a time that does not tell where they differ.
+    /// Whether `password` has this hash.
     pub fn matches(&self, password: &Password) -> bool {
         constant_time_eq(&pbkdf2(&password.0, &self.salt, self.iterations), &self.hash)
     }
 
-    /// Reads the text form; says in one phrase what is wrong with another text.
+    /// Reads the text form. An error says in one phrase what is wrong with the text.
     pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
         let mut fields = text.split('$');
         let (scheme, iterations, salt, hash) =
@@ -100,7 +100,7 @@ pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
 }
 
-/// HMAC-SHA256 with its key already absorbed, so that a message costs two compressions.
+/// HMAC-SHA256 whose key has been absorbed, so that a short message costs only two compressions.
 #[derive(Clone)]
 pub struct Hmac {
     inner: Sha256,
@@ -120,7 +120,7 @@ impl Hmac {
         Hmac { inner: padded(0x36), outer: padded(0x5c) }
     }
 
-    /// The code of a message that is given in parts.
+    /// Returns the HMAC of a message, which is given in parts.
     pub fn sign(&self, message: &[&[u8]]) -> [u8; 32] {
         let mut inner = self.inner.clone();
         message.iter().for_each(|part| inner.update(part));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_survives_its_text_form_and_knows_its_password() {
+    fn a_hash_survives_its_text_form_and_matches_its_password_only() {
         let hash = PasswordHash::new(&Password(b"wonderland".to_vec()), 3).unwrap();
         let again = PasswordHash::parse(&hash.to_string()).unwrap();
         assert_eq!(again, hash);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hashes_of_one_password_differ_in_their_salt() {
+    fn two_hashes_of_the_same_password_have_different_salts() {
         let password = Password(b"wonderland".to_vec());
         let one = PasswordHash::new(&password, 1).unwrap();
         let two = PasswordHash::new(&password, 1).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_hashes() {
+    fn a_text_of_any_other_form_is_not_a_hash() {
         let good = "pbkdf2-sha256$1$0011223344556677$".to_string() + &"ab".repeat(32);
         assert!(PasswordHash::parse(&good).is_ok());
         for bad in [

@@ -1,10 +1,10 @@
-//! Whose turn it is to hash.
+//! The queue for hashing passwords.
 //!
-//! As many hashes run at once as there are processors: more would only be slower together, and
-//! would starve the transfers. A waiting login goes before a waiting registration, and each source
-//! has one registration at a time under way, so that a crowd that registers hardly delays a login.
-//! After eight logins in a row one registration goes first, or those who guess from many sources
-//! could keep all new accounts waiting, and their places taken.
+//! Hashing takes much processor time, so at most one hash per processor runs at once: more would
+//! not be faster, and would slow down the transfers. Logins go before registrations, and each
+//! source has at most one registration under way, so that many people who register at once hardly
+//! delay a login. After eight logins in a row one registration goes first: otherwise attackers who
+//! guess passwords from many sources could keep all registrations waiting, and their slots taken.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -12,10 +12,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::tally::Tally;
 
-/// This many logins go before a registration that waits.
+/// How many logins in a row may go before a waiting registration.
 const LOGINS_IN_A_ROW: u32 = 8;
 
-/// The places for hashes, and who waits for one.
+/// Limits how many hashes run at once, and says which goes next.
 #[derive(Debug)]
 pub struct HashQueue {
     state: Mutex<State>,
@@ -31,19 +31,19 @@ struct State {
     waiting_registrations: Tally<IpAddr>,
     /// The sources that have a registration under way.
     registering: HashSet<IpAddr>,
-    /// How many logins have entered since a registration waits.
+    /// How many logins have gone first while a registration was waiting.
     logins_in_a_row: u32,
 }
 
 impl State {
-    /// Whether the next place is for a registration, although a login may wait.
+    /// Whether a registration goes next even if a login waits.
     fn is_registrations_turn(&self) -> bool {
         let may_enter = |source| !self.registering.contains(source);
         self.logins_in_a_row >= LOGINS_IN_A_ROW && self.waiting_registrations.keys().any(may_enter)
     }
 }
 
-/// A place for one hash, free again when dropped.
+/// Permission to run one hash. Dropping it lets the next hash run.
 #[derive(Debug)]
 pub struct HashSlot<'g> {
     hash_queue: &'g HashQueue,
@@ -51,16 +51,16 @@ pub struct HashSlot<'g> {
 }
 
 impl HashQueue {
-    /// A gate with this number of places.
-    pub fn new(places: usize) -> HashQueue {
+    /// A queue that lets this number of hashes run at once.
+    pub fn new(at_once: usize) -> HashQueue {
         HashQueue {
-            state: Mutex::new(State { free: places, ..State::default() }),
+            state: Mutex::new(State { free: at_once, ..State::default() }),
             login_may_enter: Condvar::new(),
             registration_may_enter: Condvar::new(),
         }
     }
 
-    /// Waits for the turn of a login, or of a change by an account's owner.
+    /// Waits until a login, or a change by a user who is logged in, may hash.
     pub fn acquire(&self) -> HashSlot<'_> {
         let mut state = self.lock();
         state.waiting_logins += 1;
@@ -73,35 +73,35 @@ impl HashQueue {
         } else {
             state.logins_in_a_row.saturating_add(1)
         };
-        state.free -= 1;
-        if state.free > 0 {
-            self.pass_on(&state);
-        }
-        HashSlot { hash_queue: self, registering: None }
+        self.start(state, None)
     }
 
-    /// Waits for the turn of a registration from this source.
+    /// Waits until a registration from this source may hash.
     pub fn acquire_for_registration(&self, source: IpAddr) -> HashSlot<'_> {
         let mut state = self.lock();
         state.waiting_registrations.add(source);
         let must_wait = |state: &mut State| {
-            let gives_way = state.waiting_logins > 0 && !state.is_registrations_turn();
-            state.free == 0 || gives_way || state.registering.contains(&source)
+            let login_first = state.waiting_logins > 0 && !state.is_registrations_turn();
+            state.free == 0 || login_first || state.registering.contains(&source)
         };
         let waited = self.registration_may_enter.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting_registrations.remove(&source);
         state.registering.insert(source);
         state.logins_in_a_row = 0;
-        state.free -= 1;
-        if state.free > 0 {
-            self.pass_on(&state);
-        }
-        HashSlot { hash_queue: self, registering: Some(source) }
+        self.start(state, Some(source))
     }
 
-    /// Wakes those who may take a free place.
-    fn pass_on(&self, state: &State) {
+    fn start(&self, mut state: MutexGuard<'_, State>, registering: Option<IpAddr>) -> HashSlot<'_> {
+        state.free -= 1;
+        if state.free > 0 {
+            self.wake_next(&state);
+        }
+        HashSlot { hash_queue: self, registering }
+    }
+
+    /// Wakes the waiting threads that may run a hash now.
+    fn wake_next(&self, state: &State) {
         if state.waiting_logins > 0 && !state.is_registrations_turn() {
             self.login_may_enter.notify_one();
         } else {
@@ -121,16 +121,16 @@ impl Drop for HashSlot<'_> {
         if let Some(source) = self.registering {
             state.registering.remove(&source);
         }
-        self.hash_queue.pass_on(&state);
+        self.hash_queue.wake_next(&state);
     }
 }
 
 #[cfg(test)]
 impl HashQueue {
-    /// Takes all places: every other hash waits.
+    /// Takes all slots: every other hash waits.
     pub fn close(&self) -> Vec<HashSlot<'_>> {
-        let places = self.lock().free;
-        (0..places).map(|_| self.acquire()).collect()
+        let free = self.lock().free;
+        (0..free).map(|_| self.acquire()).collect()
     }
 
     /// Waits until these numbers of logins and registrations wait.
@@ -142,7 +142,7 @@ impl HashQueue {
     }
 }
 
-/// Waits for what other threads of a test are about to do; only a test that fails waits for long.
+/// Waits until other threads of a test have made `is_so` true. Fails after 30 seconds.
 #[cfg(test)]
 pub fn wait_until(mut is_so: impl FnMut() -> bool) {
     let since = std::time::Instant::now();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_enter_than_there_are_places_of_whichever_kind() {
+    fn no_more_hashes_run_at_once_than_the_queue_allows() {
         let hash_queue = HashQueue::new(2);
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
@@ -171,7 +171,7 @@ mod tests {
                 let (hash_queue, inside, most) = (&hash_queue, &inside, &most);
                 scope.spawn(move || {
                     for _ in 0..200 {
-                        let _turn = if n % 2 == 0 {
+                        let _slot = if n % 2 == 0 {
                             hash_queue.acquire()
                         } else {
                             hash_queue.acquire_for_registration(source(n))
@@ -189,51 +189,51 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_login_enters_before_registrations_that_wait_longer() {
+    fn a_waiting_login_goes_before_registrations_that_have_waited_longer() {
         let hash_queue = HashQueue::new(1);
         let order = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            let turns = hash_queue.close();
+            let slots = hash_queue.close();
             for n in 0..20 {
                 let (hash_queue, order) = (&hash_queue, &order);
                 scope.spawn(move || {
-                    let _turn = hash_queue.acquire_for_registration(source(n));
+                    let _slot = hash_queue.acquire_for_registration(source(n));
                     order.lock().unwrap().push("registration");
                 });
             }
             hash_queue.wait_for(0, 20);
             scope.spawn(|| {
-                let _turn = hash_queue.acquire();
+                let _slot = hash_queue.acquire();
                 order.lock().unwrap().push("login");
             });
             hash_queue.wait_for(1, 20);
-            drop(turns);
+            drop(slots);
         });
         let order = order.into_inner().unwrap();
         assert_eq!((order.len(), order[0]), (21, "login"));
     }
 
     #[test]
-    fn logins_without_an_end_keep_no_registration_waiting() {
+    fn one_registration_goes_first_after_eight_logins_in_a_row() {
         let hash_queue = HashQueue::new(1);
         let order = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            let turns = hash_queue.close();
+            let slots = hash_queue.close();
             for n in 0..2 {
                 let (hash_queue, order) = (&hash_queue, &order);
                 scope.spawn(move || {
-                    let _turn = hash_queue.acquire_for_registration(source(n));
+                    let _slot = hash_queue.acquire_for_registration(source(n));
                     order.lock().unwrap().push("registration");
                 });
             }
             for _ in 0..20 {
                 scope.spawn(|| {
-                    let _turn = hash_queue.acquire();
+                    let _slot = hash_queue.acquire();
                     order.lock().unwrap().push("login");
                 });
             }
             hash_queue.wait_for(20, 2);
-            drop(turns);
+            drop(slots);
         });
         let mut expected = vec!["login"; 22];
         expected[8] = "registration";
@@ -242,21 +242,21 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_one_registration_at_a_time_under_way_and_leaves_the_other_places_free() {
+    fn a_source_hashes_one_registration_at_a_time_and_delays_no_other_source() {
         let hash_queue = HashQueue::new(3);
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             let first = hash_queue.acquire_for_registration(source(1));
             for _ in 0..30 {
                 scope.spawn(|| {
-                    let _turn = hash_queue.acquire_for_registration(source(1));
+                    let _slot = hash_queue.acquire_for_registration(source(1));
                     most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     thread::yield_now();
                     inside.fetch_sub(1, Ordering::SeqCst);
                 });
             }
             hash_queue.wait_for(0, 30);
-            // Neither another source nor a login waits for them.
+            // Neither another source nor a login waits for these registrations.
             let others = (hash_queue.acquire_for_registration(source(2)), hash_queue.acquire());
             hash_queue.wait_for(0, 30);
             drop((first, others));

@@ -1,24 +1,24 @@
-//! What the text of the users file says: each line is a claim to a name.
+//! The text of the users file as a map from names to records.
 
 use std::collections::HashMap;
+
+use crate::tally::Tally;
 
 use super::record::Record;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Names in lower case, each with its record, or `None` if its line is malformed or not the only
-/// one.
+/// The accounts by name, in lower case.
 #[derive(Debug, Default)]
 pub struct Index {
+    /// `None` for an account that is locked: its line is malformed, or it has two lines.
     records: HashMap<String, Option<Record>>,
-    /// How many hashes have this number of iterations.
-    counts: HashMap<usize, u32>,
-    /// The iterations that most hashes have.
-    iterations: Option<usize>,
+    /// How many hashes have each number of iterations.
+    iterations: Tally<usize>,
 }
 
 impl Index {
-    /// Reads the file's text; the second value is a warning for each line that locks an account.
+    /// Reads the text of the file. Returns also a warning for each line that locks an account.
     pub fn parse(text: &[u8]) -> (Index, Vec<String>) {
         let mut index = Index::default();
         let mut warnings = Vec::new();
@@ -30,7 +30,8 @@ impl Index {
         (index, warnings)
     }
 
-    /// Adds a line without its line end; says why it locks an account, if it does.
+    /// Adds a line, which is given without its line end. If the line locks an account, fails and
+    /// says why.
     pub fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
         let Some(name) = Record::user_name(line) else { return Ok(()) };
         let record = match Record::parse(line.strip_suffix(b"\r").unwrap_or(line)) {
@@ -40,51 +41,45 @@ impl Index {
             parsed => parsed,
         };
         if let Ok(record) = &record {
-            self.count(record.hash.iterations());
+            self.iterations.add(record.hash.iterations());
         }
         let why = record.as_ref().err().copied();
         self.records.insert(name, record.ok());
         why.map_or(Ok(()), Err)
     }
 
-    /// Keeps the most frequent number of iterations; of several, the largest.
-    fn count(&mut self, iterations: usize) {
-        let most = self.iterations.map(|most| (self.counts.get(&most).copied().unwrap_or(0), most));
-        let count = self.counts.entry(iterations).or_insert(0);
-        *count = count.saturating_add(1);
-        if most.is_none_or(|most| (*count, iterations) > most) {
-            self.iterations = Some(iterations);
-        }
-    }
-
-    /// The record of an account, if its line is in order.
+    /// The record of an account that is not locked.
     pub fn find(&self, name: &[u8]) -> Option<&Record> {
         self.records.get(&key(name))?.as_ref()
     }
 
-    /// Whether a line claims this name.
+    /// Whether there is an account of this name, locked or not.
     pub fn has(&self, name: &[u8]) -> bool {
         self.records.contains_key(&key(name))
     }
 
-    /// The iterations that most hashes have: what an unknown name must cost.
+    /// The number of iterations that most hashes have, or the largest if there are several. A login
+    /// with an unknown name must cost as much.
     pub fn iterations(&self) -> Option<usize> {
         self.iterations
+            .keys()
+            .copied()
+            .max_by_key(|number| (self.iterations.count(number), *number))
     }
 }
 
-/// Names are compared without case.
+/// The name in lower case, because names are compared without case.
 fn key(name: &[u8]) -> String {
     String::from_utf8_lossy(name).to_ascii_lowercase()
 }
 
-/// Some editors begin a file with a byte order mark.
+/// The text without a byte order mark, which some editors put at the start of a file.
 fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// Why the whole text cannot be read, if it cannot: its lines are not where they seem to be, so
-/// that names would be free which lines of the file mean to claim.
+/// Says why the text as a whole is unreadable, if it is. In such a text the lines are not found, so
+/// a name would seem free although a line has it.
 pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
     let is_utf_16 = |bytes: &[u8]| match bytes {
         [a, 0, b, 0] | [0, a, 0, b] => *a != 0 && *b != 0,
@@ -103,26 +98,25 @@ pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// Whether the last line has its end, or needs none to be what it is. If not, another program may
-/// be about to write the rest.
-pub fn is_ended(text: &[u8]) -> bool {
+/// Whether the last line is complete. If it is not, another program may be about to write the rest.
+pub fn is_complete(text: &[u8]) -> bool {
     let last = without_mark(text).rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     Record::user_name(last).is_none() || Record::parse(last).is_ok()
 }
 
-/// The record of `name`, if exactly one line claims it and is in order.
+/// The record of `name`, if exactly one line has this name and is well formed.
 pub fn record_of(text: &[u8], name: &str) -> Option<Record> {
     let name = key(name.as_bytes());
     let lines = without_mark(text).split(|byte| *byte == b'\n');
-    let mut claims = lines.filter(|line| Record::user_name(line).as_ref() == Some(&name));
-    let line = claims.next()?;
-    if claims.next().is_some() {
+    let mut lines = lines.filter(|line| Record::user_name(line).as_ref() == Some(&name));
+    let line = lines.next()?;
+    if lines.next().is_some() {
         return None;
     }
     Record::parse(line.strip_suffix(b"\r").unwrap_or(line)).ok()
 }
 
-/// The text with `record`, or nothing, in place of the line of `name`.
+/// The text with `record` in place of the line of `name`, or without that line.
 pub fn with_line_replaced(text: &[u8], name: &str, record: Option<&Record>) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for line in without_mark(text).split_inclusive(|byte| *byte == b'\n') {
@@ -144,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_iterations_are_those_of_most_hashes_also_as_lines_are_added() {
+    fn the_iterations_are_those_that_most_hashes_have_also_after_lines_are_added() {
         let text = line("a", 2) + &line("b", 2) + &line("c", 7);
         let (mut index, warnings) = Index::parse(text.as_bytes());
         assert_eq!((index.iterations(), warnings.len()), (Some(2), 0));
@@ -156,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_whose_lines_are_not_where_they_seem_to_be_is_unreadable() {
+    fn a_text_in_utf_16_or_with_cr_for_line_ends_is_unreadable() {
         let text = "# accounts\n".to_string() + &line("alice", 1) + &line("bob", 1);
         let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -179,7 +173,7 @@ mod tests {
             text.replace('\n', "\r\n"),
             text.replace('\n', "\r\r\n"),
             format!("\u{feff}{text}"),
-            // Of a damaged line, its account alone is locked.
+            // A damaged line locks its own account only.
             text.replace("user", "us\0er"),
             text + "\0\0\0\0",
         ] {
@@ -188,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_without_an_end_is_ended_if_more_could_only_spoil_it() {
+    fn a_last_line_without_an_end_is_complete_if_more_bytes_could_only_spoil_it() {
         let whole = line("alice", 1);
-        for ended in ["", "\n", "# comment", &whole, whole.trim_end()] {
-            assert!(is_ended(ended.as_bytes()), "{ended:?}");
+        for complete in ["", "\n", "# comment", &whole, whole.trim_end()] {
+            assert!(is_complete(complete.as_bytes()), "{complete:?}");
         }
         for part in ["a", "guest:user:-:", &whole[..whole.len() - 2]] {
-            assert!(!is_ended(part.as_bytes()), "{part:?}");
+            assert!(!is_complete(part.as_bytes()), "{part:?}");
         }
     }
 }

@@ -12,15 +12,15 @@ const NAME_LIMIT: usize = 32;
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Everything within its own folder.
+    /// May do everything in its own folder.
     User,
-    /// Look and fetch, and change nothing.
+    /// May list and download, and may change nothing.
     ReadOnly,
-    /// Put new files and folders there, and neither see nor touch what is there: a drop-box.
+    /// May upload new files and create folders, but neither see nor change existing ones.
     Drop,
-    /// Everything within the folders of all.
+    /// May do everything in the folders of all accounts.
     Admin,
-    /// Nothing: it cannot log in.
+    /// May not log in.
     Disabled,
 }
 
@@ -32,32 +32,32 @@ const ROLES: [(&str, Role); 5] = [
     ("disabled", Role::Disabled),
 ];
 
-/// What an account's folder may take.
+/// How many bytes an account may store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuotaSetting {
-    /// What `--quota` says.
+    /// As many as `--quota` allows.
     Usual,
-    /// As much as the disk holds.
+    /// As many as fit on the disk.
     Unlimited,
-    /// So many bytes.
+    /// At most this number.
     Bytes(u64),
 }
 
 /// An account of the users file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The name, in the spelling that its folder bears.
+    /// The name in the spelling of the users file, which is also the name of its folder.
     pub name: String,
-    /// What it may do.
+    /// What the account may do.
     pub role: Role,
-    /// What its folder may take.
+    /// How many bytes the account may store.
     pub quota: QuotaSetting,
     /// The password's hash.
     pub hash: PasswordHash,
 }
 
-/// Whether `name` may be an account's: ASCII letters, digits, `.`, `_` and `-`, a letter or digit
-/// first, up to 32. Such a name is one path component that no system treats as special.
+/// Whether an account may have this name: up to 32 ASCII letters, digits, `.`, `_` and `-`, with a
+/// letter or digit first. Such a name is one path component that no system treats as special.
 pub fn is_valid_name(name: &[u8]) -> bool {
     name.len() <= NAME_LIMIT
         && name.first().is_some_and(u8::is_ascii_alphanumeric)
@@ -65,8 +65,8 @@ pub fn is_valid_name(name: &[u8]) -> bool {
 }
 
 impl Record {
-    /// Reads a line; says in one phrase what is wrong with another line, without showing any of
-    /// it, for it may hold a secret.
+    /// Reads a line. An error says in one phrase what is wrong with the line. It quotes nothing from
+    /// the line, because the line may hold a secret.
     pub fn parse(line: &[u8]) -> Result<Record, &'static str> {
         let line = str::from_utf8(line).map_err(|_| "not UTF-8")?;
         let mut fields = line.split(':');
@@ -90,8 +90,8 @@ impl Record {
         Ok(Record { name: name.to_string(), role, quota, hash: PasswordHash::parse(hash)? })
     }
 
-    /// The name by which a line claims an account, also where the rest of it is malformed: such
-    /// an account exists, and nobody may log in to it or register it.
+    /// The account name of a line, in lower case, even if the rest of the line is malformed. Such an
+    /// account exists: its name cannot be registered, and no client can log in to it.
     pub fn user_name(line: &[u8]) -> Option<String> {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {
@@ -121,7 +121,8 @@ impl fmt::Display for Record {
 mod tests {
     use super::*;
 
-    const HASH: &str = "pbkdf2-sha256$1$0011223344556677$abababababababababababababababababababababababababababababababab";
+    const HASH: &str = "pbkdf2-sha256$1$0011223344556677$\
+                        abababababababababababababababababababababababababababababababab";
 
     #[test]
     fn a_record_survives_its_text_form() {
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_lines_are_no_records_but_still_claim_their_name() {
+    fn a_malformed_line_is_no_record_but_its_name_is_taken() {
         for (line, name) in [
             ("alice".to_string(), "alice"),
             ("Alice:user:-".to_string(), "alice"),

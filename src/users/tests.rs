@@ -113,7 +113,7 @@ fn comments_unknown_lines_and_the_mode_survive_every_change() {
 }
 
 #[test]
-fn an_editors_change_counts_at_the_next_log_in() {
+fn an_edit_of_the_file_counts_at_the_next_login() {
     let place = Place::new();
     let users = place.users();
     assert_eq!(signs_in(&users, "carol", "singing"), None);
@@ -127,7 +127,7 @@ fn an_editors_change_counts_at_the_next_log_in() {
 }
 
 #[test]
-fn malformed_and_doubled_lines_lock_their_account_with_one_warning_each() {
+fn a_malformed_or_second_line_locks_its_account_and_brings_one_warning() {
     let place = Place::new();
     let text = format!(
         "mallory:user:-:\n{}eve\n{}{}{}",
@@ -231,7 +231,7 @@ fn registrations_at_once_from_two_servers_lose_none_and_double_none() {
 }
 
 #[test]
-fn a_password_that_was_right_needs_no_second_hashing_until_its_record_changes() {
+fn a_right_password_is_not_hashed_again_until_its_record_changes() {
     let place = Place::new();
     let record =
         |users: &Users| users.file.look(|index| index.find(b"alice").unwrap().clone()).unwrap();
@@ -279,7 +279,7 @@ fn logs_in_while_edited(place: &Place, edit: impl FnOnce()) -> Option<String> {
 }
 
 #[test]
-fn an_account_that_changes_while_its_password_is_hashed_is_not_entered() {
+fn a_login_fails_if_its_account_changes_while_the_password_is_hashed() {
     let place = Place::new();
     let (before, successor) = (line("carol", "singing"), line("carol", "dancing"));
     let disabled = before.replace(":user:", ":disabled:");
@@ -299,7 +299,7 @@ fn an_account_that_changes_while_its_password_is_hashed_is_not_entered() {
 }
 
 #[test]
-fn folders_are_opened_made_and_closed_while_no_account_comes_or_goes() {
+fn a_home_folder_is_created_opened_and_detached_under_the_account_lock() {
     let place = Place::new();
     let users = place.users();
     let is_locked = || matches!(users.account_lock.try_lock(), Err(TryLockError::WouldBlock));
@@ -326,7 +326,7 @@ fn folders_are_opened_made_and_closed_while_no_account_comes_or_goes() {
 }
 
 #[test]
-fn what_was_made_for_an_account_that_does_not_appear_is_dropped_under_the_lock() {
+fn the_folder_of_an_account_that_cannot_be_added_is_dropped_under_the_account_lock() {
     struct Home<'u>(&'u Users, &'u AtomicUsize);
     impl Drop for Home<'_> {
         fn drop(&mut self) {
@@ -346,7 +346,7 @@ fn what_was_made_for_an_account_that_does_not_appear_is_dropped_under_the_lock()
 }
 
 #[test]
-fn an_unknown_name_costs_exactly_what_a_wrong_password_costs() {
+fn an_unknown_name_costs_exactly_as_many_iterations_as_a_wrong_password() {
     let place = Place::new();
     let accounts = line("a", "aaaa") + &line("b", "bbbb") + &line("disabled", "secret");
     fs::write(place.path(), accounts.replace("disabled:user", "disabled:disabled")).unwrap();
@@ -365,7 +365,7 @@ fn an_unknown_name_costs_exactly_what_a_wrong_password_costs() {
 }
 
 #[test]
-fn failures_of_every_kind_spend_the_budget_of_their_source_and_nothing_else_does() {
+fn failures_of_every_kind_spend_the_budget_of_their_source_and_successes_do_not() {
     let place = Place::new();
     let registration = Registration::Code("sesame".to_string());
     let users = place.users_with(Config { registration, max_failures: 1000, ..Config::default() });
@@ -399,7 +399,7 @@ fn failures_of_every_kind_spend_the_budget_of_their_source_and_nothing_else_does
 }
 
 #[test]
-fn a_password_that_is_remembered_waits_for_the_budget_like_a_guess() {
+fn a_cached_password_waits_for_the_throttle_like_a_guess() {
     let place = Place::new();
     let users = place.users_with(Config { max_failures: 1, ..Config::default() });
     register(&users, "alice", "wonderland").unwrap();
@@ -442,7 +442,7 @@ fn a_class_that_registers_from_one_address_costs_one_hash_each_and_delays_no_log
 }
 
 #[test]
-fn the_lock_of_the_file_is_taken_before_the_one_that_logins_need() {
+fn the_lock_of_the_file_is_taken_before_the_account_lock() {
     let place = Place::new();
     fs::write(place.path(), line("carol", "singing") + &line("dave", "dancing")).unwrap();
     let users = place.users();

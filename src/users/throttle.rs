@@ -1,16 +1,17 @@
-//! Delays further attempts of a source after failed ones.
+//! Delays login attempts from a source that has failed before.
 //!
-//! A source is an IPv4 address, or the 64 bits of an IPv6 network that a customer is given. Each
-//! has one budget, as with OpenSSH's PerSourcePenalties: some failures are free, because people
-//! mistype, and the same number of attempts may be under way at once. When they are spent, one
-//! attempt is made at a time, each later after the last failure than the one before. Few wait for
-//! that, and further ones are refused unread, so that many connections guess no quicker than one. A
-//! success neither spends the budget nor gives anything back, or a guesser could clear it by an
-//! account of its own.
+//! A source is an IPv4 address, or an IPv6 network of 64 bits, because a customer gets that many.
+//! Each source has one budget, as in OpenSSH's PerSourcePenalties:
 //!
-//! The memory for it is bounded. What an attempt leaves behind is only its failure, and of the
-//! sources that failed those with the fewest failures are forgotten first: new sources do not push
-//! out one that goes on guessing.
+//! - Some failures are free, because people mistype. The same number of attempts may run at once.
+//! - After the free failures, one attempt runs at a time, and each failure makes the next delay
+//!   twice as long. Only a few attempts may wait; the others are refused before their password is
+//!   checked. So many connections cannot guess faster than one.
+//! - A success does not change the budget. Otherwise an attacker could clear it by logging in to an
+//!   account of their own.
+//!
+//! The memory for this is bounded. Only sources that have failed are remembered, and those with the
+//! fewest failures are forgotten first: new sources do not push out one that goes on guessing.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,15 +20,15 @@ use std::time::{Duration, Instant};
 
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
-/// A source begins again this long after its last failure.
+/// The failures of a source are forgotten this long after the last one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
-/// The most sources that are remembered without an attempt under way.
+/// The most sources that are remembered while they have no attempt under way.
 const REMEMBERED: usize = 8192;
-/// The most attempts of a source that wait when its free failures are spent. Each holds a client's
-/// place.
+/// The most attempts of a source that may wait when its free failures are spent. Each of them holds
+/// a client's slot.
 const WAITING: usize = 4;
 
-/// The failed attempts of late, by source.
+/// The recent failures of each source.
 #[derive(Debug)]
 pub struct Throttle {
     sources: Mutex<Sources>,
@@ -36,7 +37,7 @@ pub struct Throttle {
 
 #[derive(Debug)]
 struct Sources {
-    /// The number of failures without a delay.
+    /// How many failures of a source bring no delay.
     free: usize,
     known: HashMap<IpAddr, Source>,
 }
@@ -44,24 +45,28 @@ struct Sources {
 #[derive(Debug, Clone, Copy)]
 struct Source {
     failures: usize,
-    /// The time of the last one. Without failures it means nothing.
+    /// The time of the last failure, if `failures` is not 0.
     failed: Instant,
+    /// Attempts that are running now.
     under_way: usize,
+    /// Attempts that wait for their turn.
     waiting: usize,
 }
 
-/// When an attempt may be made.
+/// When an attempt may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Now,
+    /// After this delay.
     In(Duration),
-    /// When another attempt has ended.
+    /// After another attempt has ended.
     Later,
-    /// Not at all: too many wait.
+    /// Never, because too many attempts wait.
     Never,
 }
 
-/// What counts as one source: an IPv4 address, or the 64 bits of an IPv6 network.
+/// The source that an address belongs to: an IPv4 address itself, or the first 64 bits of an IPv6
+/// address.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -70,19 +75,19 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 }
 
 impl Throttle {
-    /// A throttle that knows of no failures, and lets `free` of each source pass without a delay.
+    /// No source has failed yet. The first `free` failures of each will bring no delay.
     pub fn new(free: usize) -> Throttle {
         let sources = Sources { free, known: HashMap::new() };
         Throttle { sources: Mutex::new(sources), changed: Condvar::new() }
     }
 
-    /// Waits for the turn of an attempt. `None` if too many of this source wait: the attempt must
-    /// not be made.
+    /// Waits until an attempt from this address may run. Returns `None` if too many attempts of its
+    /// source wait already: then the attempt must not run.
     pub fn begin(&self, from: IpAddr) -> Option<Attempt<'_>> {
         let source = network_of(from);
         let mut sources = self.lock();
         loop {
-            // Also those who wait are asked each time: many may have come before the first failure.
+            // A waiting attempt can get `Never` too: many may have come before the first failure.
             let wait = match sources.turn(source, Instant::now()) {
                 Turn::Now => {
                     sources.of(source).under_way += 1;
@@ -107,7 +112,8 @@ impl Throttle {
     }
 }
 
-/// An attempt under way. It spends nothing unless it failed.
+/// An attempt under way. Dropping it ends it; it counts as a failure only after
+/// [`Attempt::failed`].
 #[derive(Debug)]
 pub struct Attempt<'t> {
     throttle: &'t Throttle,
@@ -145,8 +151,8 @@ impl Sources {
         if turn != Turn::Now && left == 0 && source.waiting >= WAITING { Turn::Never } else { turn }
     }
 
-    /// The entry of a source, made if there is none. [`Sources::tidy`] removes it if nothing of it
-    /// needs to be known.
+    /// Returns the entry of a source, and adds one if there is none. [`Sources::tidy`] removes it
+    /// again when it says nothing.
     fn of(&mut self, source: IpAddr) -> &mut Source {
         let new = Source { failures: 0, failed: Instant::now(), under_way: 0, waiting: 0 };
         self.known.entry(source).or_insert(new)
@@ -165,6 +171,7 @@ impl Sources {
         self.tidy(source);
     }
 
+    /// Removes the entry of a source that has no failures and no attempts.
     fn tidy(&mut self, source: IpAddr) {
         if self.known.get(&source).is_some_and(|source| source.failures == 0 && !source.is_in_use())
         {
@@ -172,9 +179,10 @@ impl Sources {
         }
     }
 
-    /// Forgets a source if too many are remembered: one that has no attempt under way, of these one
-    /// with the fewest failures, of these the one whose last failure is longest ago. Not the one
-    /// that has just failed, or with the memory full its failures would never add up.
+    /// Forgets one source if too many are remembered. It chooses, among those without an attempt,
+    /// the one with the fewest failures; if there are several, the one that failed longest ago. It
+    /// keeps the source that has just failed: otherwise, with the memory full, the failures of a
+    /// new source would never add up.
     fn make_room(&mut self, failed: IpAddr, now: Instant) {
         if self.known.len() <= REMEMBERED {
             return;
@@ -202,7 +210,8 @@ impl Source {
     }
 }
 
-/// Nothing after a free failure, then twice as long each time, up to the longest.
+/// The delay after a failure: none after a free one, then twice as long each time, up to
+/// [`LONGEST_DELAY`].
 fn delay_after(beyond_free: Option<usize>) -> Duration {
     match beyond_free {
         None => Duration::ZERO,
@@ -212,17 +221,17 @@ fn delay_after(beyond_free: Option<usize>) -> Duration {
 
 #[cfg(test)]
 impl Throttle {
-    /// The number of sources that anything is known of.
+    /// How many sources are remembered.
     pub fn known(&self) -> usize {
         self.lock().known.len()
     }
 
-    /// How many attempts of a source wait.
+    /// How many attempts from this source wait.
     pub fn waiting(&self, from: IpAddr) -> usize {
         self.lock().known.get(&network_of(from)).map_or(0, |source| source.waiting)
     }
 
-    /// How often a source failed of late.
+    /// How many recent failures this source has.
     pub fn failures(&self, from: IpAddr) -> usize {
         let sources = self.lock();
         sources.known.get(&network_of(from)).map_or(0, |source| source.failures_at(Instant::now()))
@@ -267,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_add_up_by_source_are_not_cleared_by_a_success_and_are_forgotten() {
+    fn failures_add_up_per_source_are_not_cleared_by_a_success_and_are_forgotten_in_time() {
         let (mut sources, now) = (sources(5), Instant::now());
         let (guesser, other) = (number(1), number(2));
         for _ in 0..4 {
@@ -288,24 +297,32 @@ mod tests {
         assert_eq!(sources.turn(other, now), Turn::Now);
         let last = now - Duration::from_millis(100);
         assert_eq!(sources.turn(guesser, last + FORGOTTEN_AFTER), Turn::Now);
-        // Whole again: the first failure counts as the first.
+        // All is forgotten, so this failure counts as the first one.
         attempt(&mut sources, guesser, last + FORGOTTEN_AFTER, true);
         assert_eq!(sources.known[&guesser].failures, 1);
     }
 
     #[test]
-    fn attempts_at_one_moment_are_no_quicker_than_one_after_another() {
+    fn attempts_at_the_same_time_are_no_faster_than_one_after_another() {
         let (mut sources, now, guesser) = (sources(2), Instant::now(), number(1));
         sources.of(guesser).under_way = 1;
-        assert_eq!(sources.turn(guesser, now), Turn::Now, "two may fail for nothing");
+        assert_eq!(sources.turn(guesser, now), Turn::Now, "two failures are free");
         sources.of(guesser).under_way = 2;
         assert_eq!(sources.turn(guesser, now), Turn::Later);
         sources.fail(guesser, now);
         sources.end(guesser);
-        assert_eq!(sources.turn(guesser, now), Turn::Later, "one may");
+        assert_eq!(
+            sources.turn(guesser, now),
+            Turn::Later,
+            "one free failure is left, and one attempt is under way"
+        );
         sources.fail(guesser, now);
         sources.end(guesser);
-        assert_eq!(sources.turn(guesser, now), Turn::In(FIRST_DELAY), "too many have failed");
+        assert_eq!(
+            sources.turn(guesser, now),
+            Turn::In(FIRST_DELAY),
+            "both free failures are spent"
+        );
         let now = now + FIRST_DELAY;
         assert_eq!(sources.turn(guesser, now), Turn::Now);
         sources.of(guesser).under_way = 1;
@@ -313,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn few_wait_when_the_free_failures_are_spent_and_any_number_before() {
+    fn few_attempts_may_wait_after_the_free_failures_and_any_number_before() {
         let (mut sources, now, from) = (sources(1), Instant::now(), number(1));
         sources.of(from).under_way = 1;
         sources.of(from).waiting = 100;
@@ -330,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_goes_on_when_the_one_before_it_ends_and_leaves_nothing_behind() {
+    fn a_waiting_attempt_runs_when_the_one_before_it_ends_and_leaves_no_entry() {
         let throttle = Throttle::new(1);
         let first = throttle.begin(number(1)).unwrap();
         std::thread::scope(|scope| {
@@ -342,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_that_came_at_once_few_wait_when_the_first_ones_have_failed() {
+    fn of_many_attempts_at_once_few_may_wait_after_the_first_have_failed() {
         let throttle = Throttle::new(2);
         let begin = || throttle.begin(number(1));
         let under_way = [begin().unwrap(), begin().unwrap()];
@@ -356,13 +373,13 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_counts_as_one_source() {
+    fn an_ipv6_network_counts_as_one_source() {
         assert_eq!(network_of(address("2001:db8:1:2:3:4:5:6")), address("2001:db8:1:2::"));
         assert_eq!(network_of(address("::ffff:10.0.0.1")), address("10.0.0.1"));
     }
 
     #[test]
-    fn a_flood_of_sources_is_bounded_in_memory_and_pushes_out_no_guesser() {
+    fn a_flood_of_sources_takes_bounded_memory_and_pushes_out_no_guesser() {
         let (mut sources, now) = (sources(5), Instant::now());
         let guesser = number(1);
         for _ in 0..6 {
@@ -376,16 +393,19 @@ mod tests {
         }
         assert!(sources.known.len() <= REMEMBERED + 1, "{}", sources.known.len());
         assert_eq!(sources.known[&guesser].failures, 6);
-        assert!(sources.known.contains_key(&number(20_999)), "of equal ones the newest stay");
+        assert!(
+            sources.known.contains_key(&number(20_999)),
+            "of sources with equally many failures the newest stay"
+        );
         assert!(!sources.known.contains_key(&number(1000)));
-        // In a memory full of worse ones a new guesser's failures still add up.
+        // In a memory full of sources with more failures, a new guesser's failures still add up.
         sources.known.values_mut().for_each(|source| source.failures = 100);
         let new = number(2);
         for failures in 1..=5 {
             attempt(&mut sources, new, later, true);
             assert_eq!(sources.known[&new].failures, failures);
         }
-        // What is forgotten goes before what is not.
+        // A source whose failures are too old is forgotten first.
         let past = later + FORGOTTEN_AFTER;
         sources.known.get_mut(&new).unwrap().failed = past;
         attempt(&mut sources, number(3), past, true);

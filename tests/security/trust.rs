@@ -592,9 +592,10 @@ fn the_owner_is_warned_at_start_a_line_each() {
     assert_eq!(
         warnings(&["--listen", "0.0.0.0:0"]),
         [
-            "\"anybody who can reach this server may create an account and fill the disk: set --registration or --quota\"",
+            "\"every client that can reach this server may create an account and fill the disk: \
+             set --registration or --quota\"",
             "\"passwords of 4 characters are allowed beyond loopback: set --min-password 8\"",
-            "\"others on this machine may read the users file: chmod 600 it\"",
+            "\"other users of this machine may read the users file: chmod 600 it\"",
         ]
     );
     fs::set_permissions(dir.path().join("users"), fs::Permissions::from_mode(0o600)).unwrap();
