@@ -149,7 +149,8 @@ pub fn store(
                 _ => session.files()?.write_on(&path, WriteStart::Offset(offset)),
             };
             let upload = upload.map_err(failure(&path))?;
-            (upload.replaces(), session.receive_data(upload, &path, "put")?)
+            let invitation = Reply::about(150, "Send ", path.bytes(), ".");
+            (upload.replaces(), session.receive_data(upload, &path, &invitation, "put")?)
         }
     };
     let done = if replaced { "replaced" } else { "stored" };
@@ -166,8 +167,8 @@ pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply,
     session.log_context.path = Some(path.clone());
     // Exactly in this form, so that programs can read it.
     let told = path.name().filter(|_| path.parent() == session.folder).unwrap_or(path.bytes());
-    let bytes =
-        session.receive_data_as(upload, &path, &Reply::about(150, "FILE: ", told, ""), "put")?;
+    let invitation = Reply::about(150, "FILE: ", told, "");
+    let bytes = session.receive_data(upload, &path, &invitation, "put")?;
     Ok(Reply::about(226, "", path.bytes(), &format!(" stored, {}.", text::bytes(bytes))))
 }
 
@@ -186,7 +187,10 @@ pub fn append(
     let upload = session.files()?.write_on(&path, place).map_err(failure(&path));
     let bytes = match channel {
         Channel::Inline => session.receive_inline(upload, &path, "is added to")?,
-        Channel::Data => session.receive_data(upload?, &path, "append")?,
+        Channel::Data => {
+            let invitation = Reply::about(150, "Send ", path.bytes(), ".");
+            session.receive_data(upload?, &path, &invitation, "append")?
+        }
     };
     Ok(Reply::about(226, "", path.bytes(), &format!(" grown by {}.", text::bytes(bytes))))
 }

@@ -1,5 +1,5 @@
-//! How content travels: over the control connection, or over a data connection; and the one place
-//! where a transfer's end becomes a reply.
+//! Content in both directions, over the control connection ("inline") or a data connection. This is
+//! the one place where the end of a transfer becomes a reply.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,46 +17,50 @@ use crate::vfs::{Upload, Vfs, VirtualPath};
 
 use super::{Failure, Session, is_worth_reading};
 
-/// What the control connection brings while a transfer goes on.
+/// Watches the control connection during a transfer: sees ABOR, answers STAT, and notices that the
+/// client has gone.
 struct ControlMonitor {
-    since: Instant,
-    last: Instant,
+    started: Instant,
+    last_look: Instant,
+    /// ABOR has come.
     aborted: bool,
+    /// The control connection has failed.
     lost: Option<io::Error>,
-    /// Since when the client is known to have sent all that it will send.
+    /// When the client was first known to have ended its input.
     ended: Option<Instant>,
 }
 
 impl ControlMonitor {
     fn new() -> ControlMonitor {
         let now = Instant::now();
-        ControlMonitor { since: now, last: now, aborted: false, lost: None, ended: None }
+        ControlMonitor { started: now, last_look: now, aborted: false, lost: None, ended: None }
     }
 
-    /// Whether the transfer must stop. Looks now and then only: it is asked for every chunk.
+    /// Whether the transfer must stop. Called for every chunk, but looks at the connection only a
+    /// few times per second. `moved` is the number of bytes that a STAT is answered with.
     fn stops(&mut self, control: &mut Control, moved: u64) -> bool {
-        if self.last.elapsed() < TICK / 2 {
+        if self.last_look.elapsed() < TICK / 2 {
             return false;
         }
-        self.last = Instant::now();
-        let mut asked = 0;
+        self.last_look = Instant::now();
+        let mut status_requests = 0;
         let looked = control.look(&mut |kind, is_next| match kind {
-            // A second one is answered when it has its turn.
+            // A second ABOR waits and gets a reply of its own.
             LineKind::Abort if !self.aborted => {
                 self.aborted = true;
                 true
             }
-            // Behind other lines it waits, so that their answers come in order.
+            // A STAT behind other lines waits, so that replies keep the order of the lines.
             LineKind::Status if is_next && !self.aborted => {
-                asked += 1;
+                status_requests += 1;
                 true
             }
             _ => false,
         });
         let status = Reply::new(213, format!("{} so far.", text::bytes(moved))).encode();
-        let answered =
-            looked.and_then(|()| (0..asked).try_for_each(|_| control.write_all(&status)));
-        let answered = answered.and_then(|()| control.flush());
+        let answered = looked
+            .and_then(|()| (0..status_requests).try_for_each(|_| control.write_all(&status)))
+            .and_then(|()| control.flush());
         self.lost = answered.err();
         if control.has_ended() {
             self.ended.get_or_insert_with(Instant::now);
@@ -64,11 +68,10 @@ impl ControlMonitor {
         self.aborted || self.lost.is_some()
     }
 
-    /// Why an upload whose content has ended must not replace a file: an ABOR has come, or the
-    /// client has died. Its system then ends both of its connections, and nothing else tells that
-    /// from the end of the content. Looks once more if nothing came within `patience`. Answers
-    /// nothing.
-    fn stop_before_replacing(
+    /// Returns why a complete upload must not replace a file: ABOR has come, or the control
+    /// connection has ended. If a client's program dies, its system ends both connections, and the
+    /// data connection then looks as after complete content. Waits up to `patience` for input.
+    fn reason_not_to_replace(
         &mut self,
         control: &mut Control,
         patience: Duration,
@@ -94,22 +97,28 @@ impl ControlMonitor {
         }
     }
 
-    /// How long the end of the control connection may come behind the end of the data connection.
-    /// Linux ends a dead program's connections in the order opposite to that of their descriptors,
-    /// so the second end comes up to some milliseconds later. A short upload cannot wait for that,
-    /// and is seldom the one during which a client dies.
-    fn grace_at_end(&self) -> Duration {
+    /// How long to wait after the content for the end of the control connection. Linux closes a
+    /// dead program's connections in the reverse order of their descriptors, so the control
+    /// connection can end some milliseconds after the data connection. The wait grows with the
+    /// length of the upload. Short uploads skip it: a client seldom dies during one.
+    fn grace_period(&self) -> Duration {
         const LEAST: Duration = Duration::from_millis(5);
         const MOST: Duration = Duration::from_millis(100);
-        let share = (self.since.elapsed() / 16).min(MOST);
+        let share = (self.started.elapsed() / 16).min(MOST);
         if share < LEAST { Duration::ZERO } else { share }
+    }
+
+    /// The failure of a transfer that [`ControlMonitor::stops`] has stopped.
+    fn into_failure(self) -> Failure {
+        self.lost.map_or(Failure::Aborted, Failure::Lost)
     }
 }
 
 impl Session {
-    /// Does work on the files that may take long. It asks now and then whether to stop, with the
-    /// bytes it has done, and then fails: ABOR stops it, and a client that ended its input a while
-    /// ago, for it may wait for the answer, or be gone.
+    /// Does work on the files that may take long. The work calls its second argument now and then
+    /// with the number of bytes done, and must fail if that returns true: after ABOR, or when the
+    /// client ended its input a stall timeout ago. (Such a client may wait for the reply, as
+    /// `nc -N` does, or be gone.)
     pub fn run_cancellable<T>(
         &mut self,
         work: impl FnOnce(&Vfs, &mut dyn FnMut(u64) -> bool) -> io::Result<T>,
@@ -126,7 +135,7 @@ impl Session {
             stopped || is_given_up
         });
         match done {
-            Err(_) if monitor.aborted || monitor.lost.is_some() => Err(aborted(monitor)),
+            Err(_) if monitor.aborted || monitor.lost.is_some() => Err(monitor.into_failure()),
             Err(_) if is_given_up => {
                 Err(Reply::new(426, "Client disconnected; operation cancelled.").into())
             }
@@ -134,9 +143,10 @@ impl Session {
         }
     }
 
-    /// Opens the data connection that was set up; `by_hand` is the word that needs none.
+    /// Opens the data connection that PASV, PORT or their successors prepared. If there is none,
+    /// the reply names `by_hand`, the word that needs none.
     fn open_data(&mut self, flow: Flow, by_hand: &str) -> Result<TcpStream, Failure> {
-        // The answer to PASV may still be on its way.
+        // The reply to PASV may still be in the output buffer.
         self.control.flush().map_err(Failure::Lost)?;
         let patience = self.server.config.stall_timeout.min(CONNECT_LIMIT);
         let setup = std::mem::take(&mut self.settings.data);
@@ -152,29 +162,23 @@ impl Session {
                 return Err(Reply::new(425, text).because("no data connection was set up").into());
             }
             Err(NoData::Stopped) if monitor.aborted => return Err(Failure::Aborted),
-            Err(NoData::Stopped) => "the client is gone".to_string(),
-            Err(NoData::NobodyCame(port)) => {
-                let seconds = patience.as_secs();
-                format!(
-                    "nobody connected to port {port} within {seconds} s; is it closed by a firewall?"
-                )
-            }
+            Err(NoData::Stopped) => "the client has disconnected".to_string(),
+            Err(NoData::NobodyCame(port)) => format!(
+                "no connection came to port {port} within {} s; a firewall may block it",
+                patience.as_secs()
+            ),
             Err(NoData::Unreachable(port, error)) => {
                 format!("your port {port} could not be reached: {}", error.kind())
             }
-            Err(NoData::Failed(error)) => format!("trouble on the server's side: {}", error.kind()),
+            Err(NoData::Failed(error)) => format!("a failure of the server: {}", error.kind()),
         };
-        let reply = Reply::new(425, format!("No data connection: {why}"));
+        let reply = Reply::new(425, format!("No data connection: {why}."));
         self.log_context.why = Some(why);
         Err(reply.into())
     }
 
-    fn announce(&mut self, reply: &Reply) -> Result<(), Failure> {
-        self.say(reply).and_then(|()| self.control.flush()).map_err(Failure::Lost)
-    }
-
-    /// Sends `source` over the data connection, which is closed when this returns. `size` is told
-    /// to the client where it is known. Returns the bytes sent.
+    /// Sends `source` over the data connection, and closes the connection. The 150 reply names the
+    /// `size`, if it is known. Returns the number of bytes sent.
     pub fn send_data(
         &mut self,
         source: &mut dyn Read,
@@ -183,49 +187,34 @@ impl Session {
         by_hand: &str,
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data(Flow::Out, by_hand)?;
-        let told = size.map_or(String::new(), |size| format!(" ({})", text::bytes(size)));
-        let announcement = Reply::about(150, "Sending ", path.bytes(), &format!("{told}."));
-        match size {
-            // It travels with the 226, or with the first tick of a transfer that does not move.
-            Some(..=GATHERED) => self.say(&announcement).map_err(Failure::Lost)?,
-            _ => self.announce(&announcement)?,
+        let count = size.map_or(String::new(), |size| format!(" ({})", text::bytes(size)));
+        self.say(&Reply::about(150, "Sending ", path.bytes(), &format!("{count}.")))
+            .map_err(Failure::Lost)?;
+        // The 150 before little content shares a packet with the 226.
+        if size.is_none_or(|size| size > SENT_WITHOUT_WAITING) {
+            self.control.flush().map_err(Failure::Lost)?;
         }
         let mut monitor = ControlMonitor::new();
         let stall = self.server.config.stall_timeout;
+        let chunk = chunk_for(size.unwrap_or(u64::MAX));
         let control = &mut self.control;
         let mut stop = |moved| monitor.stops(control, moved);
-        let end = transfer::pump(
-            source,
-            &mut stream,
-            chunk_for(size.unwrap_or(u64::MAX)),
-            stall,
-            &mut stop,
-        );
-        let sent = match end {
-            End::Complete(sent) => sent,
-            End::SourceFailed(error) => return Err(Reply::failure(path.bytes(), &error).into()),
-            End::SinkFailed(error) => return Err(broken(&error, "").into()),
-            End::TimedOut => return Err(self.stalled("").into()),
-            End::Aborted => return Err(aborted(monitor)),
-        };
-        self.sent = self.sent.saturating_add(sent);
-        self.log_context.bytes = Some(sent);
-        Ok(sent)
+        match transfer::pump(source, &mut stream, chunk, stall, &mut stop) {
+            End::Complete(sent) => {
+                self.count_sent(sent);
+                Ok(sent)
+            }
+            End::SourceFailed(error) => Err(Reply::failure(path.bytes(), &error).into()),
+            End::SinkFailed(error) => Err(broken(&error, "").into()),
+            End::TimedOut => Err(self.stalled("").into()),
+            End::Aborted => Err(monitor.into_failure()),
+        }
     }
 
-    /// Receives the data connection's content into `upload`; when this returns, the connection is
-    /// closed and the file in its place. Returns the bytes stored.
+    /// Says `invitation`, the 150 reply, and receives the content of the data connection into
+    /// `upload`. When this returns, the connection is closed and the file has its name. Returns the
+    /// number of bytes stored.
     pub fn receive_data(
-        &mut self,
-        upload: Upload,
-        path: &VirtualPath,
-        by_hand: &str,
-    ) -> Result<u64, Failure> {
-        self.receive_data_as(upload, path, &Reply::about(150, "Send ", path.bytes(), "."), by_hand)
-    }
-
-    /// Like [`Session::receive_data`], with another 150 reply.
-    pub fn receive_data_as(
         &mut self,
         mut upload: Upload,
         path: &VirtualPath,
@@ -233,68 +222,81 @@ impl Session {
         by_hand: &str,
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data(Flow::In, by_hand)?;
-        self.announce(invitation)?;
+        self.say(invitation).and_then(|()| self.control.flush()).map_err(Failure::Lost)?;
         let mut monitor = ControlMonitor::new();
         let stall = self.server.config.stall_timeout;
-        let ascii = self.settings.ascii;
         let control = &mut self.control;
         let mut stop = |moved| monitor.stops(control, moved);
         let mut pump =
             |source: &mut dyn Read| transfer::pump(source, &mut upload, CHUNK, stall, &mut stop);
-        let end = match ascii {
-            false => pump(&mut stream),
-            true => pump(&mut Ascii::new(&mut stream, LineEnds::FromNetwork)),
+        let end = if self.settings.ascii {
+            pump(&mut Ascii::new(&mut stream, LineEnds::FromNetwork))
+        } else {
+            pump(&mut stream)
         };
         let failure = match end {
             End::Complete(received) => {
-                let patience = monitor.grace_at_end();
-                let mut why = None;
-                if upload.replaces() && !patience.is_zero() {
-                    why = monitor.stop_before_replacing(&mut self.control, patience);
-                }
-                // The last look holds a lock.
-                let stored = why.is_none()
-                    && upload
-                        .commit_if(&mut || {
-                            why = monitor.stop_before_replacing(&mut self.control, Duration::ZERO);
-                            why.is_none()
-                        })
-                        .map_err(|error| Reply::failure(path.bytes(), &error))?;
-                if !stored {
-                    return Err(self.not_replaced(monitor, path, why));
-                }
-                self.received = self.received.saturating_add(received);
-                self.log_context.bytes = Some(received);
+                self.commit(upload, monitor, path)?;
+                self.count_received(received);
                 return Ok(received);
             }
             End::SinkFailed(error) => return Err(Reply::failure(path.bytes(), &error).into()),
-            end => end,
+            failure => failure,
         };
-        // Who may not resume it would only find its name taken.
+        // A drop-box cannot resume an upload. For it a partial file would only occupy the name.
         let may_resume = self.role() != Some(Role::Drop);
-        let kept = match may_resume && upload.keep_partial() {
-            true => " What came is kept, to go on from.",
-            false => " Nothing was stored.",
+        let kept = if may_resume && upload.keep_partial() {
+            " The part that arrived is kept; it can be resumed."
+        } else {
+            " Nothing was stored."
         };
         Err(match failure {
-            End::Aborted => aborted(monitor),
+            End::Aborted => monitor.into_failure(),
             End::SourceFailed(error) => broken(&error, kept).into(),
             _ => self.stalled(kept).into(),
         })
     }
 
-    fn not_replaced(
+    /// Gives a complete upload its name, unless it would replace a file and the client has sent
+    /// ABOR or disconnected.
+    fn commit(
         &mut self,
-        monitor: ControlMonitor,
+        upload: Upload,
+        mut monitor: ControlMonitor,
         path: &VirtualPath,
-        why: Option<&'static str>,
-    ) -> Failure {
-        self.log_context.why = why.map(str::to_string);
+    ) -> Result<(), Failure> {
+        let patience = monitor.grace_period();
+        let mut reason = None;
+        if upload.replaces() && !patience.is_zero() {
+            reason = monitor.reason_not_to_replace(&mut self.control, patience);
+        }
+        // The last look happens under the lock on names, so it does not wait.
+        let is_stored = reason.is_none()
+            && upload
+                .commit_if(&mut || {
+                    reason = monitor.reason_not_to_replace(&mut self.control, Duration::ZERO);
+                    reason.is_none()
+                })
+                .map_err(|error| Reply::failure(path.bytes(), &error))?;
+        if is_stored {
+            return Ok(());
+        }
+        self.log_context.why = reason.map(str::to_string);
         if monitor.aborted || monitor.lost.is_some() {
-            return aborted(monitor);
+            return Err(monitor.into_failure());
         }
         let text = ": the control connection ended before the content did; the old file stays.";
-        Reply::about(426, "", path.bytes(), text).into()
+        Err(Reply::about(426, "", path.bytes(), text).into())
+    }
+
+    fn count_sent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
+        self.log_context.bytes = Some(bytes);
+    }
+
+    fn count_received(&mut self, bytes: u64) {
+        self.received = self.received.saturating_add(bytes);
+        self.log_context.bytes = Some(bytes);
     }
 
     fn stalled(&self, kept: &str) -> Reply {
@@ -303,43 +305,37 @@ impl Session {
             .because("nothing moved for too long")
     }
 
-    /// Sends `size` bytes of a file over the control connection: 150 with the count, exactly so
-    /// many bytes, an empty line's end. Returns the bytes sent.
+    /// Sends `size` bytes of a file over the control connection: a 150 reply with the number, the
+    /// bytes, and an empty line. Returns the number of bytes sent.
     pub fn send_inline(&mut self, file: File, size: u64) -> Result<u64, Failure> {
         self.say(&Reply::new(150, format!("{size} bytes follow."))).map_err(Failure::Lost)?;
-        let mut source = file.take(size);
-        let end = transfer::pump(
-            &mut source,
-            &mut self.control,
-            chunk_for(size),
-            self.server.config.stall_timeout,
-            &mut |_| false,
-        );
-        match end {
+        let stall = self.server.config.stall_timeout;
+        let (mut source, chunk) = (file.take(size), chunk_for(size));
+        match transfer::pump(&mut source, &mut self.control, chunk, stall, &mut |_| false) {
             End::Complete(sent) if sent == size => {
-                self.sent = self.sent.saturating_add(sent);
-                self.log_context.bytes = Some(sent);
+                self.count_sent(sent);
                 self.say_raw(b"\r\n")?;
                 Ok(sent)
             }
-            // The count is promised and the bytes are missing: only the end of the connection can
-            // tell the client.
+            // The 150 promised more bytes than the file has now. The client can learn that only
+            // from the end of the connection.
             End::Complete(_) => Err(Failure::Lost(ErrorKind::UnexpectedEof.into())),
             End::SourceFailed(error) | End::SinkFailed(error) => Err(Failure::Lost(error)),
             End::TimedOut | End::Aborted => Err(Failure::Lost(ErrorKind::TimedOut.into())),
         }
     }
 
-    /// Receives content over the control connection into `upload`, or throws it away where that is
-    /// already refused. The content is consumed in either case, or the session ends. `fate` tells a
-    /// person what becomes of lines that are typed. Returns the bytes stored.
+    /// Receives content over the control connection into `upload`. If the upload is refused already
+    /// (an `Err`), throws the content away. In either case the session reads all of the content, or
+    /// it ends. `fate` is the part of the 150 reply that says what happens to typed lines. Returns
+    /// the number of bytes stored.
     pub fn receive_inline(
         &mut self,
         upload: Result<Upload, Reply>,
         path: &VirtualPath,
         fate: &str,
     ) -> Result<u64, Failure> {
-        let refused = |error: io::Error| Reply::failure(&path.shown(), &error);
+        let failed = |error: io::Error| Reply::failure(path.bytes(), &error);
         let Some(body) = self.body.take() else {
             return Err(Reply::new(501, "No content follows this line.").into());
         };
@@ -348,11 +344,11 @@ impl Session {
             InlineBody::Text(text) => text.len() as u64 + 1,
             InlineBody::UntilDot | InlineBody::Unknown => 0,
         };
-        let held = upload.and_then(|mut upload| match upload.expect(announced) {
-            Ok(()) => Ok(upload),
-            Err(error) => Err(refused(error)),
+        let reserved = upload.and_then(|mut upload| {
+            upload.expect(announced).map_err(failed)?;
+            Ok(upload)
         });
-        let mut upload = match held {
+        let mut upload = match reserved {
             Ok(upload) => upload,
             Err(reply) => {
                 if is_worth_reading(&body) && !matches!(body, InlineBody::Text(_)) {
@@ -363,64 +359,27 @@ impl Session {
         };
         self.invite(&body, path, fate)?;
         let (end, left) = self.pump_inline(&mut upload, &body);
-        let received = match end {
-            End::Complete(bytes) if left == InlineBody::Length(0) => bytes,
-            End::Complete(_) => return Err(broken_off()),
-            End::SinkFailed(error) => {
-                drop(upload); // its space is free again before the client hears of it
-                return Err(self.refuse_content(refused(error), left));
+        match end {
+            End::Complete(received) if left == InlineBody::Length(0) => {
+                upload.commit().map_err(failed)?;
+                self.count_received(received);
+                Ok(received)
             }
-            End::SourceFailed(error) if error.kind() == ErrorKind::InvalidData => {
-                let reply = Reply::new(500, format!("{error}. Nothing was stored."))
-                    .because(error.to_string());
-                return Err(self.refuse_content(reply, left));
+            end => {
+                drop(upload); // its space must be free before the client reads the reply
+                Err(self.inline_failure(end, left, path))
             }
-            End::SourceFailed(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                return Err(broken_off());
-            }
-            End::SourceFailed(error) if error.kind() == CANCELLED => {
-                return Err(Reply::new(426, "Cancelled. Nothing was stored.").into());
-            }
-            End::SourceFailed(error) => return Err(Failure::Lost(error)),
-            End::TimedOut | End::Aborted => {
-                self.leave();
-                return Err(
-                    Reply::new(421, "Silent for too long; closing. Nothing was stored.").into()
-                );
-            }
-        };
-        upload.commit().map_err(refused)?;
-        self.received = self.received.saturating_add(received);
-        self.log_context.bytes = Some(received);
-        Ok(received)
-    }
-
-    /// Throws the content away that is still to come, so that `reply` is the answer to all of it.
-    /// What is not worth reading is left to [`Session::refuse_body`].
-    fn refuse_content(&mut self, reply: Reply, left: InlineBody) -> Failure {
-        if !is_worth_reading(&left) {
-            self.body = Some(left);
-            return Failure::Refused(reply);
-        }
-        match self.control.discard(&left) {
-            Ok(()) => Failure::Refused(reply),
-            // The rest will not come; the client can be told nevertheless.
-            Err(error) if error.kind() == ErrorKind::TimedOut => {
-                self.leave();
-                Failure::Refused(reply)
-            }
-            Err(error) => Failure::Lost(error),
         }
     }
 
-    /// The 150 that tells a person that the server listens.
+    /// Says the 150 reply before inline content.
     fn invite(&mut self, body: &InlineBody, path: &VirtualPath, fate: &str) -> Result<(), Failure> {
         let reply = match body {
             InlineBody::Length(length) => {
                 Reply::new(150, format!("Send {}.", text::bytes(*length)))
             }
-            // People who type `upload FILE` mean a file of theirs; Ctrl-C cancels in telnet, and
-            // ends nc.
+            // A person who types `upload FILE` may expect the server to read a local file. Ctrl-C
+            // cancels in telnet, and ends nc.
             InlineBody::UntilDot => {
                 let end =
                     ". Then type a line with only \".\"; or press Ctrl-C, and nothing is stored.";
@@ -431,10 +390,11 @@ impl Session {
         self.say(&reply).map_err(Failure::Lost)
     }
 
-    /// Moves inline content; also returns what of it was not read.
+    /// Copies inline content into `upload`. Also returns the content that is still to be read.
     fn pump_inline(&mut self, upload: &mut Upload, body: &InlineBody) -> (End, InlineBody) {
         let mut pump = |source: &mut dyn Read, chunk| {
-            // The control connection has waited its whole time-out when it ticks.
+            // A read of the control connection fails only after its whole timeout, so the copy
+            // allows no time on top of that.
             transfer::pump(source, upload, chunk, Duration::ZERO, &mut |_| false)
         };
         match body {
@@ -448,7 +408,7 @@ impl Session {
                 (end, InlineBody::Length(content.left()))
             }
             InlineBody::UntilDot | InlineBody::Unknown => {
-                let end = pump(&mut self.control.text(), CHUNK_OF_TEXT);
+                let end = pump(&mut self.control.text(), TEXT_CHUNK);
                 let left = match end {
                     End::Complete(_) => InlineBody::Length(0),
                     _ => InlineBody::UntilDot,
@@ -457,31 +417,70 @@ impl Session {
             }
         }
     }
+
+    /// Turns the failed end of inline content into a failure of the command. `left` is the content
+    /// that is still to be read.
+    fn inline_failure(&mut self, end: End, left: InlineBody, path: &VirtualPath) -> Failure {
+        let error = match end {
+            End::SourceFailed(error) => error,
+            End::Complete(_) => ErrorKind::UnexpectedEof.into(),
+            End::SinkFailed(error) => {
+                return self.refuse_content(Reply::failure(path.bytes(), &error), left);
+            }
+            End::TimedOut | End::Aborted => {
+                self.leave();
+                let text = "Silent for too long; closing. Nothing was stored.";
+                return Reply::new(421, text).into();
+            }
+        };
+        match error.kind() {
+            ErrorKind::InvalidData => {
+                let reply = Reply::new(500, format!("{error}. Nothing was stored."));
+                self.refuse_content(reply.because(error.to_string()), left)
+            }
+            ErrorKind::UnexpectedEof => {
+                let text = "The connection ended before the content did. Nothing was stored.";
+                Reply::new(426, text).into()
+            }
+            CANCELLED => Reply::new(426, "Cancelled. Nothing was stored.").into(),
+            _ => Failure::Lost(error),
+        }
+    }
+
+    /// Reads and throws away the rest of refused content, so that `reply` answers all of it.
+    /// Content that is not worth reading stays for [`Session::refuse_body`].
+    fn refuse_content(&mut self, reply: Reply, left: InlineBody) -> Failure {
+        if !is_worth_reading(&left) {
+            self.body = Some(left);
+            return Failure::Refused(reply);
+        }
+        match self.control.discard(&left) {
+            Ok(()) => Failure::Refused(reply),
+            // The rest does not come, but the client can still read the reply.
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                self.leave();
+                Failure::Refused(reply)
+            }
+            Err(error) => Failure::Lost(error),
+        }
+    }
 }
 
-/// Content up to this many bytes is taken by the socket of a fresh data connection without a wait
-/// (Linux begins with 16 KiB, and others with no less), so that its 150 needs no packet of its own.
-const GATHERED: u64 = 8 * 1024;
-/// Lines are handed on one by one.
-const CHUNK_OF_TEXT: usize = 16 * 1024;
+/// The largest content, in bytes, that the socket of a new data connection takes without waiting.
+/// Linux begins with a buffer of 16 KiB, other systems with at least as much. The 150 reply before
+/// such content needs no packet of its own.
+const SENT_WITHOUT_WAITING: u64 = 8 * 1024;
+/// The buffer for typed lines, in bytes.
+const TEXT_CHUNK: usize = 16 * 1024;
 
-/// A buffer as large as the content, up to [`CHUNK`].
+/// A buffer size for content of `size` bytes: as large as the content, at most [`CHUNK`].
 fn chunk_for(size: u64) -> usize {
     usize::try_from(size).unwrap_or(CHUNK).clamp(1, CHUNK)
-}
-
-fn broken_off() -> Failure {
-    Reply::new(426, "The connection ended before the content did. Nothing was stored.").into()
 }
 
 fn broken(error: &io::Error, kept: &str) -> Reply {
     Reply::new(426, format!("The data connection broke: {}.{kept}", error.kind()))
         .because(format!("the data connection broke: {}", error.kind()))
-}
-
-/// Why the watch stopped the transfer: ABOR, or there is no client any more.
-fn aborted(monitor: ControlMonitor) -> Failure {
-    monitor.lost.map_or(Failure::Aborted, Failure::Lost)
 }
 
 #[cfg(test)]

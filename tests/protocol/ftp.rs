@@ -296,8 +296,8 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
         );
     }
     let port = client.epsv_port();
-    let why = format!("nobody connected to port {port} within 1 s; is it closed by a firewall?");
-    assert_eq!(client.ask("RETR f"), format!("425 No data connection: {why}"));
+    let why = format!("no connection came to port {port} within 1 s; a firewall may block it");
+    assert_eq!(client.ask("RETR f"), format!("425 No data connection: {why}."));
     assert!(server.log().contains("code=425 ") && server.log().contains(&format!("why=\"{why}\"")));
     // Nobody listens there any more, nor where the client said that it would.
     assert!(TcpStream::connect((client.server_ip(), port)).is_err());
@@ -307,7 +307,7 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
     assert_eq!(
         reply,
         format!(
-            "425 No data connection: your port {closed} could not be reached: connection refused"
+            "425 No data connection: your port {closed} could not be reached: connection refused."
         )
     );
 }
@@ -530,7 +530,7 @@ fn a_peer_that_stands_still_is_426_after_the_stall_timeout() {
     stream.write_all(b"half").unwrap();
     assert_eq!(
         client.reply(),
-        "426 Nothing moved for 1 s; the transfer was ended. What came is kept, to go on from."
+        "426 Nothing moved for 1 s; the transfer was ended. The part that arrived is kept; it can be resumed."
     );
     // Slow but moving is fine, for longer than the time-out.
     let mut stream = client.begin(Way::Epsv, "STOR slow");
