@@ -7,11 +7,23 @@ fn decoded<'p>(
     pieces: impl IntoIterator<Item = &'p [u8]>,
     line_use: LineUse,
 ) -> (Vec<Input>, Vec<u8>) {
+    decoded_as(pieces, line_use, line_use)
+}
+
+/// Like `decoded`, with another use for the lines after the first Ctrl-C.
+fn decoded_as<'p>(
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+    mut line_use: LineUse,
+    after_cancel: LineUse,
+) -> (Vec<Input>, Vec<u8>) {
     let mut decoder = Decoder::new(is_stor);
     let mut inputs = Vec::new();
     let mut answers = Vec::new();
     for mut piece in pieces {
         while let Some(input) = decoder.decode(&mut piece, line_use) {
+            if input == Input::Cancel {
+                line_use = after_cancel;
+            }
             inputs.push(input);
         }
         assert!(piece.is_empty(), "what ends no line is taken, too");
@@ -274,6 +286,15 @@ fn backspace_and_delete_erase_whole_characters_in_verbs_and_by_hand() {
     }
 }
 
+#[test]
+fn a_second_ctrl_c_cancels_nothing_more_in_whatever_pieces_it_comes() {
+    let input = b"\xff\xf4\xff\xf4NOOP\n";
+    for size in 1..=input.len() {
+        let (inputs, _) = decoded_as(input.chunks(size), LineUse::Text, LineUse::Command);
+        assert_eq!(inputs, [Input::Cancel, line(b"NOOP")], "in pieces of {size}");
+    }
+}
+
 proptest! {
     #[test]
     fn lines_are_the_same_in_whatever_pieces_they_come(
@@ -291,7 +312,9 @@ proptest! {
                 pieces.push(piece);
                 rest = others;
             }
-            prop_assert_eq!(decoded(pieces, line_use), decoded([&input[..]], line_use));
+            // Ctrl-C ends a text, and commands follow.
+            let decoded = |pieces| decoded_as(pieces, line_use, LineUse::Command);
+            prop_assert_eq!(decoded(pieces), decoded(vec![&input[..]]));
         }
     }
 }
