@@ -19,9 +19,9 @@ const LONGER_FUNCTIONS: [(&str, usize); 2] = [("run", 79), ("receive_inline", 61
 /// The widest line of code and of Markdown, in characters.
 const WIDTH: usize = 100;
 /// Wider lines of code, all of which hold a text that would be hard to read in pieces.
-const WIDE_LINES_OF_CODE: usize = 95;
+const WIDE_LINES_OF_CODE: usize = 140;
 /// Wider lines of Markdown, apart from tables.
-const WIDE_LINES_OF_MARKDOWN: usize = 16;
+const WIDE_LINES_OF_MARKDOWN: usize = 30;
 
 /// The Rust files of these folders.
 fn code_in(folders: &[&str]) -> Vec<PathBuf> {
