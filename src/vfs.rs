@@ -9,90 +9,41 @@
 use std::fmt;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::sync::Arc;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
 use crate::random::random;
 
 mod folder;
-mod cross_device;
-mod names;
 mod path;
-mod removal;
 mod quota;
 mod staging;
-mod workdir;
-mod tree;
+mod entry;
+mod location;
+mod storage;
+mod walk;
+mod removal;
 mod upload;
+mod copy;
+mod moves;
+mod workdir;
 
-use folder::{Folder, check_regular, id_of};
+use copy::Copy;
+pub use entry::{Entries, Entry, Kind};
+use entry::{dir_entries, sorted, with_facts};
+use folder::{Folder, check_regular, refused};
 pub use folder::{chdir_to_proc_fd, check_proc_fd};
-use names::Names;
+pub use location::Existing;
+use location::{Location, into_itself};
 pub use path::VirtualPath;
-use quota::{Quota, Removed, Sizes, blocks};
+use quota::{Quota, Removed, Reservation, Sizes, Usage, blocks};
 use removal::HiddenFolder;
 use staging::is_reserved;
-pub use upload::{Existing, Upload, WriteStart, check_restart};
-pub use workdir::{UploadPolicy, Workdir};
-
-/// An error whose text is ours, fit for a reply.
-fn refused(kind: ErrorKind, text: &'static str) -> io::Error {
-    io::Error::new(kind, text)
-}
-
-/// What bears a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A folder.
-    Folder,
-    /// A symbolic link: shown, moved and removed as itself, never followed.
-    Link,
-    /// A device, a FIFO, a socket: shown and left alone.
-    Other,
-}
-
-/// A name and the facts about what bears it.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The last component; of the root, `/`.
-    pub name: Vec<u8>,
-    /// What it is.
-    pub kind: Kind,
-    /// Its size in bytes; of a folder, what the file system says.
-    pub size: u64,
-    /// When its content last changed.
-    pub modified: SystemTime,
-    /// The nine permission bits.
-    pub mode: u32,
-    /// How many names it has.
-    pub links: u64,
-    /// What tells it from all others: device and inode.
-    pub id: (u64, u64),
-}
-
-impl Entry {
-    fn new(name: Vec<u8>, metadata: &fs::Metadata) -> Entry {
-        let kind = match metadata.file_type() {
-            t if t.is_file() => Kind::File,
-            t if t.is_dir() => Kind::Folder,
-            t if t.is_symlink() => Kind::Link,
-            _ => Kind::Other,
-        };
-        Entry {
-            name,
-            kind,
-            size: metadata.len(),
-            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            mode: metadata.permissions().mode() & 0o777,
-            links: metadata.nlink(),
-            id: id_of(metadata),
-        }
-    }
-}
+pub use storage::UploadPolicy;
+pub use upload::{Upload, WriteStart, check_restart};
+use workdir::Home;
+pub use workdir::{NewHome, Workdir};
 
 /// One user's files, as seen by one session. The root is held open: should the account and its
 /// folder go, nothing that later bears the same name is reached by this session.
@@ -130,13 +81,6 @@ impl fmt::Debug for QuotaOf {
     }
 }
 
-/// Where a change is made: the folder, the name in it, and the space that it counts in.
-struct Target<'p> {
-    folder: Arc<Folder>,
-    name: &'p [u8],
-    quota: Arc<Quota>,
-}
-
 /// Walks down from a folder, one handle per component.
 fn walk<'n>(from: &Arc<Folder>, names: impl Iterator<Item = &'n [u8]>) -> io::Result<Arc<Folder>> {
     let mut here = Arc::clone(from);
@@ -146,45 +90,9 @@ fn walk<'n>(from: &Arc<Folder>, names: impl Iterator<Item = &'n [u8]>) -> io::Re
     Ok(here)
 }
 
-/// The names in a folder that are shown to the client and `wanted`.
-fn dir_entries(
-    folder: &Folder,
-    wanted: impl Fn(&[u8]) -> bool + 'static,
-) -> io::Result<DirEntries> {
-    let is_shown = move |name: &[u8]| !is_reserved(name) && wanted(name);
-    let entries = folder.entries()?;
-    Ok(Box::new(entries.filter(move |entry| {
-        entry.as_ref().map_or(true, |entry| is_shown(entry.file_name().as_bytes()))
-    })))
-}
-
 /// Whether a temporary would be entered, which does not exist for any command.
 fn is_hidden(path: &VirtualPath) -> bool {
     path.names().any(is_reserved)
-}
-
-/// Whether something may take a name that `before` has now: a file that of a file, if it may
-/// replace it.
-fn check_free(
-    before: Option<&fs::Metadata>,
-    existing: Existing,
-    new: &fs::Metadata,
-) -> io::Result<()> {
-    match before {
-        Some(before) if existing == Existing::Keep || !before.is_file() || new.is_dir() => {
-            Err(ErrorKind::AlreadyExists.into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The last component, of what can be changed.
-fn name_of(path: &VirtualPath) -> io::Result<&[u8]> {
-    path.name().ok_or_else(|| refused(ErrorKind::InvalidInput, "that is your own top folder"))
-}
-
-fn into_itself() -> io::Error {
-    refused(ErrorKind::InvalidInput, "a folder cannot go into itself")
 }
 
 /// Why the folder that should hold a name cannot be entered.
@@ -198,43 +106,51 @@ fn no_parent(error: io::Error) -> io::Error {
     }
 }
 
-/// A free name is looked for this many times. All but the first few are chosen at random, so a name
-/// that is taken after that many is a broken random source.
-const UNIQUE_ATTEMPTS: u32 = 16;
-/// This many numbers are tried before names at random: trying every number in a folder of 100,000
-/// such names takes half a second.
-const NUMBERED: u32 = 4;
-
-fn unique_suffix(attempt: u32) -> io::Result<String> {
-    Ok(match attempt {
-        0 => String::new(),
-        1..=NUMBERED => format!(".{attempt}"),
-        _ => format!(".{}", hex::encode(random::<4>()?)),
-    })
+/// What a command does with the name that [`Vfs::locate`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Looks at it, or reads it.
+    Look,
+    /// Changes or removes it.
+    Change,
+    /// Gives the name to something new.
+    Create,
 }
 
-/// The entries of a folder, one after another.
-pub type Entries = Box<dyn Iterator<Item = io::Result<Entry>>>;
-type DirEntries = Box<dyn Iterator<Item = io::Result<fs::DirEntry>>>;
-
-/// The entries with their facts. What vanishes meanwhile is left out.
-fn with_facts(entries: DirEntries) -> Entries {
-    Box::new(entries.filter_map(|entry| {
-        let found = entry.and_then(|entry| Ok((entry.metadata()?, entry.file_name().into_vec())));
-        match found {
-            Ok((metadata, name)) => Some(Ok(Entry::new(name, &metadata))),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => Some(Err(error)),
-        }
-    }))
+/// The path, unless it is the root, for what only a file can be used for.
+fn file_at(path: &VirtualPath) -> io::Result<&VirtualPath> {
+    if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { Ok(path) }
 }
 
 impl Vfs {
-    fn new(root: Arc<Folder>, workdir: Arc<Workdir>, scope: Scope) -> Vfs {
-        Vfs { root, workdir, scope }
+    /// The files of an account, whose folder is created if it is missing. [`Vfs::set_quota`] must have
+    /// counted them before they are used under a quota.
+    pub fn home(workdir: &Arc<Workdir>, name: &str) -> io::Result<Vfs> {
+        Ok(Vfs::of(workdir, workdir.open_or_create_home(name)?))
     }
 
-    /// Walks to a folder, a handle a component.
+    /// Creates the folder of a new account and opens it. `None` if a folder of that name has
+    /// something in it, because that belonged to another account. An empty one is not taken over but
+    /// created again: a session of its former owner may have it open. Nor is what was counted for the
+    /// name.
+    pub fn create_home(workdir: &Arc<Workdir>, name: &str) -> io::Result<Option<(Vfs, NewHome)>> {
+        let created = workdir.create_home(name)?;
+        Ok(created.map(|(home, new)| (Vfs::of(workdir, home), new)))
+    }
+
+    /// The files of an administrator: the working directory itself, with all accounts' folders in
+    /// it. `quota_of` says what each account may store, because an administrator may be the first
+    /// to put something there.
+    pub fn home_of_admin(workdir: &Arc<Workdir>, quota_of: QuotaOf) -> Vfs {
+        let root = Arc::clone(workdir.folder());
+        Vfs { root, workdir: Arc::clone(workdir), scope: Scope::Admin(quota_of) }
+    }
+
+    fn of(workdir: &Arc<Workdir>, home: Home) -> Vfs {
+        Vfs { root: home.root, workdir: Arc::clone(workdir), scope: Scope::User(home.quota) }
+    }
+
+    /// Walks to a folder, one open handle per component.
     fn folder(&self, path: &VirtualPath) -> io::Result<Arc<Folder>> {
         if is_hidden(path) {
             return Err(ErrorKind::NotFound.into());
@@ -242,71 +158,45 @@ impl Vfs {
         walk(&self.root, path.names())
     }
 
-    /// Walks to the folder that holds `path`. The root is in none.
-    fn open_parent<'p>(&self, path: &'p VirtualPath) -> io::Result<(Arc<Folder>, &'p [u8])> {
-        let name = name_of(path)?;
-        if is_reserved(name) {
-            return Err(ErrorKind::NotFound.into());
-        }
-        Ok((self.folder(&path.parent()).map_err(no_parent)?, name))
-    }
-
-    /// Like [`Vfs::parent`], for what only a file can be done to.
-    fn open_parent_of_file<'p>(
-        &self,
-        path: &'p VirtualPath,
-    ) -> io::Result<(Arc<Folder>, &'p [u8])> {
-        if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.open_parent(path) }
-    }
-
-    /// Walks to the folder that holds `path`, to change something there. What an administrator
-    /// changes in an account's folder counts for that account, so the walk begins at the folder
-    /// that the space belongs to.
-    fn target<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
-        let name = name_of(path)?;
-        if is_reserved(name) {
-            return Err(ErrorKind::NotFound.into());
-        }
-        let parent = path.parent();
+    /// Walks to the folder that holds `path`, for this purpose. The root is in no folder. What an
+    /// administrator changes in an account's folder counts for that account: then the walk begins at
+    /// that folder, and its quota is known.
+    fn locate<'p>(&self, path: &'p VirtualPath, purpose: Purpose) -> io::Result<Location<'p>> {
+        let own_top = || refused(ErrorKind::InvalidInput, "that is your own top folder");
+        let (name, parent) = (path.name().ok_or_else(own_top)?, path.parent());
         if is_hidden(&parent) {
             return Err(no_parent(ErrorKind::NotFound.into()));
+        }
+        if is_reserved(name) {
+            let why = "names that begin with \".plainftpd-\" are the server's own";
+            return Err(match purpose {
+                Purpose::Create => refused(ErrorKind::InvalidFilename, why),
+                Purpose::Look | Purpose::Change => ErrorKind::NotFound.into(),
+            });
         }
         let mut names = parent.names();
         let (start, quota) = match &self.scope {
             Scope::User(quota) => (Arc::clone(&self.root), Arc::clone(quota)),
-            Scope::Admin(quota_of) => match names.next() {
+            Scope::Admin(quota_of) if purpose != Purpose::Look => match names.next() {
+                Some(account) => self.home_to_change(account, quota_of)?,
                 None => (Arc::clone(&self.root), self.workdir.quota_of_root()),
-                Some(account) => {
-                    let home = self.workdir.open_home(account).map_err(no_parent)?;
-                    let quota = (quota_of.0)(account)?;
-                    self.workdir.counting(&home.quota, &home.root, |count| {
-                        home.quota.set_limit(quota, count)
-                    })?;
-                    (home.root, home.quota)
-                }
             },
+            Scope::Admin(_) => (Arc::clone(&self.root), self.workdir.quota_of_root()),
         };
         let folder = walk(&start, names).map_err(no_parent)?;
-        Ok(Target { folder, name, quota })
+        Ok(Location { folder, name, quota })
     }
 
-    /// Like [`Vfs::target`], for what only a file can be done to.
-    fn target_file<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
-        if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.target(path) }
-    }
-
-    /// Like [`Vfs::target`], for a name that may be new.
-    fn new_target<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
-        if path.name().is_some_and(is_reserved) && !is_hidden(&path.parent()) {
-            let why = "names that begin with \".plainftpd-\" are the server's own";
-            return Err(refused(ErrorKind::InvalidFilename, why));
-        }
-        self.target(path)
-    }
-
-    /// Like [`Vfs::new_target`], for what only a file can be done to.
-    fn new_target_file<'p>(&self, path: &'p VirtualPath) -> io::Result<Target<'p>> {
-        if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { self.new_target(path) }
+    /// The folder of an account and its quota, of which the usage is counted if it is not known.
+    fn home_to_change(
+        &self,
+        account: &[u8],
+        quota_of: &QuotaOf,
+    ) -> io::Result<(Arc<Folder>, Arc<Quota>)> {
+        let Home { root, quota } = self.workdir.open_home(account).map_err(no_parent)?;
+        let limit = (quota_of.0)(account)?;
+        self.workdir.counting(&quota, &root, |count| quota.set_limit(limit, count))?;
+        Ok((root, quota))
     }
 
     /// Whether a folder at `path` is the whole folder of an account.
@@ -319,8 +209,8 @@ impl Vfs {
         if path.is_root() {
             return Ok(Entry::new(b"/".to_vec(), &self.root.metadata()?));
         }
-        let (parent, name) = self.open_parent(path)?;
-        Ok(Entry::new(name.to_vec(), &parent.stat(name)?))
+        let at = self.locate(path, Purpose::Look)?;
+        Ok(Entry::new(at.name.to_vec(), &at.folder.stat(at.name)?))
     }
 
     /// Whether a folder bears the name; a missing name is no error.
@@ -347,29 +237,13 @@ impl Vfs {
         path: &VirtualPath,
         wanted: impl Fn(&[u8]) -> bool + 'static,
     ) -> io::Result<Entries> {
-        let folder = self.folder(path)?;
-        let mut rest = Some(dir_entries(&folder, wanted)?);
-        let mut names = Names::default();
-        while let Some(entries) = rest.as_mut().filter(|_| !names.is_full()) {
-            match entries.next().transpose()? {
-                Some(entry) => names.push(entry.file_name().as_bytes()),
-                None => rest = None, // closes it
-            }
-        }
-        names.sort();
-        let facts = move |index| {
-            let name = names.get(index)?;
-            let entry = |metadata| Entry::new(name.to_vec(), &metadata);
-            Some(folder.find(name).map(|found| found.map(entry)).transpose())
-        };
-        let sorted = (0..).map_while(facts).flatten();
-        Ok(Box::new(sorted.chain(rest.map(with_facts).into_iter().flatten())))
+        sorted(self.folder(path)?, wanted)
     }
 
     /// Opens a regular file to read it; also tells its size.
     pub fn open(&self, path: &VirtualPath) -> io::Result<(File, u64)> {
-        let (parent, name) = self.open_parent_of_file(path)?;
-        let (file, metadata) = parent.open_file(name, OpenOptions::new().read(true))?;
+        let at = self.locate(file_at(path)?, Purpose::Look)?;
+        let (file, metadata) = at.folder.open_file(at.name, OpenOptions::new().read(true))?;
         Ok((file, metadata.len()))
     }
 
@@ -378,21 +252,13 @@ impl Vfs {
         self.create_with_mode(path, existing, 0o666)
     }
 
-    /// Begins a file under a name that is free and that no other such file will take: `wanted`, or
-    /// that with a suffix.
+    /// Begins a file whose name is `wanted` with a random suffix, so that no two of them have one name.
     pub fn create_unique(&self, wanted: &VirtualPath) -> io::Result<(VirtualPath, Upload)> {
-        let Target { folder: parent, name: base, quota } = self.new_target_file(wanted)?;
-        let folder = parent.id()?;
-        for attempt in 0..UNIQUE_ATTEMPTS {
-            let name = [base, unique_suffix(attempt)?.as_bytes()].concat();
-            let is_taken = || Ok(parent.find(&name)?.is_some());
-            if let Some(claim) = quota.claim(folder, &name, is_taken)? {
-                let path = wanted.parent().join(&name)?;
-                let upload = self.create(&path, Existing::Keep)?;
-                return Ok((path, upload.with_claim(claim)));
-            }
-        }
-        Err(ErrorKind::AlreadyExists.into())
+        let name = wanted.name().unwrap_or_default();
+        let name = [name, format!(".{}", hex::encode(random::<4>()?)).as_bytes()].concat();
+        let path = wanted.parent().join(&name)?;
+        let upload = self.create(&path, Existing::Keep)?;
+        Ok((path, upload))
     }
 
     fn create_with_mode(
@@ -401,15 +267,15 @@ impl Vfs {
         existing: Existing,
         mode: u32,
     ) -> io::Result<Upload> {
-        let Target { folder, name, quota } = self.new_target_file(path)?;
-        Upload::new(&self.workdir, &quota, folder, name, existing, mode)
+        let at = self.locate(file_at(path)?, Purpose::Create)?;
+        Upload::new(self.workdir.storage(), at, existing, mode)
     }
 
     /// Opens a file to write on in place, at its end or at an offset; where there is none, makes
     /// it. One upload at a time may do so.
-    pub fn write_on(&self, path: &VirtualPath, place: WriteStart) -> io::Result<Upload> {
-        let Target { folder, name, quota } = self.new_target_file(path)?;
-        Upload::in_place(&self.workdir, &quota, folder, name, place)
+    pub fn write_on(&self, path: &VirtualPath, start: WriteStart) -> io::Result<Upload> {
+        let at = self.locate(file_at(path)?, Purpose::Create)?;
+        Upload::in_place(self.workdir.storage(), at, start)
     }
 
     /// Sets the times of a file or folder to now; if there is none, creates an empty file. Says
@@ -458,8 +324,8 @@ impl Vfs {
         if path.is_root() {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        let Target { folder, name, quota } = self.new_target(path)?;
-        let mut reservation = quota::Reservation::new(Arc::clone(&quota));
+        let Location { folder, name, quota } = self.locate(path, Purpose::Create)?;
+        let mut reservation = Reservation::new(Arc::clone(&quota));
         reservation.grow(blocks(0))?;
         let mut usage = quota.lock_for(&folder)?;
         let made = folder.make_folder(name, 0o777);
@@ -470,16 +336,15 @@ impl Vfs {
         made.and_then(|()| self.sync_dir(&folder))
     }
 
-    /// Makes a change of names in a folder last, where the owner wants that.
     fn sync_dir(&self, folder: &Folder) -> io::Result<()> {
-        if self.workdir.policy().sync { folder.open_for_sync()?.sync_all() } else { Ok(()) }
+        self.workdir.storage().sync_dir(folder)
     }
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VirtualPath) -> io::Result<()> {
-        let Target { folder, name, quota } = self.target(path)?;
+        let Location { folder, name, quota } = self.locate(path, Purpose::Change)?;
         let mut usage = quota.lock_for(&folder)?;
-        removal::remove_empty(&self.workdir, &folder, name)?;
+        removal::remove_empty(self.workdir.storage(), &folder, name)?;
         usage.removed(Removed::Folder);
         drop(usage);
         self.sync_dir(&folder)
@@ -487,44 +352,49 @@ impl Vfs {
 
     /// Removes a file, or a link itself.
     pub fn remove_file(&self, path: &VirtualPath) -> io::Result<()> {
-        let Target { folder, name, quota } = self.target_file(path)?;
-        let mut usage = quota.lock_for(&folder)?;
-        let metadata = folder.stat(name)?;
+        let at = self.locate(file_at(path)?, Purpose::Change)?;
+        let usage = at.quota.lock_for(&at.folder)?;
+        let metadata = at.folder.stat(at.name)?;
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());
         }
-        folder.remove_file(name)?;
-        usage.removed(Removed::Leaf(&metadata));
+        self.remove_leaf(&at, &metadata, usage)
+    }
+
+    /// Removes what is no folder; `usage` is the locked quota.
+    fn remove_leaf(
+        &self,
+        at: &Location<'_>,
+        metadata: &fs::Metadata,
+        mut usage: MutexGuard<'_, Usage>,
+    ) -> io::Result<()> {
+        at.folder.remove_file(at.name)?;
+        usage.removed(Removed::Leaf(metadata));
         drop(usage);
-        self.sync_dir(&folder)
+        self.sync_dir(&at.folder)
     }
 
     /// Removes a file, or a folder with all in it. The folder leaves the user's sight in one step,
     /// before it is taken apart.
     pub fn remove_tree(&self, path: &VirtualPath) -> io::Result<()> {
-        let Target { folder, name, quota } = self.target(path)?;
-        let mut usage = quota.lock_for(&folder)?;
-        let metadata = folder.stat(name)?;
+        let at = self.locate(path, Purpose::Change)?;
+        let mut usage = at.quota.lock_for(&at.folder)?;
+        let metadata = at.folder.stat(at.name)?;
         if !metadata.is_dir() {
-            folder.remove_file(name)?;
-            usage.removed(Removed::Leaf(&metadata));
-            drop(usage);
-            return self.sync_dir(&folder);
+            return self.remove_leaf(&at, &metadata, usage);
         }
         // What is in the whole folder of an account counts there, also if it cannot be removed.
-        let account = self.is_top(path).then(|| self.workdir.open_home(name)).transpose()?;
+        let account = self.is_top(path).then(|| self.workdir.open_home(at.name)).transpose()?;
         let mut counted = account.as_ref().map(|home| home.quota.lock());
-        let hidden = HiddenFolder::new(&self.workdir, &folder, name)?;
+        let storage = self.workdir.storage();
+        let hidden = HiddenFolder::new(storage, &at.folder, at.name)?;
         let removal = match (&account, &mut counted) {
             (Some(home), Some(counted)) => home.quota.begin_removal(counted),
-            _ => quota.begin_removal(&mut usage),
+            _ => at.quota.begin_removal(&mut usage),
         };
         drop((usage, counted));
-        let removed = removal::remove(&self.workdir, &folder, hidden.name(name), Some(&removal));
-        removed.or_else(|error| {
-            hidden.put_back(&self.workdir, &folder, name, &error, Some(&removal))
-        })?;
-        self.sync_dir(&folder)
+        hidden.remove(storage, &at.folder, at.name, &removal)?;
+        self.sync_dir(&at.folder)
     }
 
     /// Gives a file or folder another name. It stays within its account, because open sessions and
@@ -537,7 +407,8 @@ impl Vfs {
         existing: Existing,
         stop: &mut dyn FnMut(u64) -> bool,
     ) -> io::Result<()> {
-        let (source, target) = (self.target(from)?, self.new_target(to)?);
+        let source = self.locate(from, Purpose::Change)?;
+        let target = self.locate(to, Purpose::Create)?;
         let metadata = source.folder.stat(source.name)?;
         if from == to {
             return Ok(());
@@ -549,41 +420,19 @@ impl Vfs {
             let why = "nothing moves from one account to another; copy it, then remove it";
             return Err(refused(ErrorKind::InvalidInput, why));
         }
-        let mut usage = target.quota.lock_for(&target.folder)?;
+        let usage = target.quota.lock_for(&target.folder)?;
         usage.check_stays(&source.folder)?;
-        // Looked at again under the lock: a file at the top could give way to the folder of an
-        // account, and another session could have moved what was there to this very target.
-        let metadata = source.folder.stat(source.name)?;
-        if self.is_top(from) && metadata.is_dir() {
+        // Under the lock, because the folder of an account could take the place of a file at the top.
+        if self.is_top(from) && source.folder.stat(source.name)?.is_dir() {
             let why = "the whole folder of an account is not moved; copy it, then remove it";
             return Err(refused(ErrorKind::InvalidInput, why));
         }
-        let before = target.folder.find(target.name)?;
-        check_free(before.as_ref(), existing, &metadata)?;
-        let mut renamed = source.folder.rename(source.name, &target.folder, target.name);
-        let crosses = |renamed: &io::Result<()>| {
-            renamed.as_ref().is_err_and(|error| error.kind() == ErrorKind::CrossesDevices)
-        };
-        // One folder in two places: what is copied there and then removed here would be lost.
-        if crosses(&renamed) && source.folder.id()? == target.folder.id()? {
-            renamed = source.folder.rename(source.name, &source.folder, target.name);
+        let renamed = moves::rename(&source, &target, existing, usage);
+        if moves::crosses_devices(&renamed) {
+            moves::move_across(self.workdir.storage(), &source, &target, existing, stop)?;
+        } else {
+            renamed?;
         }
-        match renamed {
-            renamed if crosses(&renamed) => {
-                drop(usage);
-                cross_device::move_across(&self.workdir, &source, &target, existing, stop)?;
-                return self.sync_dir(&target.folder).and_then(|()| self.sync_dir(&source.folder));
-            }
-            renamed => renamed.map_err(removal::of_mounted)?,
-        }
-        match before {
-            // Of two names of one file rename(2) takes none away.
-            Some(before) if id_of(&before) != id_of(&metadata) => {
-                usage.removed(Removed::Leaf(&before))
-            }
-            _ => usage.renamed(),
-        }
-        drop(usage);
         self.sync_dir(&target.folder).and_then(|()| self.sync_dir(&source.folder))
     }
 
@@ -600,35 +449,50 @@ impl Vfs {
         if from == to {
             return Err(refused(ErrorKind::InvalidInput, "it cannot be copied onto itself"));
         }
-        let (parent, name) = if from.is_root() {
+        if from.is_root() {
             return Err(into_itself());
-        } else {
-            self.open_parent(from)?
-        };
-        let metadata = parent.stat(name)?;
+        }
+        let source = self.locate(from, Purpose::Look)?;
+        let metadata = source.folder.stat(source.name)?;
         if metadata.is_dir() {
-            if to.is_within(from) {
-                return Err(into_itself());
-            }
-            let target = self.new_target(to)?;
-            if target.folder.find(target.name)?.is_some() {
-                return Err(ErrorKind::AlreadyExists.into());
-            }
-            let quota = self.quota_of_copy(to, target.quota)?;
-            let copy = tree::TreeCopy::new(
-                &self.workdir,
-                &quota,
-                &parent.child(name)?,
-                target.folder,
-                stop,
-            )?;
-            return copy.commit(target.name).map(|()| None);
+            return self.copy_folder(&source, &metadata, from, to, stop).map(|()| None);
         }
         check_regular(&metadata)?;
-        let (mut source, metadata) = parent.open_file(name, OpenOptions::new().read(true))?;
-        let mut upload = self.create_with_mode(to, existing, tree::writable(&metadata))?;
-        let bytes = upload.copy_from(&mut source, metadata.len(), stop)?;
+        let (mut file, metadata) =
+            source.folder.open_file(source.name, OpenOptions::new().read(true))?;
+        let mut upload = self.create_with_mode(to, existing, copy::writable(&metadata))?;
+        let bytes = upload.copy_from(&mut file, metadata.len(), stop)?;
         upload.commit().map(|()| Some(bytes))
+    }
+
+    fn copy_folder(
+        &self,
+        source: &Location<'_>,
+        metadata: &fs::Metadata,
+        from: &VirtualPath,
+        to: &VirtualPath,
+        stop: &mut dyn FnMut(u64) -> bool,
+    ) -> io::Result<()> {
+        if to.is_within(from) {
+            return Err(into_itself());
+        }
+        let target = self.locate(to, Purpose::Create)?;
+        if target.folder.find(target.name)?.is_some() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let quota = self.quota_of_copy(to, target.quota)?;
+        let reservation = Reservation::new(Arc::clone(&quota));
+        let storage = self.workdir.storage();
+        let mut copy =
+            Copy::new(storage, source, metadata, &target.folder, reservation, false, stop)?;
+        let mut usage = quota.lock_for(&target.folder)?;
+        if target.folder.find(target.name)?.is_some() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        copy.take_name(target.name)?;
+        copy.keep(&mut usage);
+        drop(usage);
+        self.sync_dir(&target.folder)
     }
 
     /// The space that the copy of a folder must fit into. If it becomes the whole folder of an

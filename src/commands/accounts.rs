@@ -118,10 +118,10 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
 /// The files that an account works with.
 fn home_of(server: &Arc<Server>, record: &Record) -> io::Result<Vfs> {
     if record.role != Role::Admin {
-        return server.workdir.home(&record.name);
+        return Vfs::home(&server.workdir, &record.name);
     }
     let accounts = Arc::clone(server);
-    Ok(server.workdir.home_of_admin(QuotaOf::new(move |folder| accounts.limit_of(folder))))
+    Ok(Vfs::home_of_admin(&server.workdir, QuotaOf::new(move |folder| accounts.limit_of(folder))))
 }
 
 /// The answer to a login that failed, and whether the session goes on.
@@ -184,7 +184,9 @@ pub fn register(
     }
     let peer = session.peer().ip();
     let registered = session.while_authenticating(|| {
-        server.users.register(name, password, code, peer, |name| server.workdir.create_home(name))
+        server
+            .users
+            .register(name, password, code, peer, |name| Vfs::create_home(&server.workdir, name))
     });
     let (record, (files, home)) = registered.map_err(|refused| {
         // Without a code nothing was guessed.

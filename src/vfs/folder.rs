@@ -14,8 +14,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::refused;
-
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
@@ -25,6 +23,11 @@ mod portable;
 pub use linux::{Folder, chdir_to_proc_fd, check_proc_fd};
 #[cfg(not(target_os = "linux"))]
 pub use portable::{Folder, chdir_to_proc_fd, check_proc_fd};
+
+/// An error with a text of this server's own, which a reply may show.
+pub fn refused(kind: ErrorKind, text: &'static str) -> io::Error {
+    io::Error::new(kind, text)
+}
 
 /// What makes a folder the same one under another name: device and inode.
 pub type Id = (u64, u64);

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use crate::config::{LEVEL_LIMIT, PATH_LIMIT};
 use crate::text;
 
-use super::refused;
+use super::folder::refused;
 
 /// A path below the user's root, resolved: its components are plain names, never empty, `.`, `..`
 /// or with a slash or NUL in them, so that a path that leads out cannot be represented. Names are

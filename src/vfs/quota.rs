@@ -1,6 +1,6 @@
 //! What a user's files take, and how much they may take.
 //!
-//! Quota is counted as a disk does, in blocks of 4 KiB; an empty file counts as one block, so that
+//! Space is counted as a disk does, in blocks of 4 KiB; an empty file counts as one block, so that
 //! a quota also bounds how many files there are. Space is reserved before bytes are written and
 //! becomes stored when the file takes its name. The same lock orders all changes of names in one
 //! user's tree, so that "is the name free?" and "take it" are one step.
@@ -11,8 +11,7 @@ use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::folder::{Folder, Id, id_of};
-use super::refused;
+use super::folder::{Folder, Id, id_of, refused};
 
 const BLOCK: u64 = 4096;
 
@@ -51,8 +50,6 @@ pub struct Usage {
     is_moving: bool,
     /// What has moved to another disk, while the folder goes that it was copied from.
     moved: Option<Id>,
-    /// Names, each in its folder, that were promised to files which are still on their way.
-    claimed: HashSet<(Id, Vec<u8>)>,
 }
 
 /// What has gone from a tree.
@@ -142,23 +139,6 @@ impl Quota {
         usage.begin_change();
         Removal { quota: Arc::clone(self), counts: usage.counts }
     }
-
-    /// Promises a name in a folder to a file on its way, until what is returned is dropped. `None`
-    /// where it is promised already, or `is_taken` says that something bears it.
-    pub fn claim(
-        self: &Arc<Quota>,
-        folder: Id,
-        name: &[u8],
-        is_taken: impl FnOnce() -> io::Result<bool>,
-    ) -> io::Result<Option<NameClaim>> {
-        let claimed = (folder, name.to_vec());
-        let mut usage = self.lock();
-        if usage.claimed.contains(&claimed) || is_taken()? {
-            return Ok(None);
-        }
-        usage.claimed.insert(claimed.clone());
-        Ok(Some(NameClaim { quota: Arc::clone(self), claimed }))
-    }
 }
 
 /// What the files of a tree count for while it is counted.
@@ -217,19 +197,6 @@ impl Removal {
 impl Drop for Removal {
     fn drop(&mut self) {
         self.quota.lock().end_change();
-    }
-}
-
-/// A name that is kept for a file on its way.
-#[derive(Debug)]
-pub struct NameClaim {
-    quota: Arc<Quota>,
-    claimed: (Id, Vec<u8>),
-}
-
-impl Drop for NameClaim {
-    fn drop(&mut self) {
-        self.quota.lock().claimed.remove(&self.claimed);
     }
 }
 
@@ -309,14 +276,9 @@ impl Usage {
         Ok(())
     }
 
-    /// What tells later whether anything has changed since.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot { changes: self.changes, written: self.written.keys().copied().collect() }
-    }
-
-    /// Whether nothing has changed since, but for what is written to files in place.
-    pub fn is_as_in(&self, before: &Snapshot) -> bool {
-        self.changes == before.changes
+    /// The files that are written in place.
+    pub fn written_files(&self) -> Vec<Id> {
+        self.written.keys().copied().collect()
     }
 
     /// Gives that right back.
@@ -327,15 +289,7 @@ impl Usage {
     }
 }
 
-/// A moment in the life of a tree.
-#[derive(Debug)]
-pub struct Snapshot {
-    changes: u64,
-    /// The files that are written in place.
-    pub written: Vec<Id>,
-}
-
-/// Quota that is held for bytes on their way, and given back when dropped.
+/// Space that is held for bytes on their way, and given back when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     quota: Arc<Quota>,
@@ -485,18 +439,6 @@ mod tests {
             Ok(0)
         };
         assert_eq!(quota.recount(count).unwrap(), (3_000, Some(10_000)));
-    }
-
-    #[test]
-    fn a_name_is_promised_to_one_file_at_a_time() {
-        let quota = quota(10_000);
-        let claim = |folder, name: &[u8], taken| quota.claim(folder, name, || Ok(taken)).unwrap();
-        assert!(claim((1, 2), b"a", true).is_none());
-        let first = claim((1, 2), b"a", false);
-        assert!(first.is_some() && claim((1, 2), b"a", false).is_none());
-        assert!(claim((1, 3), b"a", false).is_some() && claim((1, 2), b"b", false).is_some());
-        drop(first);
-        assert!(claim((1, 2), b"a", false).is_some());
     }
 
     #[test]

@@ -5,15 +5,18 @@
 //! another disk is mounted below, from which nothing can move up, that disk's folders are emptied
 //! where they are; how many disks are mounted in one another is the owner's choice and bounded.
 
-use std::fs::DirEntry;
+use std::ffi::OsStr;
+use std::fs::{DirEntry, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::thread;
+use std::time::Duration;
 
-use super::folder::Folder;
+use super::folder::{Folder, refused};
 use super::quota::{Removal, Removed, Sizes};
 use super::staging::{Standing, Temporary, Use, is_reserved};
-use super::workdir::Workdir;
-use super::{refused, tree};
+use super::storage::Storage;
+use super::walk::{self, Visitor};
 
 /// How often in a row a pass may remove nothing: another session of the user, that still has a
 /// folder open, may be putting files into it.
@@ -30,8 +33,8 @@ pub struct HiddenFolder(Option<Temporary>);
 impl HiddenFolder {
     /// Takes a folder out of sight by one rename. A mounted disk stays in sight, to be emptied
     /// there.
-    pub fn new(workdir: &Workdir, parent: &Folder, name: &[u8]) -> io::Result<HiddenFolder> {
-        let temporary = workdir.staging().take(Use::Removal);
+    pub fn new(storage: &Storage, parent: &Folder, name: &[u8]) -> io::Result<HiddenFolder> {
+        let temporary = storage.staging.take(Use::Removal);
         match parent.rename(name, parent, temporary.name()) {
             Ok(()) => Ok(HiddenFolder(Some(temporary))),
             Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(HiddenFolder(None)),
@@ -39,14 +42,26 @@ impl HiddenFolder {
         }
     }
 
-    /// What could not be removed gets its name back, so that its owner sees it. Returns why.
-    pub fn put_back(
+    /// Removes it with all in it, and frees what it took. What cannot be removed gets the name `name`
+    /// back, so that its user sees it, and the error says why.
+    pub fn remove(
         self,
-        workdir: &Workdir,
+        storage: &Storage,
+        parent: &Folder,
+        name: &[u8],
+        removal: &Removal,
+    ) -> io::Result<()> {
+        remove(storage, parent, self.name(name), Some(removal))
+            .or_else(|error| self.put_back(storage, parent, name, &error, removal))
+    }
+
+    fn put_back(
+        self,
+        storage: &Storage,
         parent: &Folder,
         name: &[u8],
         error: &io::Error,
-        removal: Option<&Removal>,
+        removal: &Removal,
     ) -> io::Result<()> {
         let Some(temporary) = self.0 else {
             if parent.child(name)?.entries()?.next().is_some() {
@@ -59,15 +74,14 @@ impl HiddenFolder {
         // same.
         let left = parent.child(temporary.name());
         let count =
-            left.and_then(|left| tree::count(&left, &mut Sizes::default())).unwrap_or_default();
-        let mut usage = removal.map(Removal::lock);
+            left.and_then(|left| walk::count(&left, &mut Sizes::default())).unwrap_or_default();
+        let mut usage = removal.lock();
         let is_back =
             parent.find(name)?.is_none() && parent.rename(temporary.name(), parent, name).is_ok();
-        if let (Some(removal), Some(usage)) = (removal, &mut usage) {
-            removal.remains(usage, count.bytes, is_back);
-        }
+        removal.remains(&mut usage, count.bytes, is_back);
+        drop(usage);
         if !is_back {
-            workdir.warn_of_remains(error);
+            storage.warn_of_remains(error);
         }
         let text = format!("{}; what could not be removed is left", text_of(error));
         Err(io::Error::new(error.kind(), text))
@@ -82,19 +96,19 @@ impl HiddenFolder {
 /// Removes the folder `name` with all in it, and frees what it took of a space, if it took any.
 /// Goes on past what cannot be removed, and returns the first error.
 pub fn remove(
-    workdir: &Workdir,
+    storage: &Storage,
     parent: &Folder,
     name: &[u8],
     removal: Option<&Removal>,
 ) -> io::Result<()> {
-    Remover { workdir, left: u64::MAX, done: 0, disks: 0 }.folder(parent, name, removal)
+    Remover { storage, left: u64::MAX, done: 0, disks: 0 }.folder(parent, name, removal)
 }
 
 /// Removes a folder that is empty but for temporaries which a kill left in it.
-pub fn remove_empty(workdir: &Workdir, parent: &Folder, name: &[u8]) -> io::Result<()> {
+pub fn remove_empty(storage: &Storage, parent: &Folder, name: &[u8]) -> io::Result<()> {
     let removed = match parent.remove_folder(name) {
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-            remove_stale_in(workdir, &parent.child(name)?)?;
+            remove_stale_in(storage, &parent.child(name)?)?;
             parent.remove_folder(name)
         }
         removed => removed,
@@ -113,12 +127,12 @@ pub fn of_mounted(error: io::Error) -> io::Error {
 }
 
 /// Removes what a kill left in a folder; fails if it holds anything else.
-fn remove_stale_in(workdir: &Workdir, folder: &Folder) -> io::Result<()> {
-    let mut clearing = Remover { workdir, left: STALE_AT_ONCE, done: 0, disks: 0 };
+fn remove_stale_in(storage: &Storage, folder: &Folder) -> io::Result<()> {
+    let mut clearing = Remover { storage, left: STALE_AT_ONCE, done: 0, disks: 0 };
     for entry in folder.entries()? {
         let entry = entry?;
         let name = entry.file_name().into_vec();
-        match is_reserved(&name).then(|| workdir.staging().standing(&name)) {
+        match is_reserved(&name).then(|| storage.staging.standing(&name)) {
             None => return Err(ErrorKind::DirectoryNotEmpty.into()),
             Some(Standing::Live(Use::Content)) => {
                 return Err(refused(
@@ -141,14 +155,14 @@ fn remove_stale_in(workdir: &Workdir, folder: &Folder) -> io::Result<()> {
 }
 
 /// Removes a stale temporary, whatever it takes.
-pub fn remove_stale(workdir: &Workdir, folder: &Folder, entry: &DirEntry) -> io::Result<()> {
-    let mut clearing = Remover { workdir, left: u64::MAX, done: 0, disks: 0 };
+pub fn remove_stale(storage: &Storage, folder: &Folder, entry: &DirEntry) -> io::Result<()> {
+    let mut clearing = Remover { storage, left: u64::MAX, done: 0, disks: 0 };
     clearing.stale(folder, &entry.file_name().into_vec(), entry)
 }
 
 /// The work of removing.
 struct Remover<'s> {
-    workdir: &'s Workdir,
+    storage: &'s Storage,
     /// How many things may still be removed.
     left: u64,
     /// How many were removed or moved up.
@@ -253,11 +267,11 @@ impl Remover<'_> {
         let name = entry.file_name().into_vec();
         self.spend()?;
         // Temporaries count as nothing here: a reservation counts those that are live.
-        let standing = is_reserved(&name).then(|| self.workdir.staging().standing(&name));
+        let standing = is_reserved(&name).then(|| self.storage.staging.standing(&name));
         if standing == Some(Standing::Live(Use::Content)) {
             // Under the lock, under which it would take its name with what is left of it.
             let _no_commit = removal.map(Removal::lock);
-            self.workdir.staging().revoke(&name);
+            self.storage.staging.revoke(&name);
         }
         let removal =
             removal.filter(|_| matches!(standing, None | Some(Standing::Live(Use::Removal))));
@@ -325,13 +339,58 @@ impl Remover<'_> {
     /// be numbers, too.
     fn move_up(&mut self, folder: &Folder, name: &[u8], top: &Folder) -> io::Result<()> {
         loop {
-            let number = self.workdir.staging().next_number().to_string().into_bytes();
+            let number = self.storage.staging.next_number().to_string().into_bytes();
             if top.find(&number)?.is_none() {
                 folder.rename(name, top, &number)?;
                 self.done += 1;
                 return Ok(());
             }
         }
+    }
+}
+
+/// Removes the temporaries that a kill left in the working directory. It takes its time, and holds
+/// no client up. Counts them in `removed`.
+pub fn sweep(storage: &Storage, top: &Folder, removed: &mut u64) -> io::Result<()> {
+    walk::walk(top, &mut Sweeper { storage, removed })
+}
+
+struct Sweeper<'s> {
+    storage: &'s Storage,
+    removed: &'s mut u64,
+}
+
+/// A rest after each folder, so that the disk is there for others.
+const REST: Duration = Duration::from_millis(1);
+
+impl Visitor for Sweeper<'_> {
+    fn leaf(&mut self, _: &Folder, _: &OsStr, _: &Metadata) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn enter(&mut self, _: &OsStr, _: &Metadata) -> io::Result<()> {
+        thread::sleep(REST);
+        Ok(())
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn temporary(&mut self, folder: &Folder, entry: &DirEntry) {
+        let is_stale =
+            self.storage.staging.standing(entry.file_name().as_bytes()) == Standing::Stale;
+        if is_stale && remove_stale(self.storage, folder, entry).is_ok() {
+            *self.removed += 1;
+        }
+    }
+
+    fn wants_leaves(&self) -> bool {
+        false
+    }
+
+    fn unreadable(&mut self, _: Option<&OsStr>, _: io::Error) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -22,8 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::file_size_limit;
 use crate::random::random;
 
-use super::folder::Folder;
-use super::refused;
+use super::folder::{Folder, refused};
 
 /// What all reserved names begin with.
 const PREFIX: &str = ".plainftpd-";
@@ -89,6 +88,7 @@ impl Staging {
     }
 
     /// A name for something that is stale at once.
+    #[cfg(test)]
     pub fn stale_name(&self) -> Vec<u8> {
         self.name_of(self.next_number())
     }

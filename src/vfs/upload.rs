@@ -11,20 +11,11 @@ use std::sync::Arc;
 
 use crate::file_size_limit;
 
-use super::folder::{Folder, Id, check_regular, id_of};
-use super::quota::{NameClaim, Quota, Removed, Reservation, blocks};
-use super::refused;
+use super::folder::{Folder, Id, check_regular, id_of, refused};
+use super::location::{Existing, Location};
+use super::quota::{Removed, Reservation, blocks};
 use super::staging::{Temporary, Use};
-use super::workdir::Workdir;
-
-/// What to do where the new name is taken by a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// The new file takes its place.
-    Replace,
-    /// Nothing is done; the error is [`ErrorKind::AlreadyExists`].
-    Keep,
-}
+use super::storage::Storage;
 
 /// Where writing on in place begins. A byte beyond the end fails with [`ErrorKind::NotSeekable`]:
 /// what lies between would be a hole, of which the client knows nothing.
@@ -62,6 +53,10 @@ pub fn check_restart(offset: u64, size: u64) -> io::Result<()> {
 /// file that was written on in place is cut to its former length.
 #[derive(Debug)]
 pub struct Upload {
+    storage: Arc<Storage>,
+    /// The folder that holds the file, or will hold it.
+    folder: Arc<Folder>,
+    name: Vec<u8>,
     file: File,
     /// Where the next byte goes.
     position: u64,
@@ -70,116 +65,115 @@ pub struct Upload {
     /// What the file counts for so far, of which `reservation` holds what was not stored before.
     counted: u64,
     reservation: Reservation,
-    target: Target,
-    /// Its name, where that was told to the client before.
-    claim: Option<NameClaim>,
+    kind: UploadKind,
+    is_committed: bool,
 }
 
 #[derive(Debug)]
-enum Target {
+enum UploadKind {
+    /// To a temporary file, which takes the name in the end.
     Temporary {
-        workdir: Arc<Workdir>,
         temporary: Temporary,
-        folder: Arc<Folder>,
-        name: Vec<u8>,
         existing: Existing,
         /// The permission bits of the file that it replaces.
         mode: Option<u32>,
     },
+    /// To the file that has the name.
     InPlace {
-        workdir: Arc<Workdir>,
         id: Id,
+        /// Its length before.
         before: u64,
         created: bool,
-        folder: Arc<Folder>,
-        name: Vec<u8>,
     },
-    Done,
 }
 
 impl Upload {
+    /// Begins a file that takes its name in the end. A new one gets the permission bits `mode`, less
+    /// the umask.
     pub(super) fn new(
-        workdir: &Arc<Workdir>,
-        quota: &Arc<Quota>,
-        folder: Arc<Folder>,
-        name: &[u8],
+        storage: &Arc<Storage>,
+        at: Location<'_>,
         existing: Existing,
         mode: u32,
     ) -> io::Result<Upload> {
-        let before = folder.find(name)?;
+        let before = at.folder.find(at.name)?;
         may_take(before.as_ref(), existing)?;
         let kept = before.as_ref().map(mode_of);
-        let reservation = Reservation::new(Arc::clone(quota));
-        let temporary = workdir.staging().take(Use::Content);
+        let temporary = storage.staging.take(Use::Content);
         // Never more open than the file that it replaces.
-        let file = folder.create_file(temporary.name(), kept.map_or(mode, |kept| kept & 0o600))?;
-        let (workdir, name) = (Arc::clone(workdir), name.to_vec());
-        let target = Target::Temporary { workdir, temporary, folder, name, existing, mode: kept };
-        Ok(Upload { file, position: 0, length: 0, counted: 0, reservation, target, claim: None })
+        let mode = kept.map_or(mode, |kept| kept & 0o600);
+        let file = at.folder.create_file(temporary.name(), mode)?;
+        let kind = UploadKind::Temporary { temporary, existing, mode: kept };
+        Ok(Upload {
+            storage: Arc::clone(storage),
+            reservation: Reservation::new(at.quota),
+            folder: at.folder,
+            name: at.name.to_vec(),
+            file,
+            position: 0,
+            length: 0,
+            counted: 0,
+            kind,
+            is_committed: false,
+        })
     }
 
-    /// The name is kept for it until it has taken it.
-    pub(super) fn with_claim(mut self, claim: NameClaim) -> Upload {
-        self.claim = Some(claim);
-        self
-    }
-
-    /// Opens a file to write on in place, or makes it.
+    /// Opens a file to write in place from `start` on, or creates it.
     pub(super) fn in_place(
-        workdir: &Arc<Workdir>,
-        quota: &Arc<Quota>,
-        folder: Arc<Folder>,
-        name: &[u8],
-        place: WriteStart,
+        storage: &Arc<Storage>,
+        at: Location<'_>,
+        start: WriteStart,
     ) -> io::Result<Upload> {
+        let Location { folder, name, quota } = at;
         let mut options = OpenOptions::new();
-        match place {
+        match start {
             WriteStart::End | WriteStart::EndAtLeast(_) => options.append(true),
             WriteStart::Offset(_) => options.write(true),
         };
-        let mut reservation = Reservation::new(Arc::clone(quota));
-        // For a file that is made; this takes the lock, so it comes before.
+        let mut reservation = Reservation::new(Arc::clone(&quota));
+        // For a file that is created; this takes the lock, so it comes before.
         let room = reservation.grow(blocks(0));
-        // Under the lock from the opening on: whoever removes the file meanwhile must know what of
+        // Under the lock from the opening on: a session that removes the file must know how much of
         // it is stored, and a former writer must have ended before its length is read.
         let mut usage = quota.lock_for(&folder)?;
         let (file, metadata, created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 room?;
-                check_restart(place.least(), 0)?;
+                check_restart(start.least(), 0)?;
                 let (file, metadata) = folder.open_file(name, options.create_new(true))?;
                 (file, metadata, true)
             }
             opened => opened.map(|(file, metadata)| (file, metadata, false))?,
         };
         let (id, before) = (id_of(&metadata), metadata.len());
-        check_restart(place.least(), before)?;
+        check_restart(start.least(), before)?;
         usage.write_in_place(id, blocks(before))?;
         if created {
             reservation.keep(&mut usage); // it is there, whatever becomes of what is written to it
         }
         drop(usage);
         reservation.shrink_by(blocks(0));
-        let target = Target::InPlace {
-            workdir: Arc::clone(workdir),
-            id,
-            before,
-            created,
+        let mut upload = Upload {
+            storage: Arc::clone(storage),
             folder,
             name: name.to_vec(),
+            file,
+            position: before,
+            length: before,
+            counted: blocks(before),
+            reservation,
+            kind: UploadKind::InPlace { id, before, created },
+            is_committed: false,
         };
-        let (position, length, counted) = (before, before, blocks(before));
-        let mut upload =
-            Upload { file, position, length, counted, reservation, target, claim: None };
-        if let WriteStart::Offset(offset) = place {
+        if let WriteStart::Offset(offset) = start {
             upload.position = upload.file.seek(SeekFrom::Start(offset))?;
         }
         Ok(upload)
     }
 
-    /// Whether it will take the place of a file that was there when it began.
+    /// Whether it will replace a file that was there when it began.
     pub fn replaces(&self) -> bool {
-        matches!(&self.target, Target::Temporary { mode: Some(_), .. })
+        matches!(&self.kind, UploadKind::Temporary { mode: Some(_), .. })
     }
 
     /// Holds space for `bytes` more, so that content that cannot fit is refused before it is read.
@@ -216,77 +210,57 @@ impl Upload {
     pub fn commit_if(mut self, may_replace: &mut dyn FnMut() -> bool) -> io::Result<bool> {
         self.expect(0)?; // an empty file counts, too
         self.release_unused();
-        let sync = match &self.target {
-            Target::Temporary { workdir, .. } | Target::InPlace { workdir, .. } => {
-                workdir.policy().sync
-            }
-            Target::Done => false,
-        };
-        if let Target::Temporary { mode: Some(mode), .. } = &self.target {
+        if let UploadKind::Temporary { mode: Some(mode), .. } = &self.kind {
             set_mode(&self.file, *mode)?;
         }
-        if sync {
+        if self.storage.policy.sync {
             self.file.sync_all()?;
         }
         let quota = self.reservation.quota();
-        let mut usage = match &self.target {
-            Target::Temporary { folder, .. } | Target::InPlace { folder, .. } => {
-                quota.lock_for(folder)?
-            }
-            Target::Done => quota.lock(),
-        };
-        match &self.target {
-            Target::Temporary { temporary, folder, name, existing, mode, .. } => {
-                let before = folder.find(name)?;
+        let mut usage = quota.lock_for(&self.folder)?;
+        match &self.kind {
+            UploadKind::Temporary { temporary, existing, mode } => {
+                let before = self.folder.find(&self.name)?;
                 may_take(before.as_ref(), *existing)?;
                 if before.is_some() && !may_replace() {
                     return Ok(false);
                 }
-                // It was given others meanwhile, or has come only now.
+                // The file may have come, or got another mode, only now.
                 if let Some(now) = before.as_ref().map(mode_of).filter(|now| Some(*now) != *mode) {
                     set_mode(&self.file, now)?;
                 }
-                folder.rename(temporary.name(), folder, name)?;
+                self.folder.rename(temporary.name(), &self.folder, &self.name)?;
                 if let Some(before) = before {
                     usage.removed(Removed::Leaf(&before));
                 }
             }
-            Target::InPlace { id, folder, name, .. } => {
-                if folder.find(name)?.map(|metadata| id_of(&metadata)) != Some(*id) {
-                    return Err(refused(
-                        ErrorKind::ResourceBusy,
-                        "it was replaced or removed meanwhile",
-                    ));
+            UploadKind::InPlace { id, .. } => {
+                if self.folder.find(&self.name)?.map(|metadata| id_of(&metadata)) != Some(*id) {
+                    let why = "it was replaced or removed during the upload";
+                    return Err(refused(ErrorKind::ResourceBusy, why));
                 }
                 usage.written(*id);
             }
-            Target::Done => {}
         }
-        let target = std::mem::replace(&mut self.target, Target::Done);
+        self.is_committed = true;
         self.reservation.keep(&mut usage);
         drop(usage);
-        match target {
-            Target::Temporary { folder, .. } | Target::InPlace { folder, .. } if sync => {
-                folder.open_for_sync()?.sync_all()?;
-            }
-            _ => {}
-        }
+        self.storage.sync_dir(&self.folder)?;
         Ok(true)
     }
 
-    /// The content broke off. Under a new name what has come is kept, so that the client can go on
-    /// from there; over an existing file it is dropped. In place it is there anyway. Says whether
-    /// something was kept.
+    /// The content broke off. Under a new name what has come is kept, so that the client can resume;
+    /// over an existing file it is dropped. In place it is there anyway. Returns whether something
+    /// was kept.
     pub fn keep_partial(mut self) -> bool {
-        let (workdir, is_new) = match &mut self.target {
-            Target::Temporary { existing, workdir, .. } => {
+        let is_new = match &mut self.kind {
+            UploadKind::Temporary { existing, .. } => {
                 *existing = Existing::Keep;
-                (workdir, true)
+                true
             }
-            Target::InPlace { workdir, created, .. } => (workdir, *created),
-            Target::Done => return false,
+            UploadKind::InPlace { created, .. } => *created,
         };
-        if is_new && (self.length == 0 || !workdir.policy().partial) {
+        if is_new && (self.length == 0 || !self.storage.policy.partial) {
             return false;
         }
         self.commit().is_ok()
@@ -322,28 +296,30 @@ impl Write for Upload {
 impl Drop for Upload {
     /// What cannot be undone here is swept at the next start, or found by the next count.
     fn drop(&mut self) {
-        match &self.target {
-            Target::Temporary { temporary, folder, .. } => {
-                let _ = folder.remove_file(temporary.name());
+        if self.is_committed {
+            return;
+        }
+        match &self.kind {
+            UploadKind::Temporary { temporary, .. } => {
+                let _ = self.folder.remove_file(temporary.name());
             }
-            Target::InPlace { id, before, created, folder, name, .. } => {
+            UploadKind::InPlace { id, before, created } => {
                 let quota = self.reservation.quota();
                 let mut usage = quota.lock();
-                // If it was cut by others, it must not grow: that would be a hole.
+                // If others made it shorter, it must not grow: that would be a hole.
                 if self.file.metadata().is_ok_and(|metadata| metadata.len() > *before) {
                     let _ = self.file.set_len(*before);
                 }
                 let is_ours = |metadata: &Metadata| id_of(metadata) == *id && metadata.len() == 0;
                 if *created
-                    && let Ok(metadata) = folder.stat(name)
+                    && let Ok(metadata) = self.folder.stat(&self.name)
                     && is_ours(&metadata)
-                    && folder.remove_file(name).is_ok()
+                    && self.folder.remove_file(&self.name).is_ok()
                 {
                     usage.removed(Removed::Leaf(&metadata));
                 }
                 usage.written(*id);
             }
-            Target::Done => {}
         }
     }
 }

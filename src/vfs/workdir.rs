@@ -12,30 +12,17 @@ use std::time::Duration;
 
 use crate::log::{Log, LogLine};
 
-use super::folder::{Folder, Id, id_of};
+use super::folder::{Folder, Id, id_of, refused};
 use super::quota::{Quota, Sizes};
 use super::removal::{self, HiddenFolder};
 use super::staging::Staging;
-use super::tree::Unreadable;
-use super::{QuotaOf, Scope, Vfs, refused, tree};
-
-/// Where versions before this one kept their temporaries, and had the lock. No account's name
-/// begins with a dot, so nobody's folder is this.
-const STAGING_OF_OLD: &[u8] = b".staging";
+use super::storage::{Storage, UploadPolicy};
+use super::walk::{self, Unreadable};
 
 /// How often the sweep begins before it gives up until the next start, and how long it waits in
 /// between.
 const SWEEPS: u32 = 100;
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
-
-/// How files are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UploadPolicy {
-    /// A file and its folder are synced before the change is acknowledged.
-    pub sync: bool,
-    /// An upload under a new name that breaks off keeps what has come.
-    pub partial: bool,
-}
 
 /// The open folder of an account, and its space.
 #[derive(Debug)]
@@ -58,13 +45,11 @@ struct Known {
 #[derive(Debug)]
 pub struct Workdir {
     workdir: Arc<Folder>,
-    staging: Arc<Staging>,
+    storage: Arc<Storage>,
     /// By the names of the folders.
     homes: Mutex<HashMap<Vec<u8>, Known>>,
     /// The space of the files beside the accounts' folders, without a limit.
     beside: Arc<Quota>,
-    policy: UploadPolicy,
-    log: Arc<Log>,
     _locked: File,
 }
 
@@ -77,9 +62,9 @@ impl Workdir {
         let locked = workdir.open_for_sync()?;
         take_lock(&locked)?;
         let staging = Arc::new(Staging::new(&workdir)?);
-        retire_folder_of_old(&workdir, &staging)?;
+        let storage = Arc::new(Storage { staging, policy, log });
         let (homes, beside) = (Mutex::default(), Arc::default());
-        Ok(Workdir { workdir, staging, homes, beside, policy, log, _locked: locked })
+        Ok(Workdir { workdir, storage, homes, beside, _locked: locked })
     }
 
     /// Removes what an earlier start left unfinished. That may take long, and begins again if a
@@ -88,32 +73,30 @@ impl Workdir {
         let mut removed = 0;
         let mut swept = Ok(());
         for _ in 0..SWEEPS {
-            swept = tree::sweep(self, &self.workdir, &mut removed);
+            swept = removal::sweep(&self.storage, &self.workdir, &mut removed);
             match &swept {
                 Err(error) if error.kind() == ErrorKind::ResourceBusy => thread::sleep(SWEEP_PAUSE),
                 _ => break,
             }
         }
         if removed > 0 {
-            self.log.write(LogLine::new("swept").number("files", removed));
+            self.storage.log.write(LogLine::new("swept").number("files", removed));
         }
         if let Err(error) = swept {
-            self.log.warn(&format!("what broken transfers left was not all found: {error}"));
+            self.storage
+                .log
+                .warn(&format!("what broken transfers left was not all found: {error}"));
         }
     }
 
-    pub(super) fn policy(&self) -> UploadPolicy {
-        self.policy
+    /// What changes in an account need.
+    pub(super) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
     }
 
-    /// The names of temporaries.
-    pub(super) fn staging(&self) -> &Arc<Staging> {
-        &self.staging
-    }
-
-    /// Tells the owner of a folder that could not be removed.
-    pub(super) fn warn_of_remains(&self, error: &io::Error) {
-        self.log.warn(&format!("a removed folder is left, under a hidden name: {error}"));
+    /// The folder that holds the accounts' folders.
+    pub(super) fn folder(&self) -> &Arc<Folder> {
+        &self.workdir
     }
 
     /// Counts the files below `root`, which `quota` belongs to, by what `change` does with the
@@ -126,7 +109,7 @@ impl Workdir {
     ) -> io::Result<T> {
         let mut unreadable = None;
         let changed = change(&mut |sizes| {
-            let count = tree::count(root, sizes)?;
+            let count = walk::count(root, sizes)?;
             unreadable = count.unreadable;
             Ok(count.bytes)
         });
@@ -152,30 +135,21 @@ impl Workdir {
             0 => String::new(),
             others => format!("; so do {others} more"),
         };
-        self.log.warn(&format!(
+        self.storage.log.warn(&format!(
             "{path}{more}{whose} cannot be read and counts as nothing: {error}{others}"
         ));
     }
 
-    /// The files of an administrator: the working directory itself, with all accounts' folders in
-    /// it. `quota_of` says what each account may store, because an administrator may be the first
-    /// to put something there.
-    pub fn home_of_admin(self: &Arc<Workdir>, quota_of: QuotaOf) -> Vfs {
-        Vfs::new(Arc::clone(&self.workdir), Arc::clone(self), Scope::Admin(quota_of))
-    }
-
-    /// The files of an account; its folder is made if it is missing. [`Vfs::set_quota`] must have
-    /// counted them before they are used under a quota.
-    pub fn home(self: &Arc<Workdir>, name: &str) -> io::Result<Vfs> {
-        let Home { root, quota } = match self.open_home(name.as_bytes()) {
+    /// The folder of an account, which is created if it is missing.
+    pub(super) fn open_or_create_home(&self, name: &str) -> io::Result<Home> {
+        match self.open_home(name.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.workdir.make_folder(name.as_bytes(), 0o755)?;
-                self.sync_dir()?;
-                self.open_home(name.as_bytes())?
+                self.storage.sync_dir(&self.workdir)?;
+                self.open_home(name.as_bytes())
             }
-            opened => opened?,
-        };
-        Ok(Vfs::new(root, Arc::clone(self), Scope::User(quota)))
+            opened => opened,
+        }
     }
 
     /// The folder of an account: the one that another session has open, if it still has the name,
@@ -216,9 +190,12 @@ impl Workdir {
     /// something in it, because that belonged to another account. An empty one is not taken over
     /// but made again: a session of its former owner may have it open. Nor is what was counted for
     /// the name.
-    pub fn create_home(self: &Arc<Workdir>, name: &str) -> io::Result<Option<(Vfs, NewHome)>> {
+    pub(super) fn create_home(
+        self: &Arc<Workdir>,
+        name: &str,
+    ) -> io::Result<Option<(Home, NewHome)>> {
         let bytes = name.as_bytes();
-        match removal::remove_empty(self, &self.workdir, bytes) {
+        match removal::remove_empty(&self.storage, &self.workdir, bytes) {
             Ok(()) => {}
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => {}
@@ -232,13 +209,8 @@ impl Workdir {
         self.homes().remove(bytes);
         self.workdir.make_folder(bytes, 0o755)?;
         let home = NewHome { workdir: Arc::clone(self), name: name.to_string(), is_kept: false };
-        self.sync_dir()?;
-        Ok(Some((self.home(name)?, home)))
-    }
-
-    /// Makes what was changed among the users' folders last, where the owner wants that.
-    fn sync_dir(&self) -> io::Result<()> {
-        if self.policy.sync { self.workdir.open_for_sync()?.sync_all() } else { Ok(()) }
+        self.storage.sync_dir(&self.workdir)?;
+        Ok(Some((self.open_home(bytes)?, home)))
     }
 
     /// Takes the folder of an account that is no more out of sight; what is returned removes it,
@@ -246,12 +218,13 @@ impl Workdir {
     pub fn detach_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
         let bytes = name.as_bytes().to_vec();
         self.workdir.child(&bytes)?; // or it is no folder, and not to be removed
-        let hidden = HiddenFolder::new(self, &self.workdir, &bytes)?;
+        let hidden = HiddenFolder::new(&self.storage, &self.workdir, &bytes)?;
         self.homes().remove(&bytes);
-        self.sync_dir()?;
+        self.storage.sync_dir(&self.workdir)?;
         Ok(move || {
-            if let Err(error) = removal::remove(self, &self.workdir, hidden.name(&bytes), None) {
-                self.warn_of_remains(&error);
+            let name = hidden.name(&bytes);
+            if let Err(error) = removal::remove(&self.storage, &self.workdir, name, None) {
+                self.storage.warn_of_remains(&error);
             }
         })
     }
@@ -292,21 +265,6 @@ fn take_lock(file: &File) -> io::Result<()> {
         TryLockError::WouldBlock => ErrorKind::ResourceBusy.into(),
         TryLockError::Error(error) => error,
     })
-}
-
-/// Removes the folder that versions before this one kept their temporaries in, or lets it be swept
-/// with what it holds.
-fn retire_folder_of_old(workdir: &Folder, staging: &Staging) -> io::Result<()> {
-    match workdir.child(STAGING_OF_OLD) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        folder => take_lock(&folder?.open_for_sync()?)?,
-    }
-    match workdir.remove_folder(STAGING_OF_OLD) {
-        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
-            workdir.rename(STAGING_OF_OLD, workdir, &staging.stale_name())
-        }
-        removed => removed,
-    }
 }
 
 fn make(path: &Path, mode: u32) -> io::Result<()> {

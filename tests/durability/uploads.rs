@@ -173,14 +173,11 @@ fn a_limit_on_the_size_of_files_refuses_uploads_and_ends_nothing() {
         |path: &str| format!("552 {path}: too large: a file may have {LIMIT} bytes at most here");
     let too_large = noise(LIMIT + 1, 2);
     for line in ["STOR f", "STOR new", "APPE f", "STOU"] {
-        let mut data = client.begin(Way::Epsv, line);
-        let _ = data.write_all(&too_large);
-        drop(data);
-        let path = match line {
-            "STOU" => "/file".to_string(),
-            _ => format!("/{}", &line[5..]),
-        };
-        assert_eq!(client.reply(), refusal(&path), "{line}");
+        let data = client.data(Way::Epsv);
+        let first = client.ask(line);
+        let path = first.strip_prefix("150 FILE: ").unwrap_or(line.get(5..).unwrap_or_default());
+        let _ = data.stream().write_all(&too_large);
+        assert_eq!(client.reply(), refusal(&format!("/{path}")), "{line}");
     }
     client.expect("REST 3", 350);
     let mut data = client.begin(Way::Epsv, "STOR f");

@@ -141,24 +141,3 @@ fn a_small_upload_over_another_costs_the_permissions_and_a_look_too() {
          recvfrom ioctl rename close close write sendto",
     );
 }
-
-#[test]
-fn a_unique_name_beside_thousands_is_found_at_once() {
-    if !has_program("strace") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let traced = Traced::start(dir.path(), &["-s", "20"], &[]);
-    let mut client = traced.server.registered("alice");
-    for n in 0..3_000 {
-        let suffix = if n == 0 { String::new() } else { format!(".{n}") };
-        std::fs::write(traced.server.real(&format!("alice/f{suffix}")), "").unwrap();
-    }
-    client.expect("ALLO 1", 200);
-    client.upload(Way::Epsv, "STOU f", &CONTENT);
-    client.expect("ALLO 2", 200);
-    let calls = between(&traced.end(), "ALLO 1", "ALLO 2");
-    // The folder, the wanted name, four numbers, a name at random, and those of every upload.
-    let looks = calls.iter().filter(|call| *call == "statx").count();
-    assert!(looks < 15, "{looks}");
-}

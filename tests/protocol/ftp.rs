@@ -53,17 +53,24 @@ fn every_transfer_word_works_over_every_way_type_and_family() {
                     assert_eq!(client.get("f").unwrap(), b"one\nTWO\r\nthree\nmore\r\n");
                 }
                 let data = client.data(way);
-                assert_eq!(client.ask("STOU"), "150 FILE: file");
+                let first = client.ask("STOU");
+                let unique = first.strip_prefix("150 FILE: ").unwrap();
+                assert!(unique.starts_with("file."), "{first}");
                 data.stream().write_all(b"x").unwrap();
-                assert_eq!(client.reply(), "226 /file stored, 1 byte.");
-                client.upload(way, "STOU f", b"y");
-                assert_eq!(client.get("f.1").unwrap(), b"y");
-                client.expect("rm f.1", 250);
-                assert!(text(client.download(way, "LIST")).ends_with(" file\r\n"));
+                assert_eq!(client.reply(), format!("226 /{unique} stored, 1 byte."));
+                let data = client.data(way);
+                let second = client.ask("STOU f");
+                data.stream().write_all(b"y").unwrap();
+                let name = second.strip_prefix("150 FILE: ").unwrap();
+                assert_eq!(client.reply(), format!("226 /{name} stored, 1 byte."));
+                assert!(name.starts_with("f."), "{second}");
+                assert_eq!(client.get(name).unwrap(), b"y");
+                client.expect(&format!("rm {name}"), 250);
+                assert!(text(client.download(way, "LIST")).ends_with(&format!(" {unique}\r\n")));
                 let mut names: Vec<_> =
                     text(client.download(way, "NLST")).lines().map(str::to_string).collect();
                 names.sort();
-                assert_eq!(names, ["f", "file"]);
+                assert_eq!(names, ["f", unique]);
                 assert_eq!(text(client.download(way, "MLSD")).matches("type=file;").count(), 2);
             }
         }

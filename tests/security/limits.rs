@@ -473,29 +473,6 @@ fn hashing_and_copying_end_with_an_abor_and_when_the_client_is_gone() {
 }
 
 #[test]
-fn a_walk_through_a_deep_tree_of_wide_folders_holds_few_names() {
-    let server = Server::start();
-    let mut client = server.registered("alice");
-    // Built from the innermost folder outwards, which needs no long paths.
-    let name = |letter: &str| letter.repeat(240);
-    let (inner, outer) = (server.real("alice").join("inner"), server.real("alice").join("outer"));
-    std::fs::create_dir(&inner).unwrap();
-    for _ in 0..60 {
-        std::fs::create_dir(&outer).unwrap();
-        (0..500)
-            .for_each(|n| std::fs::create_dir(outer.join(format!("{}{n}", name("x")))).unwrap());
-        std::fs::rename(&inner, outer.join(name("a"))).unwrap();
-        std::fs::rename(&outer, &inner).unwrap();
-    }
-    let before = server.peak_memory();
-    let folders = 60 * 501 + 1;
-    assert_eq!(client.ask("free"), format!("211 {} bytes used; no limit is set.", folders * 4096));
-    // All names together are more than 8 MB.
-    let grown = server.peak_memory() - before;
-    assert!(grown < 5000, "{grown} KiB");
-}
-
-#[test]
 fn active_connections_can_be_switched_off() {
     let server = Server::with(&["--active", "off"]);
     let mut client = server.registered("alice");

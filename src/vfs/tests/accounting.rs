@@ -52,7 +52,7 @@ fn writing_on_in_place_at_an_offset_counts_what_the_file_grows_by() {
 
 /// What the files really take, counted to the byte.
 fn counted(files: &Vfs) -> u64 {
-    tree::count(&files.root, &mut Sizes::default()).unwrap().bytes
+    walk::count(&files.root, &mut Sizes::default()).unwrap().bytes
 }
 
 /// The room that is left must be what `limit` leaves beside what is really there.
@@ -234,12 +234,12 @@ fn removing_a_tree_with_a_file_that_is_appended_to_frees_only_what_it_had() {
 
 /// An administrator's files, if every account has this quota.
 fn admin(house: &House, quota: u64) -> Vfs {
-    house.workdir.home_of_admin(QuotaOf::new(move |_| Ok(Some(quota))))
+    Vfs::home_of_admin(&house.workdir, QuotaOf::new(move |_| Ok(Some(quota))))
 }
 
 /// An administrator's files, and another account beside `alice`.
 fn admin_and_bob(house: &House) -> (Vfs, Vfs) {
-    let bob = house.workdir.home("bob").unwrap();
+    let bob = Vfs::home(&house.workdir, "bob").unwrap();
     bob.set_quota(Some(64 * 4096)).unwrap();
     (admin(house, 64 * 4096), bob)
 }
@@ -320,7 +320,7 @@ fn a_quota_holds_for_an_administrator_before_the_account_has_logged_in() {
     let copy = |from, to| admin.copy(&path(from), &path(to), Existing::Keep, &mut |_| false);
     fails(copy("alice", "dave"), ErrorKind::QuotaExceeded);
     copy("carol", "dave").unwrap();
-    let carol = house.workdir.home("carol").unwrap();
+    let carol = Vfs::home(&house.workdir, "carol").unwrap();
     carol.set_quota(Some(5 * 4096)).unwrap();
     assert!(carol.check_room(0).is_err());
     carol.remove_file(&path("f")).unwrap();
@@ -332,7 +332,8 @@ fn a_quota_holds_for_an_administrator_before_the_account_has_logged_in() {
 fn an_administrator_changes_nothing_while_the_quotas_cannot_be_read() {
     let house = House::with_quota(Some(64 * 4096));
     house.write("f", &[1; 9_000]).unwrap();
-    let admin = house.workdir.home_of_admin(QuotaOf::new(|_| Err(io::Error::other("unreadable"))));
+    let admin =
+        Vfs::home_of_admin(&house.workdir, QuotaOf::new(|_| Err(io::Error::other("unreadable"))));
     fails(admin.create(&path("alice/new"), Existing::Keep).map(drop), ErrorKind::Other);
     fails(
         admin.copy(&path("alice"), &path("new"), Existing::Keep, &mut |_| false),
@@ -363,12 +364,17 @@ fn a_new_quota_is_counted_beside_files_that_are_written_in_place_and_trees_that_
     let in_tree = append("tree/f");
     let quota = house.quota();
     let removal = quota.begin_removal(&mut quota.lock());
-    let hidden = HiddenFolder::new(&house.workdir, &house.files.root, b"tree").unwrap();
+    let hidden = HiddenFolder::new(house.workdir.storage(), &house.files.root, b"tree").unwrap();
 
     house.files.set_quota(Some(LIMIT)).unwrap();
 
-    removal::remove(&house.workdir, &house.files.root, hidden.name(b"tree"), Some(&removal))
-        .unwrap();
+    removal::remove(
+        house.workdir.storage(),
+        &house.files.root,
+        hidden.name(b"tree"),
+        Some(&removal),
+    )
+    .unwrap();
     drop(removal);
     ends.commit().unwrap();
     new.commit().unwrap();
@@ -415,7 +421,7 @@ fn an_open_session_stays_with_its_folder_whatever_an_administrator_does_to_the_n
         let mut under_way = house.files.create(&path("late"), Existing::Keep).unwrap();
         under_way.write_all(&[1; 5_000]).unwrap();
         change(&admin);
-        let later = house.workdir.home("alice").unwrap();
+        let later = Vfs::home(&house.workdir, "alice").unwrap();
         later.set_quota(Some(LIMIT)).unwrap();
         later.create(&path("mine"), Existing::Keep).unwrap().commit().unwrap();
         for name in ["mine", "bobs", "f"] {

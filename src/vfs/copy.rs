@@ -1,0 +1,335 @@
+//! Copies of whole trees.
+
+use std::ffi::OsStr;
+use std::fs::{DirEntry, File, FileTimes, Metadata, OpenOptions, Permissions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::Arc;
+
+use super::folder::{Folder, Id, check_regular, id_of, refused};
+use super::location::{Location, into_itself};
+use super::quota::{Reservation, Usage, blocks};
+use super::removal;
+use super::staging::{Staging, Standing, Temporary, Use};
+use super::storage::Storage;
+use super::upload::copy_content;
+use super::walk::{Visitor, walk};
+
+/// A copy beside the name that it will take. If it is dropped before, it is removed.
+#[derive(Debug)]
+pub struct Copy {
+    storage: Arc<Storage>,
+    folder: Arc<Folder>,
+    temporary: Option<Temporary>,
+    is_folder: bool,
+    reservation: Reservation,
+    /// For a move: what was copied.
+    seen: Option<Fingerprint>,
+}
+
+impl Copy {
+    /// Copies what `source` names into a temporary in `folder`. A move keeps times, permissions and
+    /// links; otherwise links make it fail. `stop` gets the bytes copied so far, and says whether to
+    /// give up; then the error is [`ErrorKind::Interrupted`].
+    pub fn new(
+        storage: &Arc<Storage>,
+        source: &Location<'_>,
+        metadata: &Metadata,
+        folder: &Arc<Folder>,
+        reservation: Reservation,
+        is_move: bool,
+        stop: &mut dyn FnMut(u64) -> bool,
+    ) -> io::Result<Copy> {
+        let mut copy = Copy {
+            storage: Arc::clone(storage),
+            folder: Arc::clone(folder),
+            temporary: Some(storage.staging.take(Use::Content)),
+            is_folder: metadata.is_dir(),
+            reservation,
+            seen: is_move.then(Fingerprint::default),
+        };
+        let name = copy.temporary_name().to_vec();
+        let mut work = Copying {
+            sync: storage.policy.sync,
+            into: folder.id()?,
+            moved: copy.seen.as_mut(),
+            reservation: &mut copy.reservation,
+            copied: 0,
+            stop,
+        };
+        if !metadata.is_dir() {
+            work.leaf(&source.folder, source.name, metadata, folder, &name)?;
+            return Ok(copy);
+        }
+        work.reservation.grow(blocks(0))?;
+        folder.make_folder(&name, if is_move { 0o700 } else { writable(metadata) })?;
+        work.tree(&source.folder.child(source.name)?, folder.child(&name)?, metadata)?;
+        Ok(copy)
+    }
+
+    fn temporary_name(&self) -> &[u8] {
+        self.temporary.as_ref().map_or(&[], Temporary::name)
+    }
+
+    /// The copy takes the name `name` in its folder. It is removed all the same if
+    /// [`Copy::keep`] does not follow.
+    pub fn take_name(&self, name: &[u8]) -> io::Result<()> {
+        if let Some(temporary) = &self.temporary {
+            temporary.check_live()?;
+        }
+        self.folder.rename(self.temporary_name(), &self.folder, name)
+    }
+
+    /// Undoes [`Copy::take_name`].
+    pub fn give_name_back(&self, name: &[u8]) -> io::Result<()> {
+        self.folder.rename(name, &self.folder, self.temporary_name())
+    }
+
+    /// What was copied is stored from now on. `usage` is the locked quota.
+    pub fn keep(&mut self, usage: &mut Usage) {
+        self.temporary = None;
+        self.reservation.keep(usage);
+    }
+
+    /// Whether the source of a move is still what was copied, while `written` are written in place.
+    pub fn is_of(&self, source: &Location<'_>, written: Vec<Id>) -> io::Result<bool> {
+        let Some(seen) = &self.seen else { return Ok(true) };
+        let mut now = Fingerprint { keys: seen.keys.clone(), sum: 0, written };
+        if self.is_folder {
+            now.add_tree(&source.folder.child(source.name)?, &self.storage.staging)?;
+        } else {
+            now.add(source.name, &source.folder.stat(source.name)?);
+        }
+        Ok(now.sum == seen.sum)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // What cannot be removed is stale from now on; the reservation is given back whole.
+        let _ = match self.temporary.take() {
+            None => Ok(()),
+            Some(temporary) if self.is_folder => {
+                removal::remove(&self.storage, &self.folder, temporary.name(), None)
+            }
+            Some(temporary) => self.folder.remove_file(temporary.name()),
+        };
+    }
+}
+
+/// The work of copying.
+struct Copying<'c> {
+    /// Whether all is synced to the disk.
+    sync: bool,
+    /// The folder that will hold the copy. It may be mounted in what is copied, where no path
+    /// tells.
+    into: Id,
+    /// For a move: what was copied, of which times, permissions and links are kept, too.
+    moved: Option<&'c mut Fingerprint>,
+    /// The space for it.
+    reservation: &'c mut Reservation,
+    /// How many bytes have been copied.
+    copied: u64,
+    /// Asks whether to give up.
+    stop: &'c mut dyn FnMut(u64) -> bool,
+}
+
+impl Copying<'_> {
+    /// Copies all in `source` into the folder `there`, which is new. `metadata` are those of the
+    /// source.
+    fn tree(&mut self, source: &Folder, there: Folder, metadata: &Metadata) -> io::Result<()> {
+        self.check_outside(metadata)?;
+        let mut copier = Copier { work: self, there, here: metadata.clone(), above: Vec::new() };
+        walk(source, &mut copier)?;
+        copier.leave() // the top, too, gets its times and is synced
+    }
+
+    /// Fails if this folder, which is copied, is the one that will hold the copy.
+    fn check_outside(&self, metadata: &Metadata) -> io::Result<()> {
+        if id_of(metadata) == self.into { Err(into_itself()) } else { Ok(()) }
+    }
+
+    /// Copies what is no folder to a new name.
+    fn leaf(
+        &mut self,
+        from: &Folder,
+        name: &[u8],
+        metadata: &Metadata,
+        to: &Folder,
+        new: &[u8],
+    ) -> io::Result<()> {
+        let is_move = self.moved.is_some();
+        if let Some(seen) = &mut self.moved {
+            seen.add(name, metadata);
+        }
+        if is_move && metadata.is_symlink() {
+            self.reservation.grow(blocks(metadata.len()))?;
+            return to.make_link(new, &from.read_link(name)?);
+        }
+        check_regular(metadata)?;
+        self.reservation.grow(blocks(metadata.len()))?;
+        let (mut source, _) = from.open_file(name, OpenOptions::new().read(true))?;
+        let mut file = to.create_file(new, if is_move { 0o600 } else { writable(metadata) })?;
+        let before = self.copied;
+        let stop = &mut |copied| (self.stop)(before.saturating_add(copied));
+        let copied = copy_content(&mut source, &mut file, metadata.len(), stop)?;
+        self.copied = before.saturating_add(copied);
+        // It may have been replaced by a shorter one since it was listed.
+        self.reservation.shrink_by(blocks(metadata.len()).saturating_sub(blocks(copied)));
+        if is_move {
+            take_over(&file, metadata)?;
+        }
+        if self.sync { file.sync_all() } else { Ok(()) }
+    }
+}
+
+/// Gives what was moved the times and permissions of what it was. A file system that keeps no
+/// permissions (a USB stick's) refuses them, and is where its user wants the file.
+fn take_over(file: &File, metadata: &Metadata) -> io::Result<()> {
+    let given = file.metadata()?.permissions().mode() & 0o7000; // by a set-group-ID folder
+    let bits =
+        if metadata.is_dir() { writable(metadata) } else { metadata.permissions().mode() & 0o777 };
+    let _ = file.set_permissions(Permissions::from_mode(given | bits));
+    let times =
+        FileTimes::new().set_modified(metadata.modified()?).set_accessed(metadata.accessed()?);
+    file.set_times(times)
+}
+
+struct Copier<'c, 'w> {
+    work: &'w mut Copying<'c>,
+    there: Folder,
+    /// The facts about what `there` is a copy of.
+    here: Metadata,
+    above: Vec<(Id, Metadata)>,
+}
+
+impl Visitor for Copier<'_, '_> {
+    fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        let bytes = name.as_bytes();
+        if self.work.moved.is_none() || !metadata.is_symlink() {
+            check_regular(metadata).map_err(|error| cannot_copy(name, &error))?;
+        }
+        self.work.leaf(folder, bytes, metadata, &self.there, bytes)
+    }
+
+    fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        if (self.work.stop)(self.work.copied) {
+            return Err(ErrorKind::Interrupted.into()); // of many folders without a file
+        }
+        self.work.check_outside(metadata)?;
+        if let Some(seen) = &mut self.work.moved {
+            seen.add(name.as_bytes(), metadata);
+        }
+        self.work.reservation.grow(blocks(0))?;
+        self.there.make_folder(name.as_bytes(), writable(metadata))?;
+        let former = std::mem::replace(&mut self.here, metadata.clone());
+        self.above.push((self.there.id()?, former));
+        self.there = self.there.child(name.as_bytes())?;
+        Ok(())
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        if self.work.sync || self.work.moved.is_some() {
+            let folder = self.there.open_for_sync()?;
+            if self.work.moved.is_some() {
+                take_over(&folder, &self.here)?;
+            }
+            if self.work.sync {
+                folder.sync_all()?;
+            }
+        }
+        if let Some((above, here)) = self.above.pop() {
+            self.there = self.there.parent(above)?;
+            self.here = here;
+        }
+        Ok(())
+    }
+
+    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+        Err(match name {
+            Some(name) => cannot_copy(name, &error),
+            None => error,
+        })
+    }
+}
+
+fn cannot_copy(name: &OsStr, error: &io::Error) -> io::Error {
+    let name = String::from_utf8_lossy(name.as_bytes()).replace(char::is_control, "?");
+    // Only texts of our own are shown.
+    let why = if error.raw_os_error().is_none() { format!(": {error}") } else { String::new() };
+    io::Error::new(error.kind(), format!("\"{name}\" in it cannot be copied{why}"))
+}
+
+/// A sum over names, times and sizes, so that a change of what was copied is noticed.
+#[derive(Debug, Default)]
+struct Fingerprint {
+    keys: RandomState,
+    sum: u64,
+    /// Files that are being written to. One of them is a change.
+    written: Vec<Id>,
+}
+
+impl Fingerprint {
+    /// Adds a file or a folder.
+    fn add(&mut self, name: &[u8], metadata: &Metadata) {
+        let id = id_of(metadata);
+        let content = (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        let content = if metadata.is_dir() { None } else { Some(content) };
+        let is_written = self.written.contains(&id);
+        let hash = self.keys.hash_one((name, id, content, metadata.mode(), is_written));
+        self.sum = self.sum.wrapping_add(hash);
+    }
+
+    /// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if a file is on its way into
+    /// it, which would go with what moves.
+    fn add_tree(&mut self, top: &Folder, staging: &Staging) -> io::Result<()> {
+        let mut look = Look { fingerprint: self, staging, is_awaited: false };
+        walk(top, &mut look)?;
+        if look.is_awaited {
+            let why = "a file is on its way into the folder that moves; try again";
+            return Err(refused(ErrorKind::ResourceBusy, why));
+        }
+        Ok(())
+    }
+}
+
+struct Look<'f> {
+    fingerprint: &'f mut Fingerprint,
+    staging: &'f Staging,
+    /// Whether a file is on its way into the tree.
+    is_awaited: bool,
+}
+
+impl Visitor for Look<'_> {
+    fn leaf(&mut self, _: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        self.fingerprint.add(name.as_bytes(), metadata);
+        Ok(())
+    }
+
+    fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        self.fingerprint.add(name.as_bytes(), metadata);
+        Ok(())
+    }
+
+    fn temporary(&mut self, _: &Folder, entry: &DirEntry) {
+        self.is_awaited |=
+            self.staging.standing(entry.file_name().as_bytes()) == Standing::Live(Use::Content);
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unreadable(&mut self, _: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+        Err(error)
+    }
+}
+
+/// The nine permission bits, the owner's own access always among them: a copy of a read-only
+/// folder could not be filled, nor ever removed.
+pub fn writable(metadata: &Metadata) -> u32 {
+    let owner = if metadata.is_dir() { 0o700 } else { 0o600 };
+    metadata.permissions().mode() & 0o777 | owner
+}

@@ -1,0 +1,118 @@
+//! Moves: a rename, or between two disks, which rename(2) does not do, a copy and a removal.
+//!
+//! Between disks the file or folder is copied to a temporary beside its new name, with its times and
+//! its permissions; the copy takes that name; then the source goes. Until the copy has its name the
+//! source is as it was, and it stays if anything fails. A kill right after that leaves both, whole.
+
+use std::fs::Metadata;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, MutexGuard};
+
+use super::copy::Copy;
+use super::folder::{id_of, refused};
+use super::location::{Existing, Location, check_free};
+use super::quota::{Removed, Reservation, Usage};
+use super::removal::{self, HiddenFolder, text_of};
+use super::storage::Storage;
+
+/// Gives what `source` names the name of `target`, under the lock of their common quota. Fails with
+/// [`ErrorKind::CrossesDevices`] if they are on different disks.
+pub fn rename(
+    source: &Location<'_>,
+    target: &Location<'_>,
+    existing: Existing,
+    mut usage: MutexGuard<'_, Usage>,
+) -> io::Result<()> {
+    let metadata = source.folder.stat(source.name)?;
+    let before = target.folder.find(target.name)?;
+    check_free(before.as_ref(), existing, &metadata)?;
+    let mut renamed = source.folder.rename(source.name, &target.folder, target.name);
+    // One folder in two places: what is copied there and then removed here would be lost.
+    if crosses_devices(&renamed) && source.folder.id()? == target.folder.id()? {
+        renamed = source.folder.rename(source.name, &source.folder, target.name);
+    }
+    renamed.map_err(removal::of_mounted)?;
+    match before {
+        // Of two names of one file rename(2) takes none away.
+        Some(before) if id_of(&before) != id_of(&metadata) => usage.removed(Removed::Leaf(&before)),
+        _ => usage.renamed(),
+    }
+    Ok(())
+}
+
+/// Whether a rename failed because the names are on different disks.
+pub fn crosses_devices(renamed: &io::Result<()>) -> bool {
+    renamed.as_ref().is_err_and(|error| error.kind() == ErrorKind::CrossesDevices)
+}
+
+/// Moves a file, a link or a folder to another disk.
+pub fn move_across(
+    storage: &Arc<Storage>,
+    source: &Location<'_>,
+    target: &Location<'_>,
+    existing: Existing,
+    stop: &mut dyn FnMut(u64) -> bool,
+) -> io::Result<()> {
+    let metadata = source.folder.stat(source.name)?;
+    check_removable(source, &metadata)?;
+    let reservation = Reservation::for_move(&source.quota)?;
+    let mut copy = Copy::new(storage, source, &metadata, &target.folder, reservation, true, stop)?;
+    let mut usage = source.quota.lock();
+    if !copy.is_of(source, usage.written_files())? {
+        let why = "it is being changed while it moves to another disk; try again";
+        return Err(refused(ErrorKind::ResourceBusy, why));
+    }
+    let before = target.folder.find(target.name)?;
+    check_free(before.as_ref(), existing, &metadata)?;
+    copy.take_name(target.name)?;
+    let left = storage.sync_dir(&target.folder).and_then(|()| {
+        if metadata.is_dir() {
+            HiddenFolder::new(storage, &source.folder, source.name).map(Some)
+        } else {
+            source.folder.remove_file(source.name).map(|()| None)
+        }
+    });
+    if left.is_err() && before.is_none() && copy.give_name_back(target.name).is_ok() {
+        return left.map(drop); // the source stays, and the copy goes
+    }
+    copy.keep(&mut usage);
+    if let Some(before) = &before {
+        usage.removed(Removed::Leaf(before));
+    }
+    let Some(hidden) = left.map_err(|error| stays_too(&error))? else {
+        usage.removed(Removed::Leaf(&metadata));
+        return Ok(());
+    };
+    usage.mark_moved(id_of(&metadata));
+    let removal = source.quota.begin_removal(&mut usage);
+    drop(usage);
+    hidden.remove(storage, &source.folder, source.name, &removal)
+}
+
+/// The copy has replaced a file, which nothing can undo, and the source is still there.
+fn stays_too(error: &io::Error) -> io::Error {
+    let text =
+        format!("it is copied there, but its source could not be removed: {}", text_of(error));
+    io::Error::new(error.kind(), text)
+}
+
+/// Finds out beforehand whether the source can be removed in the end. The wrong call for what it is
+/// changes nothing and needs no space, and the system asks for the rights to it first.
+fn check_removable(source: &Location<'_>, metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_dir() && id_of(metadata).0 != source.folder.id()?.0 {
+        return Err(refused(ErrorKind::InvalidInput, "a disk is mounted there, which stays"));
+    }
+    let _no_change = source.quota.lock();
+    let refusal = if !metadata.is_dir() {
+        source.folder.remove_folder(source.name)
+    } else if cfg!(target_os = "linux") {
+        source.folder.remove_file(source.name)
+    } else {
+        return Ok(()); // other systems refuse it with EPERM
+    };
+    match refusal.map_err(|error| error.kind()) {
+        Err(ErrorKind::IsADirectory | ErrorKind::NotADirectory) => Ok(()),
+        Err(kind) => Err(kind.into()),
+        Ok(()) => Err(ErrorKind::NotFound.into()), // it was exchanged from outside
+    }
+}

@@ -1,0 +1,41 @@
+//! What all changes on the disk share: the names of temporaries, the owner's choices, and the log.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::log::Log;
+
+use super::folder::Folder;
+use super::staging::Staging;
+
+/// How files are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadPolicy {
+    /// A file and its folder are synced before the change is acknowledged.
+    pub sync: bool,
+    /// A new file is kept if its upload breaks off.
+    pub partial: bool,
+}
+
+/// What uploads, copies and removals need beside the folder that they work in.
+#[derive(Debug)]
+pub struct Storage {
+    /// Gives names to temporaries.
+    pub staging: Arc<Staging>,
+    /// How files are kept.
+    pub policy: UploadPolicy,
+    /// Warnings for the owner of the server go here.
+    pub log: Arc<Log>,
+}
+
+impl Storage {
+    /// Syncs the names in a folder to the disk, if the owner wants that.
+    pub fn sync_dir(&self, folder: &Folder) -> io::Result<()> {
+        if self.policy.sync { folder.open_for_sync()?.sync_all() } else { Ok(()) }
+    }
+
+    /// Warns the owner of the server that a folder could not be removed.
+    pub fn warn_of_remains(&self, error: &io::Error) {
+        self.log.warn(&format!("a removed folder is left, under a hidden name: {error}"));
+    }
+}

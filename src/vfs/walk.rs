@@ -1,0 +1,228 @@
+//! Walks over whole trees, and how much space a tree takes.
+
+use std::ffi::OsStr;
+use std::fs::{DirEntry, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+
+use super::folder::{Folder, Id, changed_during_walk};
+use super::quota::{Sizes, blocks};
+use super::staging::is_reserved;
+
+/// What a walk meets, in order.
+pub trait Visitor {
+    /// Something in `folder` that is no folder.
+    fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()>;
+    /// A folder, and next what is in it.
+    fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()>;
+    /// The end of the folder entered last.
+    fn leave(&mut self) -> io::Result<()>;
+    /// Something that cannot be read: `name` in the folder entered last, or that folder itself. The
+    /// walk goes on without it if this succeeds.
+    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()>;
+    /// A temporary: for most walks there is none.
+    fn temporary(&mut self, _folder: &Folder, _entry: &DirEntry) {}
+    /// Whether it wants to see leaves, which costs a look at each.
+    fn wants_leaves(&self) -> bool {
+        true
+    }
+}
+
+/// A folder on the path from the top to where the walk is.
+struct Level {
+    id: Id,
+    /// The names of its folders that the walk has still to enter, each behind a `/`.
+    waiting: Vec<u8>,
+    /// The folder that the walk entered last.
+    entered: Vec<u8>,
+}
+
+impl Level {
+    fn next_folder(&mut self) -> Option<Vec<u8>> {
+        let start = self.waiting.iter().rposition(|byte| *byte == b'/')?;
+        let name = self.waiting.split_off(start + 1);
+        self.waiting.truncate(start);
+        Some(name)
+    }
+}
+
+/// Visits all that is in `top`, depth first. Not recursive, and holds one folder open: a tree may be
+/// as deep as the disk allows.
+pub fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
+    let mut here = top.try_clone()?;
+    let mut levels = vec![scan(&here, visitor)?];
+    while let Some(level) = levels.last_mut() {
+        let Some(name) = level.next_folder() else {
+            levels.pop();
+            let Some(above) = levels.last() else { break };
+            here = match here.parent(above.id) {
+                // `..` needs the right to enter the folder that the walk leaves.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => descend(top, &levels)?,
+                parent => parent?,
+            };
+            visitor.leave()?;
+            continue;
+        };
+        let child = here.child(&name).and_then(|child| Ok((child.metadata()?, child)));
+        match child {
+            Err(error) if error.kind() == ErrorKind::NotFound => {} // removed since it was listed
+            Err(error) => visitor.unreadable(Some(OsStr::from_bytes(&name)), error)?,
+            Ok((metadata, child)) => {
+                visitor.enter(OsStr::from_bytes(&name), &metadata)?;
+                level.entered = name;
+                here = child;
+                levels.push(scan(&here, visitor)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Walks down again to the innermost of these levels.
+fn descend(top: &Folder, levels: &[Level]) -> io::Result<Folder> {
+    let mut here = top.try_clone()?;
+    for (above, level) in levels.iter().zip(levels.iter().skip(1)) {
+        here = here.child(&above.entered)?;
+        if here.id()? != level.id {
+            return Err(changed_during_walk());
+        }
+    }
+    Ok(here)
+}
+
+/// Reads one folder: visits its leaves, and collects the names of its folders.
+fn scan(folder: &Folder, visitor: &mut dyn Visitor) -> io::Result<Level> {
+    let mut waiting = Vec::new();
+    let entries = match folder.entries() {
+        Ok(entries) => Some(entries),
+        Err(error) => visitor.unreadable(None, error).map(|()| None)?,
+    };
+    for entry in entries.into_iter().flatten() {
+        let (entry, kind) = match entry.and_then(|entry| Ok((entry.file_type()?, entry))) {
+            Err(error) => {
+                visitor.unreadable(None, error)?;
+                continue;
+            }
+            Ok((kind, entry)) => (entry, kind),
+        };
+        let name = entry.file_name();
+        if is_reserved(name.as_bytes()) {
+            visitor.temporary(folder, &entry);
+        } else if kind.is_dir() {
+            waiting.push(b'/');
+            waiting.extend_from_slice(name.as_bytes());
+        } else if visitor.wants_leaves() {
+            match entry.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // removed since it was listed
+                Err(error) => visitor.unreadable(Some(&name), error)?,
+                Ok(metadata) => visitor.leaf(folder, &name, &metadata)?,
+            }
+        }
+    }
+    Ok(Level { id: folder.id()?, waiting, entered: Vec::new() })
+}
+
+/// The space that a tree takes.
+#[derive(Debug, Default)]
+pub struct Count {
+    /// All that could be read, in bytes.
+    pub bytes: u64,
+    /// What could not be read, and counts as nothing.
+    pub unreadable: Option<Unreadable>,
+}
+
+/// Places in a tree that cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The path of the first one.
+    pub path: Vec<u8>,
+    /// Why it cannot be read.
+    pub error: io::Error,
+    /// How many others there are.
+    pub others: u64,
+}
+
+/// Counts the space that all in `top` takes. What the server cannot read counts as nothing: one
+/// such folder must not keep an account's owner from the account.
+pub fn count(top: &Folder, sizes: &mut Sizes) -> io::Result<Count> {
+    let mut counter = Counter { count: Count::default(), path: Vec::new(), sizes };
+    walk(top, &mut counter)?;
+    Ok(counter.count)
+}
+
+struct Counter<'s> {
+    count: Count,
+    /// The path of the folder that was entered last.
+    path: Vec<u8>,
+    sizes: &'s mut Sizes,
+}
+
+/// Whether an error says that the server is short of something, and nothing about the folder:
+/// EMFILE, ENFILE, ENOMEM. What a moment later could be read must not count as nothing.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), None | Some(24 | 23 | 12))
+}
+
+impl Visitor for Counter<'_> {
+    fn leaf(&mut self, _: &Folder, _: &OsStr, metadata: &Metadata) -> io::Result<()> {
+        self.count.bytes = self.count.bytes.saturating_add(self.sizes.of(metadata));
+        Ok(())
+    }
+
+    fn enter(&mut self, name: &OsStr, _: &Metadata) -> io::Result<()> {
+        self.count.bytes = self.count.bytes.saturating_add(blocks(0));
+        self.path.push(b'/');
+        self.path.extend_from_slice(name.as_bytes());
+        Ok(())
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        self.path.truncate(self.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+        Ok(())
+    }
+
+    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+        if is_shortage(&error) {
+            return Err(error);
+        }
+        match &mut self.count.unreadable {
+            Some(unreadable) => unreadable.others = unreadable.others.saturating_add(1),
+            none => {
+                let mut path = self.path.clone();
+                if path.is_empty() || name.is_some() {
+                    path.push(b'/');
+                    path.extend_from_slice(name.map_or(&[], OsStr::as_bytes));
+                }
+                *none = Some(Unreadable { path, error, others: 0 });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_fails_if_the_server_is_short_of_something_and_goes_on_past_what_it_cannot_read() {
+        let mut sizes = Sizes::default();
+        let mut counter =
+            Counter { count: Count::default(), path: b"/d".to_vec(), sizes: &mut sizes };
+        for shortage in [12, 23, 24] {
+            let error = io::Error::from_raw_os_error(shortage);
+            assert!(counter.unreadable(None, error).is_err(), "{shortage}");
+        }
+        assert!(counter.unreadable(None, changed_during_walk()).is_err());
+        assert!(counter.count.unreadable.is_none());
+        // EIO, EACCES, ESTALE.
+        for unreadable in [5, 13, 116] {
+            counter
+                .unreadable(Some(OsStr::new("f")), io::Error::from_raw_os_error(unreadable))
+                .unwrap();
+        }
+        let unreadable = counter.count.unreadable.unwrap();
+        assert_eq!((unreadable.path, unreadable.others), (b"/d/f".to_vec(), 2));
+        assert_eq!(unreadable.error.raw_os_error(), Some(5));
+    }
+}
