@@ -1,5 +1,4 @@
-//! The chart: what plainftpd is beside the best peer and beside the limit, row by row, drawn as an
-//! SVG.
+//! The chart as an SVG: for each row, plainftpd compared with the best peer and with the limit.
 
 use std::path::Path;
 
@@ -16,7 +15,7 @@ const LINE: i32 = 26;
 const TOP: i32 = 84;
 const LEFT: i32 = 360;
 const RIGHT: i32 = 980;
-/// The ratios at the edges; what is beyond is drawn at the edge, and its number tells.
+/// The ratios at the edges. A ratio beyond an edge is drawn at the edge, with its number.
 const EDGE: f64 = 20.0;
 
 const PEER: RGBColor = RGBColor(31, 119, 180);
@@ -96,14 +95,14 @@ fn draw_bar(area: &Area, bar: &Bar, top: i32) -> Drawn {
         area.draw(&Rectangle::new([(one.min(end), upper), (one.max(end), lower)], color.filled()))?;
     }
     if let Some((name, ratio)) = bar.peer {
-        // Right of both ends, where no title is.
+        // To the right of both ends, because the titles are on the left.
         let at = (one.max(place(ratio)) + 5, top + 9);
         write(area, &format!("{} {name}", number(ratio)), at, HPos::Left, 11)?;
     }
     Ok(())
 }
 
-/// Where a ratio is, on a logarithmic scale.
+/// The position of a ratio on a logarithmic scale.
 fn place(ratio: f64) -> i32 {
     let part = (ratio.clamp(1.0 / EDGE, EDGE).log(EDGE) + 1.0) / 2.0;
     LEFT + (part * f64::from(RIGHT - LEFT)).round() as i32

@@ -1,6 +1,7 @@
-//! The load generator's FTP client: blocking, one buffer a connection, nothing that could be slower
-//! than a server. Bulk content is counted and thrown away in the kernel (`MSG_TRUNC`), and sent by
-//! sendfile(2), so that one client can outrun any server on the same machine.
+//! The FTP client of the load generator: blocking, with one buffer per connection, and without
+//! anything that could be slower than a server. Downloaded bulk content is counted and thrown away
+//! in the kernel (`MSG_TRUNC`), and uploads use sendfile(2), so one client is faster than any
+//! server on the same machine.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,12 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::net::RecvFlags;
 
-/// The one account that every server has.
+/// The name of the account that each server has.
 pub const NAME: &str = "ftpbench";
-/// Its password.
+/// The password of the account that each server has.
 pub const PASSWORD: &str = "secretpw";
 
-/// No wait in a row is longer, so that a server that hangs ends its row.
+/// The longest wait in a row. If a server hangs, its row ends after this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const BULK: usize = 1024 * 1024;
@@ -28,7 +29,7 @@ pub struct Client {
     knows_epsv: bool,
 }
 
-/// A connection with bounded waits and without Nagle's algorithm.
+/// Opens a connection with bounded waits and without Nagle's algorithm.
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
@@ -52,7 +53,7 @@ impl Client {
         Ok(client)
     }
 
-    /// A client that has logged in and transfers bytes as they are.
+    /// Connects, logs in and sets binary type.
     pub fn logged_in(address: SocketAddr) -> Result<Client> {
         Client::logged_in_as(address, NAME)
     }
@@ -69,14 +70,14 @@ impl Client {
         self.ask(&format!("PASS {PASSWORD}"), 230)
     }
 
-    /// Leaves, and waits for the server's end of the connection.
+    /// Says QUIT, and waits until the server closes the connection.
     pub fn quit(mut self) -> Result<()> {
         self.ask("QUIT", 221)?;
         ensure!(self.reader.read(&mut [0])? == 0, "something after the goodbye");
         Ok(())
     }
 
-    /// Sends a line and wants this reply.
+    /// Sends a line, and fails if the reply has another code.
     pub fn ask(&mut self, line: &str, code: u16) -> Result<()> {
         self.send(format!("{line}\r\n").as_bytes())?;
         self.expect(code).with_context(|| format!("after {line}"))
@@ -86,7 +87,7 @@ impl Client {
         Ok(self.reader.get_mut().write_all(bytes)?)
     }
 
-    /// Reads one whole reply, which must have this code.
+    /// Reads one whole reply, and fails if it has another code.
     pub fn expect(&mut self, code: u16) -> Result<()> {
         let heard = self.reply()?;
         ensure!(
@@ -97,7 +98,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads one whole reply (RFC 959 §4.2); its last line stays in `self.line`.
+    /// Reads one whole reply (RFC 959 §4.2), and leaves its last line in `self.line`.
     fn reply(&mut self) -> Result<u16> {
         self.read_line()?;
         let code = reply_code(&self.line).context("no reply code")?;
@@ -119,8 +120,8 @@ impl Client {
         Ok(())
     }
 
-    /// Reads `count` replies that are like the last one, in one go: waking up for each would cost
-    /// the server too.
+    /// Reads `count` replies that are equal to the last one. It reads many at once, because to wake
+    /// up for each would cost the server time too.
     pub fn skip_replies(&mut self, count: usize, buffer: &mut Vec<u8>) -> Result<()> {
         ensure!(self.reader.buffer().is_empty(), "something before the replies");
         buffer.resize(self.line.len() * count, 0);
@@ -135,7 +136,7 @@ impl Client {
         Ok(())
     }
 
-    /// A passive data connection: EPSV, or PASV where the server does not know that.
+    /// Opens a passive data connection by EPSV, or by PASV if the server does not know EPSV.
     pub fn passive(&mut self) -> Result<TcpStream> {
         if self.knows_epsv {
             self.send(b"EPSV\r\n")?;
@@ -150,14 +151,14 @@ impl Client {
         connect(SocketAddr::new(self.address.ip(), port))
     }
 
-    /// A data connection on which the content of `command` comes or is awaited.
+    /// Sends `command`, and opens the data connection for its content.
     fn begin(&mut self, command: &str) -> Result<TcpStream> {
         let data = self.passive()?;
         self.announce(command)?;
         Ok(data)
     }
 
-    /// Says a command whose content is to travel over the data connection.
+    /// Sends a command whose content uses the data connection.
     pub fn announce(&mut self, command: &str) -> Result<()> {
         self.send(format!("{command}\r\n").as_bytes())?;
         match self.reply()? {
@@ -166,7 +167,7 @@ impl Client {
         }
     }
 
-    /// The reply after content.
+    /// Reads the reply after the content.
     pub fn end(&mut self) -> Result<()> {
         match self.reply()? {
             226 | 250 => Ok(()),
@@ -174,7 +175,7 @@ impl Client {
         }
     }
 
-    /// Downloads a file of any size, and counts it.
+    /// Downloads a file of any size, and counts its bytes.
     pub fn retrieve_bulk(&mut self, name: &str) -> Result<u64> {
         let data = self.begin(&format!("RETR {name}"))?;
         let count = discard(&data)?;
@@ -222,7 +223,7 @@ impl Client {
     }
 }
 
-/// Counts what comes until the end of the connection.
+/// Counts the bytes until the end of the connection.
 pub fn discard(stream: &TcpStream) -> Result<u64> {
     let mut buffer = vec![0; BULK];
     let mut count = 0;
@@ -234,7 +235,7 @@ pub fn discard(stream: &TcpStream) -> Result<u64> {
     }
 }
 
-/// Sends the first `length` bytes of a file and the end of the connection.
+/// Sends the first `length` bytes of a file, and ends the connection.
 pub fn send_file(stream: &TcpStream, file: &File, length: u64) -> Result<()> {
     let mut offset = 0;
     while offset < length {
@@ -251,12 +252,13 @@ fn reply_code(line: &[u8]) -> Option<u16> {
     str::from_utf8(line.get(..3)?).ok()?.parse().ok()
 }
 
-/// `229 Entering Extended Passive Mode (|||PORT|)` (RFC 2428 §3).
+/// The port of `229 Entering Extended Passive Mode (|||PORT|)` (RFC 2428 §3).
 fn epsv_port(line: &[u8]) -> Option<u16> {
     str::from_utf8(line).ok()?.split('|').nth(3)?.parse().ok()
 }
 
-/// `227 Entering Passive Mode (h1,h2,h3,h4,p1,p2)`; some servers leave the brackets out.
+/// The port of `227 Entering Passive Mode (h1,h2,h3,h4,p1,p2)`. Some servers leave the brackets
+/// out.
 fn pasv_port(line: &[u8]) -> Option<u16> {
     let text = str::from_utf8(line.get(4..)?).ok()?;
     let numbers = text.trim_matches(|c: char| !c.is_ascii_digit());
@@ -265,7 +267,7 @@ fn pasv_port(line: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes([high, low]))
 }
 
-/// `150 SIZE bytes follow.`
+/// The size of `150 SIZE bytes follow.`
 fn inline_size(line: &[u8]) -> Option<usize> {
     str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
 }

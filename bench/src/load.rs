@@ -1,4 +1,4 @@
-//! Clients that work at the same time for a bounded time, and what that took.
+//! Runs clients at the same time for a bounded time, and measures what that takes.
 
 use std::sync::Barrier;
 use std::thread;
@@ -8,10 +8,10 @@ use anyhow::{Result, anyhow};
 
 use crate::servers::Server;
 
-/// What was done in which time.
+/// The work that was done, and the time that it took.
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
-    /// Bytes, files or commands.
+    /// The number of bytes, files or commands.
     pub units: u64,
     pub seconds: f64,
     /// The server's processor seconds.
@@ -23,15 +23,15 @@ impl Work {
         self.units as f64 / self.seconds
     }
 
-    /// The server's processor microseconds a unit.
+    /// The server's processor microseconds per unit.
     pub fn cpu_each(&self) -> f64 {
         self.cpu * 1e6 / self.units as f64
     }
 }
 
-/// Every client does `step` again and again until `span` is over, at least once; a step returns how
-/// many units it was. The clients stay connected until the processor time is read, so that no
-/// process of a session has gone.
+/// Each client repeats `step` until `span` is over, at least once. A step returns its number of
+/// units. The clients stay connected until the processor time is read, because some servers have a
+/// process per session, which ends with it.
 pub fn work<C: Send>(
     server: &Server,
     mut clients: Vec<C>,

@@ -1,5 +1,5 @@
-//! What the figures depend on: the machine, in words, and its limit of open files, raised as far as
-//! it goes.
+//! The machine that the figures depend on: its description, and its limit of open files, which is
+//! raised as far as possible.
 
 use std::fmt;
 use std::fs;
@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::report::number;
 
-/// What a reader of the table must know of the machine.
+/// Describes the machine for a reader of the table.
 pub struct Machine {
     processors: usize,
     model: String,
@@ -42,7 +42,7 @@ impl Machine {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What follows the version proper is the name of a build.
+        // The name of a build follows the version itself.
         let kernel = self.kernel.split('-').next().unwrap_or_default();
         let Machine { processors, model, memory_gib, .. } = self;
         write!(f, "{processors} processors ({model}), {memory_gib:.0} GiB, Linux {kernel}")?;
@@ -53,8 +53,8 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Lets this program, and what it starts, open as many files as it may: 10,000 clients are 10,000
-/// descriptors.
+/// Raises the limit of open files of this program and of what it starts, because 10,000 clients
+/// need 10,000 file descriptors.
 pub fn raise_open_files() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)

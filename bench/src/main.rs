@@ -1,10 +1,10 @@
-//! Measures plainftpd beside other FTP servers, and beside bare senders and receivers, which are
+//! Measures plainftpd beside other FTP servers, and beside plain senders and receivers, which are
 //! the physical limit.
 //!
-//! Every server runs on a loopback port of its own with its transfer log on; in every round every
-//! row is measured at every server in an order of chance, so that whatever else the machine does
-//! concerns all alike. Absolute figures mean little on a machine that others use; ratios within one
-//! run do, and so does the server's processor time for a unit of work.
+//! Each server runs on its own loopback port with its transfer log on. In each round, each row is
+//! measured at all servers in random order, so that other work of the machine affects all of them
+//! alike. Absolute figures mean little on a machine with other work. Ratios within one run are
+//! meaningful, and so is the server's processor time per unit of work.
 
 mod stats;
 mod sheet;
@@ -44,27 +44,27 @@ struct Arguments {
     /// root.
     #[arg(long)]
     peers: bool,
-    /// Only these rows.
+    /// Measure only these rows.
     #[arg(long, value_name = "ROW,..", value_delimiter = ',', value_parser = ROWS.map(|row| row.name))]
     only: Vec<String>,
-    /// Only these servers, plainftpd and the limits among them.
+    /// Measure only these servers; plainftpd and the limits have names too.
     #[arg(long, value_name = "SERVER,..", value_delimiter = ',')]
     servers: Vec<String>,
-    /// How often everything is measured.
+    /// How many rounds to measure.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Tiny sizes, one round: shows that every transfer is right and complete, and nothing about
-    /// time.
+    /// Run one round with tiny sizes, which shows that each transfer is correct and complete, and
+    /// nothing about time.
     #[arg(long, conflicts_with = "peers")]
     quick: bool,
-    /// This program instead of a fresh build.
+    /// Measure this program instead of a new build.
     #[arg(long, value_name = "PROGRAM")]
     plainftpd: Option<PathBuf>,
     /// Measure this build of plainftpd beside it, as "baseline".
     #[arg(long, value_name = "PROGRAM")]
     baseline: Option<PathBuf>,
-    /// The folder to have all files of all servers in, as one in memory; without it they are below
-    /// Cargo's target.
+    /// The folder for all files of all servers, such as a folder in memory; by default they are
+    /// below Cargo's target.
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
     /// Write the tables.
@@ -76,7 +76,7 @@ struct Arguments {
     /// Draw the ratios.
     #[arg(long, value_name = "FILE.svg")]
     chart: Option<PathBuf>,
-    /// All is fetched, and the network is the benchmark's own.
+    /// Set when everything is fetched and the network is the benchmark's own.
     #[arg(long, hide = true)]
     isolated: bool,
     #[command(subcommand)]
@@ -85,7 +85,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Serve as a physical limit; the benchmark starts it itself.
+    /// Serve as a physical limit. The benchmark starts this itself.
     Stub(stub::Stub),
 }
 
@@ -95,7 +95,7 @@ fn main() -> Result<()> {
         return stub.run();
     }
     machine::raise_open_files()?;
-    // A signal runs no destructor, and nothing that was started may stay.
+    // A signal runs no destructor, and all started programs must end.
     ctrlc::set_handler(|| {
         process::end_all(|| {
             servers::remove_user();
@@ -111,7 +111,7 @@ fn main() -> Result<()> {
     let sheet = measure(&arguments, sheet)?;
     let text = report::markdown(&sheet, &machine, arguments.rounds);
     if arguments.quick {
-        // Tiny sizes make no figures; that all rows ran is the result.
+        // Figures of tiny sizes mean nothing; the result is that all rows ran.
         ensure!(sheet.notes.is_empty(), "failed: {:?}", sheet.notes);
         println!("{} figures taken, every transfer right and complete", sheet.lines.len());
     } else {
@@ -139,7 +139,7 @@ impl Arguments {
     }
 }
 
-/// Builds and fetches all that is measured, and starts anew in a network of its own.
+/// Builds and fetches all servers, and starts this program again in a network of its own.
 fn prepare(arguments: &Arguments, sheet: &mut Sheet) -> Result<()> {
     if arguments.isolated {
         return network::set_up();
@@ -148,7 +148,7 @@ fn prepare(arguments: &Arguments, sheet: &mut Sheet) -> Result<()> {
         build()?;
     }
     if arguments.peers {
-        // What fails here fails again, and is told then.
+        // If this fails, it fails again later, and is reported then.
         drop(servers::peers((0, 0), &|name| arguments.wants(name)));
     }
     if !arguments.quick {
@@ -161,7 +161,7 @@ fn prepare(arguments: &Arguments, sheet: &mut Sheet) -> Result<()> {
     Ok(())
 }
 
-/// Starts the servers and takes all rounds.
+/// Starts the servers and measures all rounds.
 fn measure(arguments: &Arguments, mut sheet: Sheet) -> Result<Sheet> {
     let scale = if arguments.quick { Scale::quick() } else { Scale::full() };
     let places = Places::new(&scale, arguments.files.as_deref())?;
@@ -200,7 +200,7 @@ fn measure(arguments: &Arguments, mut sheet: Sheet) -> Result<Sheet> {
     Ok(rounds.sheet)
 }
 
-/// plainftpd as it is released.
+/// Builds plainftpd as it is released.
 fn build() -> Result<()> {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     build.args(["build", "--release", "--package", "plainftpd"]).current_dir(places::repository());
@@ -208,7 +208,7 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// Those that start, and transfer a file rightly.
+/// The servers that start and transfer a file correctly.
 fn start<'a>(
     programs: &'a [Box<dyn Program>],
     places: &Places,
@@ -235,21 +235,21 @@ fn fail(sheet: &mut Sheet, text: String) {
     sheet.note(text);
 }
 
-/// A row that takes a server longer is measured twice only.
+/// A row that takes a server longer than this is measured only twice.
 const LONG: Duration = Duration::from_secs(5);
 
-/// What the rounds fill.
+/// The results of the rounds.
 struct Rounds<'a> {
     setting: Setting<'a>,
     sheet: Sheet,
-    /// Rows of servers that are not measured again: they failed, or take long and have been
-    /// measured twice.
+    /// The rows of servers that are not measured again, because they have failed, or take long and
+    /// have been measured twice.
     done: HashSet<(&'static str, &'static str)>,
 }
 
 impl Rounds<'_> {
-    /// In an order of chance: whoever follows a server that left the processors or the memory in
-    /// disorder is slower for it.
+    /// Measures a row at all servers in random order, because a server can be slower after one that
+    /// has left the caches or the memory in disorder.
     fn row(&mut self, row: &Row, round: usize, running: &[Server]) {
         let mut taking: Vec<&Server> =
             running.iter().filter(|server| (row.takes)(server.role())).collect();

@@ -1,6 +1,6 @@
-//! A loopback interface of the benchmark's own (network_namespaces(7)), with few connections in
-//! TIME-WAIT: ports that are not free again for a minute would make every server that comes later
-//! search for one, and a real server sees its clients come from many addresses.
+//! A loopback interface of the benchmark's own (network_namespaces(7)) that keeps few connections
+//! in TIME-WAIT. Otherwise many ports would stay in use for a minute, and each later server would
+//! have to search for a free one. A real server has clients from many addresses instead.
 
 use std::convert::Infallible;
 use std::fs;
@@ -11,11 +11,11 @@ use anyhow::{Context, Result};
 
 use crate::servers::run;
 
-/// How many connections may be in TIME-WAIT.
+/// The most connections in TIME-WAIT.
 const TIME_WAIT: &str = "1000";
 
-/// Starts this program anew, in a network namespace, with one more flag; returns only where that
-/// cannot be.
+/// Starts this program again in a network namespace, with one more flag. Returns only if that is
+/// impossible.
 pub fn isolate(flag: &str) -> Result<Infallible> {
     let mut rights = vec!["--net"];
     if !rustix::process::geteuid().is_root() {
@@ -27,7 +27,7 @@ pub fn isolate(flag: &str) -> Result<Infallible> {
     Err(again.exec().into())
 }
 
-/// Makes the new namespace usable.
+/// Sets up the loopback interface of the new namespace.
 pub fn set_up() -> Result<()> {
     run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
     fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", TIME_WAIT).context("cannot bound TIME-WAIT")

@@ -1,5 +1,5 @@
-//! Where things are: what is fetched and kept below `target/bench`, and the folder of a run, which
-//! goes with it.
+//! The folders of the benchmark: fetched programs stay below `target/bench`, and the folder of a
+//! run is removed at its end.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use crate::scale::Scale;
 use crate::stub::SMALL;
 
-/// The folder of the run, for its end by a signal.
+/// The folder of the run, so that a signal can remove it.
 static RUN: OnceLock<PathBuf> = OnceLock::new();
 
-/// Removes what the run has written so far.
+/// Removes all files that the run has written so far.
 pub fn remove_run() {
     if let Some(run) = RUN.get() {
         let _ = fs::remove_dir_all(run);
@@ -30,14 +30,15 @@ pub struct Places {
 }
 
 impl Places {
-    /// The file of the rows of one client.
+    /// The file for the rows with one client.
     pub const BULK: &'static str = "bulk";
-    /// The file of the rows of four clients.
+    /// The file for the rows with four clients.
     pub const SHARED: &'static str = "shared";
     /// The small file.
     pub const SMALL: &'static str = "small";
 
-    /// Makes the run's folder, in `parent` or below Cargo's target, and the files that are fetched.
+    /// Creates the folder of the run, in `parent` or below Cargo's target, and the files to
+    /// download.
     pub fn new(scale: &Scale, parent: Option<&Path>) -> Result<Places> {
         let runs = match parent {
             Some(parent) => parent.to_path_buf(),
@@ -57,12 +58,12 @@ impl Places {
         Ok(places)
     }
 
-    /// A file that every server has in its account's folder.
+    /// Creates a file that each server has in the folder of its account.
     pub fn content(&self, name: &str) -> PathBuf {
         self.run.path().join(name)
     }
 
-    /// A folder of a server's own, in this run.
+    /// Creates the folder of a server in this run.
     pub fn new_folder(&self, name: &str) -> Result<PathBuf> {
         let number = self.next.replace(self.next.get() + 1);
         let dir = self.run.path().join(format!("{number}-{}", name.replace(['/', ' '], "-")));
@@ -71,7 +72,7 @@ impl Places {
     }
 }
 
-/// Where Cargo puts what it builds: this program is in `target/PROFILE`.
+/// The target folder of Cargo: this program is in `target/PROFILE`.
 pub fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     Ok(program
@@ -81,12 +82,12 @@ pub fn target() -> Result<PathBuf> {
         .to_path_buf())
 }
 
-/// Where what is fetched stays.
+/// The folder for fetched programs, which are kept.
 pub fn kept() -> Result<PathBuf> {
     Ok(target()?.join("bench"))
 }
 
-/// The top of the repository.
+/// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -95,7 +96,7 @@ fn open_to_all() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o755)
 }
 
-/// Bytes in which no two places are alike, so that lost or doubled ones would show.
+/// Bytes that do not repeat, so that lost or doubled bytes are noticed.
 fn write_content(path: &Path, length: u64) -> Result<()> {
     let mut file = BufWriter::with_capacity(1024 * 1024, File::create(path)?);
     for word in 0..length / 8 {

@@ -1,6 +1,6 @@
-//! A server's processes: what they cost together, and their certain end. Processor time comes from
-//! a control group where one can be made (exact, and nothing of a child is lost), otherwise from
-//! `/proc`.
+//! The processes of a server: what they cost together, and how they are ended for certain. The
+//! processor time comes from a control group if one can be created (it is exact and includes all
+//! children), otherwise from `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Those that run, for the end by a signal, which runs no destructor.
+/// The running processes. A signal needs them, because it runs no destructor.
 static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 fn running() -> std::sync::MutexGuard<'static, Vec<u32>> {
     RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Ends all that was started, cleans up, and ends this program. Nothing can be started meanwhile.
+/// Ends all started programs, cleans up, and ends this program. No program can be started during
+/// that.
 pub fn end_all(clean_up: impl FnOnce()) -> ! {
     let running = running();
     for root in &*running {
@@ -32,7 +33,7 @@ pub fn end_all(clean_up: impl FnOnce()) -> ! {
         kill_tree(*root);
     }
     clean_up();
-    // As a shell tells of an end by SIGINT.
+    // The exit code that a shell reports for an end by SIGINT.
     std::process::exit(130)
 }
 
@@ -51,7 +52,7 @@ impl Process {
         Ok(Process { child, group: None })
     }
 
-    /// Counts its processor time exactly from now on, where that can be.
+    /// From now on, counts the processor time of this program exactly, if the system can do that.
     pub fn account(&mut self) {
         self.group = Group::holding(self.child.id());
     }
@@ -60,7 +61,7 @@ impl Process {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Processor time up to now, of ended children too.
+    /// The processor time up to now, including children that have ended.
     pub fn cpu(&self) -> Result<Duration> {
         match &self.group {
             Some(group) => group.cpu(),
@@ -72,12 +73,12 @@ impl Process {
         }
     }
 
-    /// Proportional set size in bytes.
+    /// The proportional set size in bytes.
     pub fn pss(&self) -> u64 {
         self.sum("smaps_rollup", "Pss:")
     }
 
-    /// Resident memory in bytes.
+    /// The resident memory in bytes.
     pub fn resident(&self) -> u64 {
         self.sum("status", "VmRSS:")
     }
@@ -118,7 +119,8 @@ impl Drop for Process {
     }
 }
 
-/// Kills a process and its descendants, again until none is left, for a server may be forking.
+/// Kills a process and its descendants. Repeats that until none is left, because a server may fork
+/// at the same time.
 fn kill_tree(root: u32) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline {
@@ -126,7 +128,7 @@ fn kill_tree(root: u32) {
             .into_iter()
             .filter(|pid| Stat::of(*pid).is_some_and(|stat| stat.state != 'Z'));
         let mut killed = 0;
-        // The root last: its orphans could not be told any more.
+        // The root is killed last, because afterwards its children could not be found.
         for pid in alive.collect::<Vec<_>>().into_iter().rev() {
             if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
@@ -157,7 +159,7 @@ fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// What `/proc/PID/stat` tells (proc(5)).
+/// The fields of `/proc/PID/stat` (proc(5)).
 #[derive(Debug, PartialEq)]
 struct Stat {
     state: char,
@@ -188,17 +190,17 @@ impl Stat {
     }
 }
 
-/// The number behind a field's name, as `/proc` writes it.
+/// The number after the name of a field, in the form of `/proc`.
 fn kibibytes(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// A control group of version 2, of our own, removed with us.
+/// A control group (version 2) of the benchmark, which is removed with this value.
 struct Group(PathBuf);
 
 impl Group {
-    /// The group of a process, which need not be there.
+    /// The group of a process, if there is one.
     fn of(pid: u32) -> Option<Group> {
         let mounts = fs::read_to_string("/proc/mounts").ok()?;
         Some(Group(Path::new(cgroup2(&mounts)?).join(format!("plainftpd-bench-{pid}"))))
@@ -212,7 +214,7 @@ impl Group {
         Some(group)
     }
 
-    /// Ends also those whose parent has gone.
+    /// Kills all processes of the group, including those whose parent has ended.
     fn kill(&self) {
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
     }
@@ -226,7 +228,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Busy until the last killed process is gone.
+        // The group is busy until the last killed process has ended.
         let deadline = Instant::now() + Duration::from_secs(5);
         while let Err(error) = fs::remove_dir(&self.0) {
             if error.kind() != io::ErrorKind::ResourceBusy || Instant::now() > deadline {

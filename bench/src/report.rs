@@ -1,4 +1,4 @@
-//! The sheet as Markdown, which people can read as it is, and as JSON.
+//! The results as Markdown and as JSON.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::sheet::{Beside, Better, Column, Sheet};
 use crate::stats::Summary;
 
-/// Both tables and the notes.
+/// The two tables and the notes, as Markdown.
 pub fn markdown(sheet: &Sheet, machine: &Machine, rounds: usize) -> String {
     let mut text = format!("{machine}. Rounds, interleaved: {rounds}.\n\n");
     text += "Median (minimum … maximum). A ratio above 1 is better for plainftpd, whichever way the figure is better.\n\n";
@@ -67,7 +67,7 @@ fn spread(summary: &Summary) -> String {
     format!("{} ({} … {})", number(median), number(min), number(max))
 }
 
-/// Three digits that matter, or all before the point.
+/// A number with three significant digits, or with all digits before the point.
 pub fn number(value: f64) -> String {
     let whole = value.fract() == 0.0;
     let digits = if whole { 0 } else { 2 - value.abs().log10().floor() as i32 };
@@ -85,7 +85,7 @@ pub fn number(value: f64) -> String {
     grouped + fraction
 }
 
-/// A Markdown table whose columns stand below each other.
+/// A Markdown table with aligned columns.
 fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     let length = |text: &str| text.chars().count();
     let mut widths: Vec<usize> = heads.iter().map(|head| length(head)).collect();
@@ -109,7 +109,7 @@ fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     text
 }
 
-/// Every figure of every round.
+/// All figures of all rounds, as JSON.
 pub fn json(sheet: &Sheet, machine: &Machine, rounds: usize) -> Value {
     let figures = sheet.lines.iter().map(|line| {
         let servers = line.columns.iter().map(|column| (column.server.to_string(), json!(column.values)));

@@ -16,13 +16,13 @@ use crate::servers::{Program, Role, Server};
 use crate::sheet::{Figure, Sheet};
 use crate::stub::Kind;
 
-/// What a row knows besides its server.
+/// What a row needs besides its server.
 pub struct Setting<'a> {
     pub places: &'a Places,
     pub scale: &'a Scale,
 }
 
-/// Takes the figures of one server.
+/// Measures one server.
 pub struct Recorder<'a> {
     pub sheet: &'a mut Sheet,
     pub server: &'static str,
@@ -38,17 +38,17 @@ impl Recorder<'_> {
 /// How a row is measured.
 #[derive(Clone, Copy)]
 pub enum Measure {
-    /// At the server that runs for the whole benchmark.
+    /// At a server that runs during the whole benchmark.
     Running(fn(&Setting, &Server, &mut Recorder) -> Result<()>),
-    /// At one that the row starts, because its memory or its start is what counts.
+    /// At a server that the row starts, because the row measures its memory or its start.
     Fresh(fn(&Setting, &dyn Program, &mut Recorder) -> Result<()>),
 }
 
-/// A row, or several that are measured in one go.
+/// A row, or several rows that are measured together.
 pub struct Row {
-    /// Its name in `--only`.
+    /// The name of the row in `--only`.
     pub name: &'static str,
-    /// The most rounds, where it takes long and differs little.
+    /// The most rounds, for a row that takes long and differs little.
     pub rounds: usize,
     pub takes: fn(Role) -> bool,
     pub measure: Measure,
@@ -75,7 +75,7 @@ pub const ROWS: [Row; 17] = [
     few("accounts-growth", is_plainftpd, Measure::Fresh(growth::accounts)),
 ];
 
-/// Rounds of the rows that take long.
+/// The number of rounds for the rows that take long.
 const FEW: usize = 3;
 
 const fn row(name: &'static str, takes: fn(Role) -> bool, measure: Measure) -> Row {

@@ -1,4 +1,4 @@
-//! How large everything is: for a real run, and for a quick one that only shows that everything
+//! The sizes of all rows: for a real run, and for a quick run that only shows that everything
 //! works.
 
 use std::time::Duration;
@@ -10,18 +10,18 @@ pub struct Scale {
     pub bulk: u64,
     /// Bytes that each of four clients transfers.
     pub shared: u64,
-    /// How long a rate is counted.
+    /// How long a rate is measured.
     pub span: Duration,
-    /// How many idle clients, stage by stage.
+    /// The number of idle clients in each stage.
     pub idle: Vec<usize>,
-    /// Files in a folder, stage by stage; the last is what the rows of listings are about.
+    /// The number of files in a folder in each stage. The rows of listings use the last one.
     pub files: Vec<usize>,
-    /// Accounts in the users file, stage by stage.
+    /// The number of accounts in the users file in each stage.
     pub accounts: Vec<usize>,
-    /// How old a users file is when logging in again is measured: the server does not trust one to
-    /// be unchanged before it is three seconds old.
+    /// The age of the users file when a second login is measured. In the first three seconds after
+    /// a change, the server reads the file at each login.
     pub users_age: Duration,
-    /// Starts a round.
+    /// The number of starts in a round.
     pub starts: usize,
 }
 

@@ -1,5 +1,4 @@
-//! The servers that are measured: how each is prepared and started, and what it is called in the
-//! table.
+//! The servers that are measured: how each is prepared and started, and its name in the table.
 
 mod debian;
 mod packages;
@@ -25,17 +24,17 @@ use crate::stub::Kind;
 pub use packages::run;
 pub use user::{SystemUser, remove as remove_user};
 
-/// How long a server may take to listen.
+/// The longest time until a server listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// A port that is asked for anew is as good as free.
+/// The time between two tries to connect to a server that is starting. A try costs almost nothing.
 const LOOK_AGAIN: Duration = Duration::from_micros(50);
 
-/// What part a server has in the comparison.
+/// The part of a server in the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// plainftpd.
     Subject,
-    /// Another build of it, measured beside it.
+    /// Another build of plainftpd, measured beside it.
     Baseline,
     Peer,
     /// A physical limit.
@@ -46,24 +45,24 @@ pub enum Role {
 pub trait Program: Sync {
     fn name(&self) -> &'static str;
     fn role(&self) -> Role;
-    /// Where the account's files are, below a folder of the server's own.
+    /// The folder of the account's files, below the folder of the server.
     fn home(&self, dir: &Path) -> PathBuf {
         dir.join("home")
     }
-    /// Whose the account's files are, where that is not the benchmark's user.
+    /// The owner of the account's files, if that is not the user of the benchmark.
     fn owner(&self) -> Option<Owner> {
         None
     }
-    /// Writes configuration and accounts.
+    /// Writes the configuration and the accounts.
     fn prepare(&self, dir: &Path) -> Result<()>;
     fn command(&self, dir: &Path, port: u16) -> Command;
-    /// The file whose size is told, where there is one.
+    /// The program file whose size is reported, if there is one.
     fn binary(&self) -> Option<&Path>;
-    /// The accounts that many clients share.
+    /// The accounts that the many clients use.
     fn names(&self) -> &'static [&'static str] {
         &[NAME]
     }
-    /// How many idle clients it is asked to hold, and why not more.
+    /// The most idle clients that the server must hold, and why not more.
     fn idle_limit(&self) -> Option<(usize, &'static str)> {
         None
     }
@@ -74,11 +73,11 @@ pub struct Server<'a> {
     pub program: &'a dyn Program,
     pub process: Process,
     pub address: SocketAddr,
-    /// The account's folder, seen from the disk.
+    /// The path of the account's folder on the disk.
     pub home: PathBuf,
 }
 
-/// plainftpd, another build of it where there is one, and the limits.
+/// plainftpd, another build of it if there is one, and the limits.
 pub fn own(
     places: &Places,
     plainftpd: &Path,
@@ -98,7 +97,7 @@ pub fn own(
 /// The user and the group that files belong to.
 pub type Owner = (u32, u32);
 
-/// A peer, fetched where it is not there yet; or why it cannot be.
+/// A peer, which is fetched if it is missing, or the reason why it cannot be fetched.
 pub type Fetched = (&'static str, Result<Box<dyn Program>>);
 
 /// The peers whose names are `wanted`.
@@ -116,7 +115,8 @@ pub fn peers(owner: Owner, wanted: &dyn Fn(&str) -> bool) -> Vec<Fetched> {
 }
 
 impl<'a> Server<'a> {
-    /// Starts a server in a new folder, with a file of the given length to fetch and one small one.
+    /// Starts a server in a new folder, with a file of the given length to download and a small
+    /// file.
     pub fn start(program: &'a dyn Program, places: &Places) -> Result<Server<'a>> {
         let dir = places.new_folder(program.name())?;
         install(program, &dir, places)?;
@@ -125,7 +125,7 @@ impl<'a> Server<'a> {
         Ok(server)
     }
 
-    /// Starts a server in a folder that is prepared; returns the first connection that it takes.
+    /// Starts a server in a prepared folder, and returns the first connection that it accepts.
     pub fn spawn(program: &'a dyn Program, dir: &Path) -> Result<(Server<'a>, TcpStream)> {
         let port = free_port()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -165,7 +165,7 @@ impl<'a> Server<'a> {
         self.program.role()
     }
 
-    /// Transfers a file each way and compares every byte.
+    /// Uploads and downloads a file, and compares all bytes.
     pub fn verify(&self) -> Result<()> {
         let content: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
         let mut client = Client::logged_in(self.address)?;
@@ -180,7 +180,7 @@ impl<'a> Server<'a> {
         client.quit()
     }
 
-    /// Gives a path to the account, so that it may be written there.
+    /// Gives a path to the account, so that it can write there.
     pub fn give(&self, path: &Path) -> Result<()> {
         give(self.program, path)
     }
@@ -193,9 +193,9 @@ fn give(program: &dyn Program, path: &Path) -> Result<()> {
     }
 }
 
-/// Makes the account's folder with its files, and the configuration.
+/// Creates the folder of the account with its files, and the configuration.
 pub fn install(program: &dyn Program, dir: &Path, places: &Places) -> Result<()> {
-    // Servers that drop root must be able to pass through.
+    // A server that gives up root must be able to enter this folder.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     let home = program.home(dir);
     fs::create_dir_all(&home)?;
@@ -207,7 +207,7 @@ pub fn install(program: &dyn Program, dir: &Path, places: &Places) -> Result<()>
     program.prepare(dir)
 }
 
-/// A loopback port that nobody has at the moment.
+/// A loopback port that no program uses now.
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -1,18 +1,18 @@
-//! All that was measured, and how plainftpd compares with the best peer and with the limit.
+//! All figures, and how plainftpd compares with the best peer and with the limit.
 
 use std::collections::BTreeSet;
 
 use crate::servers::Role;
 use crate::stats::Summary;
 
-/// Which values are better.
+/// Whether higher or lower values are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
     Higher,
     Lower,
 }
 
-/// What is measured.
+/// The quantity that is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Figure {
     pub title: String,
@@ -30,7 +30,7 @@ impl Figure {
     }
 }
 
-/// A figure of one server, round by round.
+/// The values of one server, one per round.
 #[derive(Debug, Clone)]
 pub struct Column {
     pub server: &'static str,
@@ -38,15 +38,15 @@ pub struct Column {
     pub values: Vec<f64>,
 }
 
-/// A figure of all servers.
+/// The values of all servers for one row.
 #[derive(Debug, Clone)]
 pub struct Line {
     pub figure: Figure,
     pub columns: Vec<Column>,
 }
 
-/// A server's summary, and what plainftpd's median is beside it: above 1 is better, whichever way
-/// is better.
+/// A server's summary, and plainftpd's median compared with it. A ratio above 1 always means that
+/// plainftpd is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Beside {
     pub server: &'static str,
@@ -73,7 +73,7 @@ impl Sheet {
         }
     }
 
-    /// Says why something is missing.
+    /// Adds a note that says why a figure is missing.
     pub fn note(&mut self, text: String) {
         self.notes.insert(text);
     }

@@ -1,6 +1,6 @@
-//! What several rounds say together: minimum, median, maximum.
+//! The summary of several rounds: minimum, median and maximum.
 
-/// Three figures that stand for all rounds.
+/// The minimum, the median and the maximum of all rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     pub min: f64,
@@ -9,7 +9,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of at least one value.
+    /// Summarizes the values, of which there is at least one.
     pub fn of(values: &[f64]) -> Option<Summary> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);

@@ -1,5 +1,5 @@
-//! The physical limits, each a process of its own: senders and receivers without a protocol, and a
-//! server that answers FTP commands with canned replies and does nothing else, a thread a client.
+//! The physical limits, each in a process of its own: senders and receivers without a protocol, and
+//! a server that only answers FTP commands with fixed replies, with one thread per client.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,38 +12,38 @@ use std::thread;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-/// What most servers read and write at a time.
+/// The size of the reads and writes of most servers.
 const BUFFER: usize = 256 * 1024;
-/// As plainftpd's sessions have.
+/// The stack of a thread, which is that of plainftpd's sessions.
 const STACK: usize = 128 * 1024;
-/// So small that a session's share of the memory is its thread's.
+/// The buffer of a session, so small that its thread takes most of its memory.
 const LINES: usize = 512;
-/// How long the file is that the canned `RETR` sends.
+/// The length of the file that the fixed `RETR` sends.
 pub const SMALL: usize = 4096;
 
-/// What a stub does with a connection.
+/// What a stub does with each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Sends a file by sendfile(2).
     Sendfile,
     /// Sends a file by read and write.
     Copy,
-    /// Writes what comes into a file.
+    /// Writes the received bytes into a file.
     Receive,
     /// Answers FTP commands.
     Ftp,
 }
 
-/// `plainftpd-bench stub KIND`.
+/// The arguments of `plainftpd-bench stub KIND`.
 #[derive(Debug, Args)]
 pub struct Stub {
     kind: Kind,
     #[arg(long)]
     port: u16,
-    /// The file of which the client asks for so many bytes.
+    /// The file that is sent. The client says how many bytes of it.
     #[arg(long)]
     file: PathBuf,
-    /// Where files are written.
+    /// The folder for received files.
     #[arg(long)]
     dir: PathBuf,
 }
@@ -55,7 +55,7 @@ impl Stub {
         let stub = Arc::new(self);
         for stream in listener.incoming() {
             let (stream, stub) = (stream?, Arc::clone(&stub));
-            // A client that breaks off concerns nobody else.
+            // If one client disconnects, the others go on.
             thread::Builder::new().stack_size(STACK).spawn(move || drop(stub.serve(&stream)))?;
         }
         Ok(())
@@ -74,7 +74,7 @@ impl Stub {
     }
 }
 
-/// How many bytes the client asks for, in eight bytes.
+/// Reads the number of bytes that the client asks for, which it sends in eight bytes.
 fn wanted(mut stream: &TcpStream) -> Result<u64> {
     let mut length = [0; 8];
     stream.read_exact(&mut length)?;
@@ -91,7 +91,7 @@ fn copy(mut source: impl Read, mut sink: impl Write) -> Result<()> {
     }
 }
 
-/// Writes a file, says so with one byte, and removes it.
+/// Writes the received bytes into a file, answers with one byte, and removes the file.
 fn receive(mut stream: &TcpStream, dir: &Path) -> Result<()> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let path = dir.join(format!("received-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
@@ -100,10 +100,10 @@ fn receive(mut stream: &TcpStream, dir: &Path) -> Result<()> {
     Ok(std::fs::remove_file(path)?)
 }
 
-/// Not a session's own, which would show in its memory.
+/// The content of `RETR`. It is shared, because a copy per session would add to its memory.
 static CONTENT: [u8; SMALL] = [b'x'; SMALL];
 
-/// A session of canned replies.
+/// Serves one client with fixed replies.
 struct Session<'a> {
     stream: &'a TcpStream,
 }
@@ -138,7 +138,7 @@ impl Session<'_> {
                 })?,
                 _ => replies.extend_from_slice(b"200 Well.\r\n"),
             }
-            // Pipelined commands are answered in as few segments as they came in.
+            // Pipelined commands are answered in as few segments as they arrived in.
             if reader.buffer().is_empty() {
                 stream.write_all(&replies)?;
                 replies.clear();

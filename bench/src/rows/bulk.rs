@@ -1,4 +1,4 @@
-//! Large files: how fast, and at what price in the server's processor time.
+//! Large files: the speed, and the server's processor time.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use crate::sheet::Figure;
 const MIB: f64 = 1024.0 * 1024.0;
 const GIB: f64 = 1024.0 * MIB;
 
-/// Each client transfers its file once.
+/// Lets each client transfer its file once.
 const ONCE: Duration = Duration::ZERO;
 
 pub fn download(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
@@ -85,7 +85,7 @@ fn send(setting: &Setting, server: &Server, clients: usize, length: u64) -> Resu
     for number in 0..clients {
         let sent = server.home.join(format!("sent-{number}"));
         ensure!(fs::metadata(&sent)?.len() == length, "an upload is incomplete");
-        // Before the disk has to have it.
+        // Before the file must be on the disk.
         fs::remove_file(sent)?;
     }
     Ok(work)

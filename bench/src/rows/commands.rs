@@ -1,4 +1,4 @@
-//! Commands without content: round trips, pipelines, greetings, logins.
+//! Commands without content: round trips, pipelines, greetings and logins.
 
 use anyhow::Result;
 
@@ -9,7 +9,7 @@ use crate::servers::Server;
 use crate::sheet::Figure;
 
 const PIPELINED: usize = 1_000;
-/// Enough to keep two processors busy.
+/// The number of clients, which is enough to keep two processors busy.
 const CONNECTING: usize = 4;
 
 pub fn noop(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
@@ -41,7 +41,7 @@ pub fn noop(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Resu
     Ok(())
 }
 
-/// Half the span, for every connection leaves a port in TIME-WAIT.
+/// Half of the span, because each connection leaves a port in TIME-WAIT.
 pub fn greeting(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
     let work = work(server, vec![(); CONNECTING], setting.scale.span / 2, |()| {
         Client::greeted(server.address)?;
@@ -51,7 +51,7 @@ pub fn greeting(setting: &Setting, server: &Server, recorder: &mut Recorder) -> 
     Ok(())
 }
 
-/// An account that has logged in before.
+/// The row for an account that has logged in before.
 pub fn sign_in(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
     let once = |()| {
         let mut client = Client::greeted(server.address)?;

@@ -1,5 +1,5 @@
-//! How plainftpd fares when there is more of everything. More idle clients are in the rows of idle
-//! clients.
+//! How plainftpd behaves with more accounts and more files. The rows of idle clients are in
+//! `idle.rs`.
 
 use std::fmt::Write;
 use std::fs;

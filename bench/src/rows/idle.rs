@@ -1,5 +1,5 @@
-//! Signed-in clients that say nothing: what each of them takes, and how the others fare beside
-//! them.
+//! Idle clients that are logged in: the memory that each of them takes, and how fast the server is
+//! for other clients beside them.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,18 +13,18 @@ use crate::servers::{Program, Server};
 use crate::sheet::Figure;
 use crate::stats::median;
 
-/// Clients that log in at the same time.
+/// How many clients log in at the same time.
 const DOORS: usize = 4;
-/// For one stage; a server that needs longer stops there.
+/// The longest time for one stage. A server that needs longer stops at this stage.
 const STAGE_LIMIT: Duration = Duration::from_secs(60);
 const SIGN_INS: usize = 5;
 const ROUND_TRIPS: usize = 200;
-/// Below it, noise is more than what the clients take.
+/// The fewest clients for a figure: with fewer, the noise is larger than their memory.
 const ENOUGH_FOR_MEMORY: usize = 20;
 
 pub fn idle(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -> Result<()> {
     let server = Server::start(program, setting.places)?;
-    // The first login may be another matter than the next.
+    // The first login may cost more than the next ones.
     Client::logged_in(server.address)?.quit()?;
     let before = server.process.pss();
     let mut clients = Vec::new();
@@ -64,7 +64,7 @@ pub fn idle(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -
     Ok(())
 }
 
-/// The median seconds that something takes.
+/// The median time of `what` in seconds.
 fn time(times: usize, mut what: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut seconds = Vec::new();
     for _ in 0..times {

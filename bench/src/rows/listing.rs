@@ -1,4 +1,4 @@
-//! Folders of many files: the time of a listing, of its first byte, and the memory that it takes.
+//! Folders with many files: the time until the first byte and the end of a listing, and its memory.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -34,7 +34,7 @@ fn many(setting: &Setting, server: &Server, recorder: &mut Recorder, word: &str)
     Ok(())
 }
 
-/// What a listing took.
+/// The time and the memory of a listing.
 pub struct Listing {
     pub seconds: f64,
     first: f64,
@@ -42,7 +42,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Lists a folder of so many files.
+    /// Lists a folder of `files` files.
     pub fn take(setting: &Setting, server: &Server, word: &str, count: usize) -> Result<Listing> {
         let _lent = Lent::to(server, setting.places, count)?;
         let mut client = Client::logged_in(server.address)?;
@@ -64,13 +64,13 @@ impl Listing {
         drop(data);
         client.end()?;
         let memory = server.process.peak().saturating_sub(before) as f64 / MIB;
-        // Some servers list "." and ".." too, and some say a total.
+        // Some servers also list "." and "..", and some begin with a total.
         ensure!((count..=count + 3).contains(&lines), "{word} told {lines} of {count} files");
         Ok(Listing { seconds, first: first.unwrap_or(seconds), memory })
     }
 }
 
-/// A folder of so many empty files, made once and moved to the server that is to list it.
+/// A folder of empty files. It is created once, and moved to each server that lists it.
 struct Lent {
     ours: PathBuf,
     theirs: PathBuf,
@@ -93,7 +93,7 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // Where it cannot come back, the next one is made anew.
+        // If the folder cannot be moved back, it is created again for the next server.
         let _ = fs::rename(&self.theirs, &self.ours);
     }
 }

@@ -1,5 +1,5 @@
-//! Files of 4 KiB: a passive connection each, and over the control connection, which only plainftpd
-//! has.
+//! Files of 4 KiB: with one passive connection per file, and over the control connection, which
+//! only plainftpd offers.
 
 use std::fs;
 use std::path::Path;
@@ -91,7 +91,7 @@ fn send(
         let complete = count_complete(&folder);
         fs::remove_dir_all(&folder)?;
         let (work, complete) = (work?, complete?);
-        // The stub throws away what it gets.
+        // The stub throws away what it receives.
         ensure!(
             matches!(server.role(), Role::Limit(_)) || complete == work.units,
             "uploads are missing"
@@ -101,7 +101,7 @@ fn send(
     Ok(())
 }
 
-/// How many small files are there whole.
+/// The number of small files that have been stored completely.
 fn count_complete(folder: &Path) -> Result<u64> {
     let mut count = 0;
     for entry in fs::read_dir(folder)? {

@@ -1,4 +1,5 @@
-//! The start: until the first client is greeted, the memory then, and the program's size.
+//! The start: the time until the first client is greeted, the memory then, and the size of the
+//! program.
 
 use std::fs;
 use std::time::Instant;

@@ -1,6 +1,6 @@
-//! The peers that Debian packages: vsftpd, Pure-FTPd, ProFTPD. Each runs in the foreground, with
-//! hashed passwords, its transfer log on and its limits raised so far that every row can run; all
-//! else is as by default.
+//! The peers from Debian packages: vsftpd, Pure-FTPd and ProFTPD. Each runs in the foreground, with
+//! hashed passwords and its transfer log on. Its limits are raised so far that all rows can run.
+//! All other settings are the defaults.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,15 +14,15 @@ use super::user::{SERVICE, SHA512CRYPT};
 use super::{Owner, Program, Role};
 use crate::client::NAME;
 
-/// Signing in ten thousand clients would take minutes of hashing, and memory each is the same
-/// before.
+/// The most idle clients of these servers. The logins of ten thousand would take minutes of
+/// hashing, and the memory per client is the same with fewer.
 const SLOW_TO_SIGN_IN: (usize, &str) =
-    (1_000, "one or two processes a client and a hash a login: asked for 1,000");
+    (1_000, "one or two processes per client and one hash per login: measured up to 1,000");
 
 /// Writes the configuration into the first folder, for an account in the second.
 type Configure = Box<dyn Fn(&Path, &Path) -> Result<()> + Sync>;
 
-/// What the three have in common.
+/// The settings that the three servers have in common.
 struct Daemon {
     name: &'static str,
     binary: PathBuf,
@@ -61,7 +61,7 @@ impl Program for Daemon {
     }
 }
 
-/// vsftpd, by PAM, as a process with and one without privileges for each client.
+/// vsftpd, which logs in by PAM and has two processes per client, one of them without privileges.
 pub fn vsftpd(owner: Owner) -> Result<Box<dyn Program>> {
     Ok(Box::new(Daemon {
         name: "vsftpd",
@@ -89,7 +89,7 @@ fn configure_vsftpd(dir: &Path, home: &Path) -> Result<()> {
     Ok(fs::write(dir.to_string() + "/vsftpd.conf", text)?)
 }
 
-/// Pure-FTPd, by its own database of accounts.
+/// Pure-FTPd, which logs in by its own database of accounts.
 pub fn pure_ftpd(owner: Owner) -> Result<Box<dyn Program>> {
     let tool = debian("pure-ftpd", "usr/bin/pure-pw")?;
     Ok(Box::new(Daemon {
@@ -113,7 +113,7 @@ pub fn pure_ftpd(owner: Owner) -> Result<Box<dyn Program>> {
 
 fn configure_pure_ftpd(tool: &Path, (user, group): Owner, dir: &Path, home: &Path) -> Result<()> {
     let accounts = dir.join("accounts");
-    // Twelve empty fields: no quotas, no limits, no ratios.
+    // Twelve empty fields mean no quotas, no limits and no ratios.
     fs::write(
         &accounts,
         format!("{NAME}:{SHA512CRYPT}:{user}:{group}::{}/./::::::::::::\n", home.display()),
@@ -122,7 +122,7 @@ fn configure_pure_ftpd(tool: &Path, (user, group): Owner, dir: &Path, home: &Pat
     Ok(())
 }
 
-/// ProFTPD, by a file of accounts.
+/// ProFTPD, which logs in by a file of accounts.
 pub fn proftpd(owner: Owner) -> Result<Box<dyn Program>> {
     Ok(Box::new(Daemon {
         name: "ProFTPD",
@@ -143,10 +143,10 @@ fn configure_proftpd((user, group): Owner, dir: &Path, home: &Path) -> Result<()
         ("groups", format!("{NAME}:x:{group}:{NAME}\n")),
     ] {
         fs::write(dir.join(file), text)?;
-        // It refuses files of accounts that others may read.
+        // ProFTPD refuses a file of accounts that other users may read.
         fs::set_permissions(dir.join(file), fs::Permissions::from_mode(0o600))?;
     }
-    // mod_delay makes every login as slow as the slowest; a peer may have its best.
+    // mod_delay makes each login as slow as the slowest. Without it, the peer shows its best.
     let text = format!(
         "ServerType standalone\nDefaultAddress 127.0.0.1\nPort %{{env:PORT}}\nUseIPv6 off\nUseReverseDNS off\n\
          User {NAME}\nGroup {NAME}\nMaxInstances none\nAuthOrder mod_auth_file.c\n\

@@ -1,6 +1,6 @@
-//! How peers are fetched: Debian packages are unpacked side by side, because they conflict, and
-//! only the libraries that they lack are installed; Python's go into a virtual environment. What is
-//! there already is not fetched again.
+//! How peers are fetched. Debian packages are unpacked side by side, because they conflict, and
+//! only the libraries that are missing are installed. Python packages go into a virtual
+//! environment. A package that is there already is not fetched again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::places::kept;
 
-/// Runs a program to its end and returns what it says; its errors are told where it fails.
+/// Runs a program to its end, and returns its output. If it fails, the error holds its messages.
 pub fn run(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("cannot start {program}"))?;
@@ -42,7 +42,7 @@ pub fn debian(package: &str, program: &str) -> Result<PathBuf> {
 fn unpack(package: &str, unpacked: &Path) -> Result<()> {
     let parent = unpacked.parent().context("a folder without a parent")?;
     fs::create_dir_all(parent)?;
-    // Half a package must not be taken for one the next time.
+    // The next run must not take half a package for a whole one.
     let work = tempfile::tempdir_in(parent)?;
     let download = |work: &Path| {
         run(Command::new("apt-get").args(["download", "-q", package]).current_dir(work))
@@ -57,13 +57,14 @@ fn unpack(package: &str, unpacked: &Path) -> Result<()> {
     Ok(fs::rename(content, unpacked)?)
 }
 
-/// The libraries among what `apt-cache depends` names. The C library is everybody's.
+/// The libraries in the output of `apt-cache depends`, without the C library, which every system
+/// has.
 fn libraries(depends: &str) -> Vec<&str> {
     let names = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     names.filter(|name| name.starts_with("lib") && *name != "libc6").collect()
 }
 
-/// A Python that has a package.
+/// The path of a Python that has this package.
 pub fn python(package: &str) -> Result<PathBuf> {
     let environment = kept()?.join(package);
     let python = environment.join("bin/python");

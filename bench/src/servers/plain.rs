@@ -1,4 +1,4 @@
-//! plainftpd itself, and the stubs beside it.
+//! plainftpd itself, and the stubs for the physical limits.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::client::{NAME, PASSWORD};
 use crate::places::Places;
 use crate::stub::Kind;
 
-/// plainftpd with one account, hashed as by default.
+/// plainftpd with one account, whose password is hashed with the default iterations.
 pub struct Plainftpd {
     binary: PathBuf,
     role: Role,
@@ -58,7 +58,7 @@ impl Program for Plainftpd {
         Ok(fs::write(dir.join("users"), lines)?)
     }
 
-    /// One account has at most half of the places.
+    /// One account has at most half of the slots.
     fn names(&self) -> &'static [&'static str] {
         &[NAME, "another"]
     }
@@ -82,7 +82,7 @@ impl Program for Plainftpd {
     }
 }
 
-/// A stub: this program in another part.
+/// A stub: this program in another role.
 pub struct Limit {
     kind: Kind,
     program: PathBuf,

@@ -1,4 +1,4 @@
-//! pyftpdlib: its asynchronous server, its password in plain text.
+//! pyftpdlib: its asynchronous server, with the password in plain text.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ struct Pyftpdlib {
     python: PathBuf,
 }
 
-/// Fetches it.
+/// Fetches pyftpdlib.
 pub fn pyftpdlib() -> Result<Box<dyn Program>> {
     Ok(Box::new(Pyftpdlib { python: python("pyftpdlib")? }))
 }
@@ -42,7 +42,7 @@ impl Program for Pyftpdlib {
     }
 
     fn binary(&self) -> Option<&Path> {
-        // An interpreter and its libraries: no figure that could be compared.
+        // The size of an interpreter and its libraries is not comparable.
         None
     }
 }

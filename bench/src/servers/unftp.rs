@@ -1,4 +1,4 @@
-//! libunftp, in the smallest server that can be made of it, its password in plain text.
+//! libunftp: the smallest server that can be built with it, with the password in plain text.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ struct Unftp {
     binary: PathBuf,
 }
 
-/// Builds it, with its own lock file.
+/// Builds the server with its own lock file.
 pub fn unftp() -> Result<Box<dyn Program>> {
     let target = kept()?.join("unftp");
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));

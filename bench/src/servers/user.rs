@@ -1,5 +1,5 @@
-//! The locked-down user that vsftpd logs in through PAM, and that the files of vsftpd, Pure-FTPd
-//! and ProFTPD belong to. It goes when the run ends.
+//! The restricted user that vsftpd logs in through PAM, and that owns the files of vsftpd,
+//! Pure-FTPd and ProFTPD. It is removed when the run ends.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,22 +19,22 @@ pub const SHA512CRYPT: &str = "$6$plainftpdbench$xR5t.NT2oJvWPyHEjDxV9lJ1joRgBzt
 pub const SERVICE: &str = "plainftpd-bench";
 const SERVICE_FILE: &str = "/etc/pam.d/plainftpd-bench";
 
-/// Whether it is ours to remove.
+/// Whether this program has created the user, and must remove it.
 static CREATED: AtomicBool = AtomicBool::new(false);
 
-/// A system user without a shell and without a home, and its PAM service.
+/// A system user without a shell and without a home folder, and its PAM service.
 pub struct SystemUser {
     pub owner: Owner,
-    /// Locked while the user is needed, so that a second run cannot take it away.
+    /// Locked while the user is needed, so that a second run cannot remove it.
     _service: File,
 }
 
 impl SystemUser {
-    /// Needs root.
+    /// Creates the user and the PAM service. Needs root.
     pub fn create() -> Result<SystemUser> {
         let mut service = File::options().create(true).append(true).open(SERVICE_FILE)?;
         service.try_lock().context("another run is under way")?;
-        // One that a killed run left over.
+        // Removes a user that a killed run has left behind.
         let _ = run(Command::new("userdel").arg(NAME));
         service.set_len(0)?;
         CREATED.store(true, Ordering::Relaxed);
@@ -54,7 +54,7 @@ impl Drop for SystemUser {
     }
 }
 
-/// Removes what [`SystemUser::create`] made, where it was called.
+/// Removes what [`SystemUser::create`] has created, if it was called.
 pub fn remove() {
     if CREATED.load(Ordering::Relaxed) {
         let _ = run(Command::new("userdel").arg(NAME));
