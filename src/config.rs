@@ -16,8 +16,8 @@ mod settings;
 pub use settings::parse_size;
 use settings::{SETTINGS, Setting};
 
-/// Longest command line in bytes, without its line end. RFC 959 sets no limit. A path may have 4,096
-/// bytes on Linux (PATH_MAX), and the line of `mv` must hold two of them.
+/// Longest command line in bytes, without its line end. RFC 959 sets no limit. A path may have
+/// 4,096 bytes on Linux (PATH_MAX), and the line of `mv` must hold two of them.
 pub const LINE_LIMIT: usize = 8 * 1024;
 /// If a client sends content of an announced length for a refused command, up to this many bytes
 /// are read and thrown away, so that the session can go on. If it is more, the server closes the
@@ -38,16 +38,16 @@ pub const UNAUTHENTICATED_LOG_BURST: u32 = 20_000;
 /// How many log lines per second all unauthenticated clients together may cause after
 /// [`UNAUTHENTICATED_LOG_BURST`]: at most about 50 MB per day.
 pub const UNAUTHENTICATED_LOG_RATE: u32 = 5;
-/// The longest wait of a transfer for its data connection. A firewall may drop packets silently, and
-/// a user who waits wants to know.
+/// The longest wait of a transfer for its data connection. A firewall may drop packets silently,
+/// and a user who waits wants to know.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// How often a transfer checks the control connection for ABOR and STAT.
 pub const TICK: Duration = Duration::from_millis(250);
-/// The stack of a client's thread in bytes. 128 KiB is enough, because buffers are on the heap and no
-/// walk is recursive. A thread costs only the pages that it touches.
+/// The stack of a client's thread in bytes. 128 KiB is enough, because buffers are on the heap and
+/// no walk is recursive. A thread costs only the pages that it touches.
 pub const STACK_SIZE: usize = 128 * 1024;
-/// The largest buffer of a transfer in bytes. A small file gets a smaller one. Twice this size gains
-/// little; with half of it, four downloads at once take up to a fifth more processor time.
+/// The largest buffer of a transfer in bytes. A small file gets a smaller one. Twice this size
+/// gains little; with half of it, four downloads at once take up to a fifth more processor time.
 pub const CHUNK: usize = 1024 * 1024;
 /// Longest virtual path in bytes. An idle session keeps the path of its folder in memory.
 pub const PATH_LIMIT: usize = 64 * 1024;
@@ -55,8 +55,8 @@ pub const PATH_LIMIT: usize = 64 * 1024;
 /// milliseconds for this many.
 pub const LEVEL_LIMIT: usize = 1000;
 
-/// The most PBKDF2 iterations of a password hash. A login with more would take minutes, so a line of
-/// the users file with more is malformed.
+/// The most PBKDF2 iterations of a password hash. A login with more would take minutes, so a line
+/// of the users file with more is malformed.
 pub const MOST_ITERATIONS: usize = 100_000_000;
 
 /// Which clients may create an account.
@@ -92,8 +92,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
-    /// A session ends after this many failed logins in a row. After this many from one address, each
-    /// further attempt waits longer.
+    /// A session ends after this many failed logins in a row. After this many from one address,
+    /// each further attempt waits longer.
     pub max_failures: usize,
     /// The most clients from one address, where an IPv6 network of 64 bits counts as one. `None`
     /// means half of `max_clients`, and no limit for loopback, because all clients that use a
@@ -105,14 +105,14 @@ pub struct Config {
     pub sync: bool,
     /// Whether an interrupted upload under a new name keeps what has been received.
     pub keep_partial: bool,
-    /// How long a transfer may make no progress: the client takes not one byte, or sends none. A slow
-    /// transfer that makes progress is never ended.
+    /// How long a transfer may make no progress: the client takes not one byte, or sends none. A
+    /// slow transfer that makes progress is never ended.
     pub stall_timeout: Duration,
     /// The ports for passive data connections. `None` means random ports from 49152 up (RFC 6335
     /// §6).
     pub passive_ports: Option<RangeInclusive<u16>>,
-    /// Whether PORT and EPRT are allowed. A client that uses a tunnel comes from loopback, and could
-    /// make the server connect to other services of its own machine (RFC 2577 §3).
+    /// Whether PORT and EPRT are allowed. A client that uses a tunnel comes from loopback, and
+    /// could make the server connect to other services of its own machine (RFC 2577 §3).
     pub active: bool,
     /// The address, or its name, that PASV's reply gives to clients from outside.
     pub public_address: Option<String>,
@@ -155,7 +155,6 @@ pub enum Request {
     Version,
 }
 
-/// A flag or line of the file that cannot be obeyed; its text is one line for the owner.
 /// Reads the arguments after the program's name. An error is one line for the owner of the server.
 pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let args: Result<Vec<String>, OsString> = args.map(OsString::into_string).collect();
@@ -186,16 +185,18 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
         let Some(value) = attached.or(bare).or_else(|| args.next()) else {
             return Err(format!("--{name} needs a value; see --help"));
         };
-        if name == "config" { file = Some(value) } else { given.push((name.to_string(), value)) }
+        if name == "config" {
+            file = Some(value);
+        } else {
+            given.push(("--".to_string(), name.to_string(), value));
+        }
     }
 
     let mut config = Config::default();
     if let Some(path) = file {
-        let lines = read_file(&path)?;
-        apply(&mut config, &lines, |line| format!("{path}:{line}: "), "")?;
+        apply(&mut config, &read_file(&path)?)?;
     }
-    let given: Vec<_> = given.into_iter().map(|(name, value)| (0, name, value)).collect();
-    apply(&mut config, &given, |_| String::new(), "--")?;
+    apply(&mut config, &given)?;
     let config = Box::new(config);
     Ok(if hash_password { Request::HashPassword(config) } else { Request::Serve(config) })
 }
@@ -204,44 +205,38 @@ fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// The `name = value` lines of the file, with their line numbers.
-fn read_file(path: &str) -> Result<Vec<(usize, String, String)>, String> {
+/// A setting that was given: where (for an error), its name, and its value.
+type Given = (String, String, String);
+
+/// The `name = value` lines of the file.
+fn read_file(path: &str) -> Result<Vec<Given>, String> {
     let text = fs::read_to_string(path)
         .map_err(|error| format!("cannot read the configuration file {path}: {error}"))?;
-    let mut lines = Vec::new();
+    let mut given = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
+        let (line, place) = (line.trim(), format!("{path}:{}: ", index + 1));
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let Some((name, value)) = line.split_once('=') else {
-            return Err(format!("{path}:{}: not of the form name = value", index + 1));
+            return Err(format!("{place}not of the form name = value"));
         };
-        lines.push((index + 1, name.trim().to_string(), value.trim().to_string()));
+        given.push((place, name.trim().to_string(), value.trim().to_string()));
     }
-    Ok(lines)
+    Ok(given)
 }
 
 /// Applies the settings of one source, the file or the flags, over those of the source before it.
 /// `listen` may be repeated within a source, and replaces the addresses of the source before it.
-fn apply(
-    config: &mut Config,
-    pairs: &[(usize, String, String)],
-    place: impl Fn(usize) -> String,
-    dashes: &str,
-) -> Result<(), String> {
-    if pairs.iter().any(|(_, name, _)| name == "listen") {
+fn apply(config: &mut Config, given: &[Given]) -> Result<(), String> {
+    if given.iter().any(|(_, name, _)| name == "listen") {
         config.listen.clear();
     }
-    for (line, name, value) in pairs {
-        let place = place(*line);
-        let Some(setting) = find(name) else {
-            return Err(format!("{place}unknown setting {name}; see --help"));
-        };
-        setting
-            .value
-            .set(config, value)
-            .map_err(|wanted| format!("{place}{dashes}{name} needs {wanted}, not \"{value}\""))?;
+    for (place, name, value) in given {
+        let setting =
+            find(name).ok_or_else(|| format!("{place}unknown setting {name}; see --help"))?;
+        let explain = |wanted| format!("{place}{name} needs {wanted}, not \"{value}\"");
+        setting.value.set(config, value).map_err(explain)?;
     }
     Ok(())
 }

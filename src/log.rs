@@ -6,15 +6,14 @@
 //! line. A long value is shortened, so no file name can make a long line either.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::append::append_whole;
 use crate::config::{UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
-use crate::file_size_limit;
 use crate::stderr::Stderr;
 use crate::time;
 
@@ -37,13 +36,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens `path` for appending, and creates it (mode 0640) if it is missing. If a power failure
-    /// has torn the last line, ends it, so that the next line starts on its own.
+    /// Opens `path` for appending, and creates it (mode 0640) if it is missing.
     pub fn open(path: &Path) -> io::Result<Log> {
-        let mut file =
+        let file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
-        end_torn_line(&mut file)?;
-        let appender = Appender { file, lost: 0, complaints: LogRateLimit::default() };
+        let is_torn = is_torn(&file)?;
+        let appender = Appender { file, is_torn, lost: 0, complaints: LogRateLimit::default() };
         let unauthenticated = Mutex::new(Allowance::full());
         let stderr = Stderr::start(io::stderr())?;
         Ok(Log { file: Mutex::new(appender), unauthenticated, stderr })
@@ -106,6 +104,8 @@ impl Log {
 #[derive(Debug)]
 struct Appender {
     file: File,
+    /// Whether a power failure has torn the last line. The next line then ends it first.
+    is_torn: bool,
     /// Lines lost since the last one that was written.
     lost: u64,
     complaints: LogRateLimit,
@@ -129,30 +129,21 @@ impl Appender {
 
     fn append_line(&mut self, mut line: LogLine) -> io::Result<()> {
         line.0.push(b'\n');
-        append_whole(&mut self.file, &line.0, |_| Ok(()))
+        if self.is_torn {
+            line.0.insert(0, b'\n');
+        }
+        append_whole(&mut self.file, &line.0, |_| Ok(()))?;
+        self.is_torn = false;
+        Ok(())
     }
 }
 
-/// Ends a last line that has no line end. On a full disk, the line end replaces the last byte of
-/// that line.
-fn end_torn_line(file: &mut File) -> io::Result<()> {
-    let end = file.seek(SeekFrom::End(0))?;
-    if end == 0 {
-        return Ok(());
-    }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    let is_torn = last != *b"\n";
-    let has_room = |end| file_size_limit::check(end).is_ok();
-    if is_torn
-        && !(has_room(end.saturating_add(1)) && file.write_all(b"\n").is_ok())
-        && has_room(end)
-    {
-        file.set_len(file.metadata()?.len().saturating_sub(1))?;
-        file.write_all(b"\n")?;
-    }
-    Ok(())
+/// Whether the last line has no line end.
+fn is_torn(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
 }
 
 /// Rate limit for an event that a remote peer can trigger: one report per minute.
@@ -458,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_ended_when_the_log_is_opened() {
+    fn a_torn_last_line_is_ended_before_the_next_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
         fs::write(&path, "whole\ntor").unwrap();

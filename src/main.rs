@@ -76,8 +76,8 @@ fn fail(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Writes to standard output. Unlike `print!`, it does not panic if the reader of standard output is
-/// gone.
+/// Writes to standard output. Unlike `print!`, it does not panic if the reader of standard output
+/// is gone.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -136,8 +136,8 @@ fn run(config: Config) -> Result<(), String> {
 }
 
 /// Makes a panic report itself by `log`, because the standard hook would wait for the reader of
-/// standard error. The report says where the panic was, and leaves out its message, which could hold
-/// what a client typed.
+/// standard error. The report says where the panic was, and leaves out its message, which could
+/// hold what a client typed.
 fn report_panics(log: &Arc<Log>) {
     let log = Arc::downgrade(log);
     panic::set_hook(Box::new(move |panic| {

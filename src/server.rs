@@ -112,8 +112,8 @@ impl Server {
         }
     }
 
-    /// The most bytes that the account that owns the folder of this name may store. A folder that no
-    /// account owns has no limit.
+    /// The most bytes that the account that owns the folder of this name may store. A folder that
+    /// no account owns has no limit.
     pub fn limit_of(&self, folder: &[u8]) -> io::Result<Option<u64>> {
         let unreadable = |_| io::Error::other("the accounts cannot be read");
         let quota = self.users.quota_of(folder).map_err(unreadable)?;

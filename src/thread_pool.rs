@@ -37,8 +37,8 @@ impl<C: Send + 'static> ThreadPool<C> {
         Arc::new(ThreadPool { serve, state: Mutex::new(state), arrived: Condvar::new() })
     }
 
-    /// Serves a client on a thread of its own. If the system cannot start one more thread, fails and
-    /// drops the client.
+    /// Serves a client on a thread of its own. If the system cannot start one more thread, fails
+    /// and drops the client.
     pub fn execute(self: &Arc<ThreadPool<C>>, client: C) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting.push_back(client);

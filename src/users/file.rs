@@ -95,8 +95,8 @@ struct Stamp {
 }
 
 impl UsersFile {
-    /// Opens the file at `path`. If it is missing, creates it (mode 0600) with a header that explains
-    /// its form. Warns of lines that it cannot read.
+    /// Opens the file at `path`. If it is missing, creates it (mode 0600) with a header that
+    /// explains its form. Warns of lines that it cannot read.
     pub fn open(path: &Path, log: Arc<Log>) -> io::Result<UsersFile> {
         if !path.exists() {
             file_size_limit::check(HEADER.len() as u64)?;
@@ -270,8 +270,8 @@ impl Change<'_> {
         OpenOptions::new().read(true).append(true).open(&self.path)
     }
 
-    /// Appends to the new file what another program has appended to the old one, which it had opened
-    /// before the server replaced it.
+    /// Appends to the new file what another program has appended to the old one, which it had
+    /// opened before the server replaced it.
     fn carry_over(&mut self, from: u64) -> io::Result<()> {
         let mut late = Vec::new();
         self.locked.seek(SeekFrom::Start(from))?;
@@ -369,8 +369,8 @@ impl Stamp {
         }
     }
 
-    /// Whether a later change is certain to have another time. A file system's clock ticks every few
-    /// milliseconds, on some file systems every two seconds.
+    /// Whether a later change is certain to have another time. A file system's clock ticks every
+    /// few milliseconds, on some file systems every two seconds.
     fn is_settled(&self, now: SystemTime) -> bool {
         let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0));
         now.duration_since(SystemTime::UNIX_EPOCH + changed).is_ok_and(|age| age > CLOCK_TICK)

@@ -35,8 +35,8 @@ impl PasswordCache {
         Ok(PasswordCache { key: Hmac::new(&random::<32>()?), tags: Mutex::default() })
     }
 
-    /// The keyed hash of a record and a password. The text of a record holds no NUL, so no two pairs
-    /// give the same message.
+    /// The keyed hash of a record and a password. The text of a record holds no NUL, so no two
+    /// pairs give the same message.
     fn tag(&self, record: &Record, password: &Password) -> [u8; 32] {
         self.key.sign(&[record.to_string().as_bytes(), b"\0", &password.0])
     }

@@ -65,8 +65,8 @@ pub fn is_valid_name(name: &[u8]) -> bool {
 }
 
 impl Record {
-    /// Reads a line. An error says in one phrase what is wrong with the line. It quotes nothing from
-    /// the line, because the line may hold a secret.
+    /// Reads a line. An error says in one phrase what is wrong with the line. It quotes nothing
+    /// from the line, because the line may hold a secret.
     pub fn parse(line: &[u8]) -> Result<Record, &'static str> {
         let line = str::from_utf8(line).map_err(|_| "not UTF-8")?;
         let mut fields = line.split(':');
@@ -90,8 +90,8 @@ impl Record {
         Ok(Record { name: name.to_string(), role, quota, hash: PasswordHash::parse(hash)? })
     }
 
-    /// The account name of a line, in lower case, even if the rest of the line is malformed. Such an
-    /// account exists: its name cannot be registered, and no client can log in to it.
+    /// The account name of a line, in lower case, even if the rest of the line is malformed. Such
+    /// an account exists: its name cannot be registered, and no client can log in to it.
     pub fn user_name(line: &[u8]) -> Option<String> {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {

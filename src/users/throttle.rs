@@ -6,7 +6,7 @@
 //! - Some failures are free, because people mistype. The same number of attempts may run at once.
 //! - After the free failures, one attempt runs at a time, and each failure makes the next delay
 //!   twice as long. Only a few attempts may wait; the others are refused before their password is
-//!   checked. So many connections cannot guess faster than one.
+//!   checked. Therefore many connections cannot guess faster than one.
 //! - A success does not change the budget. Otherwise an attacker could clear it by logging in to an
 //!   account of their own.
 //!
