@@ -97,7 +97,10 @@ enum Command {
         ascii: bool,
     },
     Passive,
-    ExtendedPassive(data_connection::Family),
+    /// EPSV, with the address family.
+    ExtendedPassive(Option<u64>),
+    /// EPSV ALL.
+    ExtendedPassiveOnly,
     Active(HostPort),
     // Other
     Help(Option<Vec<u8>>),
@@ -237,8 +240,8 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         ModificationTime(path) => files::modification_time(session, &path),
         SetTime { time, path, code } => files::set_time(session, time, &path, code),
         SetMode(mode, path) => files::set_mode(session, mode, &path),
-        Hash(path) => files::hash(session, &path),
-        HashOnly(path) => files::hash_only(session, &path),
+        Hash(path) => files::hash(session, &path, false),
+        HashOnly(path) => files::hash(session, &path, true),
 
         Retrieve(path, channel) => transfers::retrieve(session, &path, channel, pending),
         Store(path, channel) => transfers::store(session, &path, channel, pending),
@@ -251,6 +254,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
         Representation { ascii } => data_connection::representation(session, ascii),
         Passive => data_connection::passive(session),
         ExtendedPassive(family) => data_connection::extended_passive(session, family),
+        ExtendedPassiveOnly => data_connection::extended_passive_only(session),
         Active(place) => data_connection::active(session, place),
 
         Features => features::features(session),
@@ -284,7 +288,7 @@ impl Command {
             PrintFolder | ChangeFolder(_) | Free | Status(None) => Permission::LoggedIn,
             Allocate(_) | Restart(_) | Abort => Permission::LoggedIn,
             Representation { .. } | Ok200TransferForm(_) => Permission::LoggedIn,
-            Passive | ExtendedPassive(_) | Active(_) => Permission::LoggedIn,
+            Passive | ExtendedPassive(_) | ExtendedPassiveOnly | Active(_) => Permission::LoggedIn,
 
             List(..) | Status(Some(_)) | Info(_) | Size(_) | ModificationTime(_) => {
                 Permission::Read
@@ -320,7 +324,11 @@ impl Command {
             User(_) | WhoAmI | Free | PrintFolder | ChangeFolder(_) => false,
             List(..) | Source(..) | Info(_) | Size(_) | ModificationTime(_) => false,
             Hash(_) | HashOnly(_) | Allocate(_) | Restart(_) | Abort => false,
-            Representation { .. } | Passive | ExtendedPassive(_) | Active(_) => false,
+            Representation { .. }
+            | Passive
+            | ExtendedPassive(_)
+            | ExtendedPassiveOnly
+            | Active(_) => false,
             Help(_) | SiteHelp | Features | OptionsFacts(_) | Status(_) => false,
             Ok200(_) | Ok200TransferForm(_) | System | Noop | Quit => false,
         }
@@ -329,7 +337,14 @@ impl Command {
     /// Whether what RNFR or REST left is there for the command after this one too.
     fn keeps_pending(&self) -> bool {
         use Command::*;
-        matches!(self, Noop | Representation { .. } | Passive | ExtendedPassive(_) | Active(_))
+        matches!(
+            self,
+            Noop | Representation { .. }
+                | Passive
+                | ExtendedPassive(_)
+                | ExtendedPassiveOnly
+                | Active(_)
+        )
     }
 }
 

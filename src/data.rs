@@ -296,19 +296,12 @@ fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Where we may connect to: the client's own address, and no port below 1024, where services live
-/// that a client could have us talk to (RFC 2577 §3 and §4).
+/// The address to connect to, if the client asks for its own one and for a port from 1024 up.
+/// Services listen below 1024, and a client could have the server talk to them (RFC 2577 §3, §4).
 pub fn own_address(peer: SocketAddr, asked: SocketAddr) -> Option<SocketAddr> {
-    let same = peer.ip().to_canonical() == asked.ip().to_canonical();
-    // The peer's own form of it, so that an IPv6 scope is kept.
-    (same && asked.port() >= 1024).then(|| SocketAddr::new(peer.ip(), asked.port())).map(
-        |mut address| {
-            if let (SocketAddr::V6(address), SocketAddr::V6(peer)) = (&mut address, peer) {
-                address.set_scope_id(peer.scope_id());
-            }
-            address
-        },
-    )
+    let is_own = peer.ip().to_canonical() == asked.ip().to_canonical();
+    // The peer's form of the address has the scope of an IPv6 link-local one.
+    (is_own && asked.port() >= 1024).then(|| at_port(peer, asked.port()))
 }
 
 /// The address that PASV's answer names: the one that the client itself reached, or for a peer

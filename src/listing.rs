@@ -149,22 +149,12 @@ fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str, allowed: Allowed) {
         ("modify", _) => line.extend_from_slice(&time::time_val(entry.modified)),
         ("perm", _) => allowed.push_perm(line, entry),
         ("unique", _) => {
-            push_hex(line, entry.id.0);
-            line.push(b'g');
-            push_hex(line, entry.id.1);
+            line.extend_from_slice(format!("{:x}g{:x}", entry.id.0, entry.id.1).as_bytes());
         }
         // What is left is UNIX.mode.
         _ => line.extend([9, 6, 3, 0].map(|shift| b'0' | (entry.mode >> shift & 7) as u8)),
     }
     line.push(b';');
-}
-
-fn push_hex(line: &mut Vec<u8>, number: u64) {
-    let digits = number.checked_ilog2().unwrap_or(0) / 4 + 1;
-    line.extend((0..digits).rev().map(|n| match (number >> (4 * n) & 15) as u8 {
-        digit @ 0..10 => b'0' + digit,
-        digit => b'a' - 10 + digit,
-    }));
 }
 
 /// A listing as a source of bytes: each entry becomes a line with CRLF when it is read, so that a

@@ -97,11 +97,6 @@ impl Reply {
         Reply { more: Some(Box::new(more)), ..Reply::new(code, text) }
     }
 
-    /// The reply with another code.
-    pub fn with_code(self, code: u16) -> Reply {
-        Reply { code, ..self }
-    }
-
     /// The reply with more to say on its first line.
     pub fn and(mut self, more: &str) -> Reply {
         self.text.extend_from_slice(more.as_bytes());
@@ -191,7 +186,7 @@ mod tests {
             why(Reply::about(550, "", b"/secret", ": nothing matches")).as_deref(),
             Some("nothing matches")
         );
-        let missing = Reply::failure(b"/secret", &ErrorKind::NotFound.into()).with_code(451);
+        let missing = Reply::failure(b"/secret", &ErrorKind::NotFound.into());
         assert_eq!(why(missing).as_deref(), Some("no such file or folder"));
     }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAY: i64 = 86_400;
+/// In nanoseconds.
+const SECOND: i128 = 1_000_000_000;
 /// 0000-01-01 and 9999-12-31T23:59:59, in seconds since 1970: what four digits of a year can say.
 const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
@@ -31,23 +33,14 @@ pub struct Civil {
 impl From<SystemTime> for Civil {
     /// Times outside the years 0 to 9999 become the nearest one inside.
     fn from(time: SystemTime) -> Civil {
-        let (seconds, millisecond) = match time.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => {
-                (i64::try_from(after.as_secs()).unwrap_or(LAST), i64::from(after.subsec_millis()))
-            }
-            Err(before) => {
-                let before = before.duration();
-                let whole = i64::try_from(before.as_secs()).unwrap_or(-FIRST);
-                // The second that contains the moment began up to a second earlier.
-                match before.subsec_nanos() {
-                    0 => (-whole, 0),
-                    nanos => {
-                        ((-whole).saturating_sub(1), i64::from((1_000_000_000 - nanos) / 1_000_000))
-                    }
-                }
-            }
+        let signed = |distance: Duration| i128::try_from(distance.as_nanos()).unwrap_or(i128::MAX);
+        let nanos = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => signed(after),
+            Err(before) => -signed(before.duration()),
         };
-        let seconds = seconds.clamp(FIRST, LAST);
+        // Before 1970 the second that contains the moment is the lower one.
+        let seconds = i64::try_from(nanos.div_euclid(SECOND)).unwrap_or(LAST).clamp(FIRST, LAST);
+        let millisecond = i64::try_from(nanos.rem_euclid(SECOND) / 1_000_000).unwrap_or(0);
         let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
         let (year, month, day) = date_of(days);
         let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);

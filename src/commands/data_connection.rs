@@ -1,6 +1,6 @@
 //! How content will travel: TYPE, MODE, STRU, and the data connection (RFC 959 §4.1.2, RFC 2428).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::data::{self, DataSetup, HostPort, NoPort};
 use crate::reply::Reply;
@@ -8,21 +8,6 @@ use crate::session::{Failure, Session};
 
 use super::Command;
 use super::args::Args;
-
-/// What EPSV asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Family {
-    /// The family of the control connection.
-    Same,
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-    /// Another one.
-    Unknown,
-    /// No port, but the promise to use nothing else from now on.
-    All,
-}
 
 /// TYPE: `A`, `A N`, `I`, `L 8`, in any case and spacing.
 pub fn parse_type(args: Args<'_>) -> Result<Command, Reply> {
@@ -56,15 +41,12 @@ pub fn parse_active(
     parse(&args.rest_of_line()?).map(Command::Active).ok_or_else(|| args.usage())
 }
 
-/// EPSV's argument.
-pub fn parse_family(args: Args<'_>) -> Result<Family, Reply> {
-    match args.raw().trim_ascii().to_ascii_uppercase().as_slice() {
-        b"" => Ok(Family::Same),
-        b"1" => Ok(Family::V4),
-        b"2" => Ok(Family::V6),
-        b"ALL" => Ok(Family::All),
-        digits if digits.iter().all(u8::is_ascii_digit) => Ok(Family::Unknown),
-        _ => Err(args.usage()),
+/// EPSV: alone, with the number of an address family, or with `ALL`.
+pub fn parse_epsv(args: Args<'_>) -> Result<Command, Reply> {
+    match args.raw().trim_ascii() {
+        b"" => Ok(Command::ExtendedPassive(None)),
+        all if all.eq_ignore_ascii_case(b"ALL") => Ok(Command::ExtendedPassiveOnly),
+        _ => args.first_number().map(|family| Command::ExtendedPassive(Some(family))),
     }
 }
 
@@ -139,20 +121,26 @@ pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
     Ok(Reply::new(227, format!("Entering Passive Mode ({a},{b},{c},{d},{high},{low}).")))
 }
 
-/// EPSV.
-pub fn extended_passive(session: &mut Session, family: Family) -> Result<Reply, Failure> {
+/// EPSV. `family` is the number of the address family that the client asks for.
+pub fn extended_passive(session: &mut Session, family: Option<u64>) -> Result<Reply, Failure> {
     let local = local(session)?;
-    match (family, local.ip()) {
-        (Family::All, _) => {
-            session.settings.only_epsv = true;
-            return Ok(Reply::new(200, "Only EPSV from now on."));
-        }
-        (Family::Same, _) | (Family::V4, IpAddr::V4(_)) | (Family::V6, IpAddr::V6(_)) => {}
-        (_, IpAddr::V4(_)) => return Err(wrong_family(1)),
-        (_, IpAddr::V6(_)) => return Err(wrong_family(2)),
+    let own = family_of(local);
+    if family.is_some_and(|family| family != u64::from(own)) {
+        return Err(wrong_family(own));
     }
     let port = listen(session, local)?;
     Ok(Reply::new(229, format!("Entering Extended Passive Mode (|||{port}|)")))
+}
+
+/// EPSV ALL: the client will use no other command to set up a data connection (RFC 2428 §4).
+pub fn extended_passive_only(session: &mut Session) -> Result<Reply, Failure> {
+    session.settings.only_epsv = true;
+    Ok(Reply::new(200, "Only EPSV from now on."))
+}
+
+/// The number of the address family (RFC 2428 §2).
+fn family_of(address: SocketAddr) -> u8 {
+    if address.ip().to_canonical().is_ipv4() { 1 } else { 2 }
 }
 
 /// RFC 2428 §2.
@@ -172,9 +160,9 @@ pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> 
         .into());
     }
     let peer = session.peer();
-    let family = if peer.ip().to_canonical().is_ipv4() { 1 } else { 2 };
+    let family = family_of(peer);
     let HostPort::At(address) = place else { return Err(wrong_family(family)) };
-    if address.ip().to_canonical().is_ipv4() != peer.ip().to_canonical().is_ipv4() {
+    if family_of(address) != family {
         return Err(wrong_family(family));
     }
     let Some(own) = data::own_address(peer, address) else {

@@ -60,12 +60,8 @@ pub fn parse_mdtm(args: Args<'_>) -> Result<Command, Reply> {
 
 /// A path in double quotes, inner ones doubled (RFC 959, appendix II).
 fn quoted(path: &VirtualPath) -> Vec<u8> {
-    let mut bytes = vec![b'"'];
-    for byte in path.bytes() {
-        bytes.extend_from_slice(if *byte == b'"' { b"\"\"" } else { std::slice::from_ref(byte) });
-    }
-    bytes.push(b'"');
-    bytes
+    let parts: Vec<_> = path.bytes().split(|byte| *byte == b'"').collect();
+    [b"\"", &parts.join(&b"\"\""[..])[..], b"\""].concat()
 }
 
 /// PWD.
@@ -319,8 +315,9 @@ impl Write for Hasher {
     }
 }
 
-/// The path, the length and the SHA-256 of a file's content.
-fn hash_of(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, u64, String), Failure> {
+/// `hash` (draft-bryan-ftpext-hash-02 §3: the algorithm, the range of bytes, the hash, the name) and
+/// XSHA256, which answers the hash only.
+pub fn hash(session: &mut Session, argument: &[u8], hash_only: bool) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     let hashed = session.run_cancellable(|files, stop| {
         let (mut file, _) = files.open(&path)?;
@@ -329,17 +326,8 @@ fn hash_of(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, u64, 
         Ok((length, hex::encode(hasher.0.finalize())))
     })?;
     let (length, hash) = hashed.map_err(failure(&path))?;
-    Ok((path, length, hash))
-}
-
-/// HASH (draft-bryan-ftpext-hash-02 §3): the algorithm, the range of bytes, the hash, the name.
-pub fn hash(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let (path, length, hash) = hash_of(session, argument)?;
+    if hash_only {
+        return Ok(Reply::new(250, hash));
+    }
     Ok(Reply::about(213, &format!("SHA-256 0-{length} {hash} "), path.bytes(), ""))
-}
-
-/// XSHA256.
-pub fn hash_only(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
-    let (_, _, hash) = hash_of(session, argument)?;
-    Ok(Reply::new(250, hash))
 }

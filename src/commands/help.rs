@@ -124,7 +124,9 @@ pub fn help_about(name: &[u8]) -> Reply {
         return ftp_help();
     }
     let Some(typed) = find(name) else {
-        return unknown(name).with_code(504);
+        let mut reply = unknown(name);
+        reply.code = 504;
+        return reply;
     };
     let info = typed.info;
     let mut lines = vec![info.purpose.to_string(), format!("for example: {}", info.example_line())];

@@ -20,11 +20,8 @@ use super::permissions::{self, Permission};
 /// Which listing, and by which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// `ls`: inline; `odd_flags` would do something in a shell.
-    ByHand {
-        /// `-R`, `-t` and so on.
-        odd_flags: bool,
-    },
+    /// `ls`: inline.
+    ByHand,
     /// STAT with a path: inline.
     Status,
     /// LIST: data.
@@ -37,13 +34,11 @@ pub enum Form {
     FactsOfOne,
 }
 
-/// `ls`. All is listed in the long form anyway, so flags that would do something else are named in
-/// the reply.
+/// `ls`. Flags such as `-la` have no effect: `ls` always shows all entries, with their facts.
 pub fn parse_ls(args: Args<'_>) -> Result<Command, Reply> {
-    let (flags, mut paths) = args.flags()?;
-    let odd_flags = flags.iter().any(|flag| !b"alA1".contains(flag));
+    let (_, mut paths) = args.flags()?;
     match paths.len() {
-        0 | 1 => Ok(Command::List(paths.pop().unwrap_or_default(), Form::ByHand { odd_flags })),
+        0 | 1 => Ok(Command::List(paths.pop().unwrap_or_default(), Form::ByHand)),
         _ => Err(args.too_many()),
     }
 }
@@ -62,7 +57,7 @@ enum Found {
 pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     match form {
-        Form::ByHand { odd_flags } => by_hand(session, &path, odd_flags),
+        Form::ByHand => by_hand(session, &path),
         Form::Status => status(session, &path),
         Form::FactsOfOne => facts_of_one(session, &path),
         Form::Facts => facts(session, &path),
@@ -164,7 +159,7 @@ fn say_entries(
     }
 }
 
-fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Result<Reply, Failure> {
+fn by_hand(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let (_, mut entries) = open(session, path)?;
     let first = entries.next().transpose().map_err(failure(path))?;
     let entries = Box::new(first.into_iter().map(Ok).chain(entries));
@@ -174,13 +169,12 @@ fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Result
         count += 1;
         listing::push_ls_line(line, entry, now);
     })?;
-    let flags = if odd_flags { " Flags are ignored." } else { "" };
     let end = match count {
         0 => "Empty.".to_string(),
         1 => "1 entry.".to_string(),
         count => format!("{count} entries."),
     };
-    Ok(Reply::new(212, broken_off.unwrap_or(end + flags)))
+    Ok(Reply::new(212, broken_off.unwrap_or(end)))
 }
 
 /// STAT with a path (RFC 959 §4.1.3): 212 for a folder, 213 for a file.

@@ -173,7 +173,7 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "PASV", &[], "", "",
         "open a port for the next transfer's data connection", Line(|args| args.expect_end(Passive))),
     row(Ftp, "EPSV", &[], "[1 or 2 or ALL]", "",
-        "like PASV, for IPv6 too", Line(|args| data_connection::parse_family(args).map(ExtendedPassive))),
+        "like PASV, for IPv6 too", Line(data_connection::parse_epsv)),
     row(Ftp, "PORT", &[], "H1,H2,H3,H4,P1,P2", "127,0,0,1,156,64",
         "where the client waits for the data connection",
         Line(|args| data_connection::parse_active(args, data::parse_port))),
