@@ -265,35 +265,23 @@ fn quote(value: &[u8], out: &mut Vec<u8>) -> bool {
 /// each `special` character. If this takes more than [`VALUE_LIMIT`] bytes, the value is shortened.
 /// Returns whether it was written as a whole.
 fn escape(value: &[u8], special: fn(char) -> bool, out: &mut Vec<u8>) -> bool {
-    let start = out.len();
-    // Escaping never makes a value shorter.
-    if value.len() <= VALUE_LIMIT {
-        for_each_escaped(value, special, |piece| out.extend_from_slice(piece));
-        if out.len() - start <= VALUE_LIMIT {
-            return true;
-        }
-        out.truncate(start);
+    let mut text = Vec::with_capacity(value.len());
+    // The ends of the escaped characters: only there may the value be cut.
+    let mut ends = vec![0];
+    for_each_escaped(value, special, |piece| {
+        text.extend_from_slice(piece);
+        ends.push(text.len());
+    });
+    if text.len() <= VALUE_LIMIT {
+        out.extend_from_slice(&text);
+        return true;
     }
-    let pieces = |part: &[u8]| {
-        let mut pieces = Vec::new();
-        for_each_escaped(part, special, |piece| pieces.push(piece.to_vec()));
-        pieces
-    };
-    // Takes pieces up to the first one that does not fit. An escape is written whole or not at all.
-    let fits = |mut room: usize| {
-        move |piece: &&Vec<u8>| match room.checked_sub(piece.len()) {
-            Some(left) => {
-                room = left;
-                true
-            }
-            None => false,
-        }
-    };
-    let (head, tail) = (pieces(first(value, HEAD)), pieces(last(value, TAIL)));
-    head.iter().take_while(fits(HEAD)).for_each(|piece| out.extend_from_slice(piece));
+    let tail = text.len() - TAIL;
+    let head = ends.iter().rev().find(|end| **end <= HEAD).copied().unwrap_or(0);
+    let tail = ends.iter().find(|end| **end >= tail).copied().unwrap_or(text.len());
+    out.extend_from_slice(text.get(..head).unwrap_or_default());
     out.extend_from_slice(ELLIPSIS);
-    let left_out = tail.len() - tail.iter().rev().take_while(fits(TAIL)).count();
-    tail.iter().skip(left_out).for_each(|piece| out.extend_from_slice(piece));
+    out.extend_from_slice(text.get(tail..).unwrap_or_default());
     false
 }
 
@@ -314,21 +302,6 @@ fn for_each_escaped(value: &[u8], special: fn(char) -> bool, mut take: impl FnMu
             take(format!("\\x{byte:02x}").as_bytes());
         }
     }
-}
-
-/// At most the first `limit` bytes. They do not end inside a character.
-fn first(value: &[u8], limit: usize) -> &[u8] {
-    let is_cut = |end: &usize| value.get(*end).is_some_and(|byte| byte & 0xc0 == 0x80);
-    let end = (limit.saturating_sub(3)..=limit).rev().find(|end| !is_cut(end)).unwrap_or(limit);
-    value.get(..end).unwrap_or(value)
-}
-
-/// At most the last `limit` bytes. They do not begin inside a character.
-fn last(value: &[u8], limit: usize) -> &[u8] {
-    let Some(start) = value.len().checked_sub(limit) else { return value };
-    let is_cut = |start: &usize| value.get(*start).is_some_and(|byte| byte & 0xc0 == 0x80);
-    let start = (start..=start + 3).find(|start| !is_cut(start)).unwrap_or(start);
-    value.get(start..).unwrap_or_default()
 }
 
 /// Whether a character could change what a reader sees: control characters, line and paragraph

@@ -126,37 +126,28 @@ impl Drop for HashSlot<'_> {
 }
 
 #[cfg(test)]
-impl HashQueue {
-    /// Takes all slots: every other hash waits.
-    pub fn close(&self) -> Vec<HashSlot<'_>> {
-        let free = self.lock().free;
-        (0..free).map(|_| self.acquire()).collect()
-    }
-
-    /// Waits until these numbers of logins and registrations wait.
-    pub fn wait_for(&self, logins: usize, registrations: usize) {
-        wait_until(|| {
-            let state = self.lock();
-            (state.waiting_logins, state.waiting_registrations.total()) == (logins, registrations)
-        });
-    }
-}
-
-/// Waits until other threads of a test have made `is_so` true. Fails after 30 seconds.
-#[cfg(test)]
-pub fn wait_until(mut is_so: impl FnMut() -> bool) {
-    let since = std::time::Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < std::time::Duration::from_secs(30), "it did not happen");
-        std::thread::yield_now();
-    }
-}
-
-#[cfg(test)]
 mod tests {
+    use super::super::tests::wait_until;
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
+
+    impl HashQueue {
+        /// Takes all slots: every other hash waits.
+        pub fn close(&self) -> Vec<HashSlot<'_>> {
+            let free = self.lock().free;
+            (0..free).map(|_| self.acquire()).collect()
+        }
+
+        /// Waits until these numbers of logins and registrations wait.
+        pub fn wait_for(&self, logins: usize, registrations: usize) {
+            wait_until(|| {
+                let state = self.lock();
+                (state.waiting_logins, state.waiting_registrations.total())
+                    == (logins, registrations)
+            });
+        }
+    }
 
     fn source(number: u32) -> IpAddr {
         IpAddr::V4(number.into())

@@ -220,28 +220,30 @@ fn delay_after(beyond_free: Option<usize>) -> Duration {
 }
 
 #[cfg(test)]
-impl Throttle {
-    /// How many sources are remembered.
-    pub fn known(&self) -> usize {
-        self.lock().known.len()
-    }
-
-    /// How many attempts from this source wait.
-    pub fn waiting(&self, from: IpAddr) -> usize {
-        self.lock().known.get(&network_of(from)).map_or(0, |source| source.waiting)
-    }
-
-    /// How many recent failures this source has.
-    pub fn failures(&self, from: IpAddr) -> usize {
-        let sources = self.lock();
-        sources.known.get(&network_of(from)).map_or(0, |source| source.failures_at(Instant::now()))
-    }
-}
-
-#[cfg(test)]
 mod tests {
-    use super::super::hash_queue::wait_until;
+    use super::super::tests::wait_until;
     use super::*;
+
+    impl Throttle {
+        /// How many sources are remembered.
+        pub fn known(&self) -> usize {
+            self.lock().known.len()
+        }
+
+        /// How many attempts from this source wait.
+        pub fn waiting(&self, from: IpAddr) -> usize {
+            self.lock().known.get(&network_of(from)).map_or(0, |source| source.waiting)
+        }
+
+        /// How many recent failures this source has.
+        pub fn failures(&self, from: IpAddr) -> usize {
+            let sources = self.lock();
+            sources
+                .known
+                .get(&network_of(from))
+                .map_or(0, |source| source.failures_at(Instant::now()))
+        }
+    }
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()

@@ -4,15 +4,15 @@ use super::super::Refusal;
 use super::super::hash::{Password, PasswordHash};
 use super::*;
 
-struct Place {
+struct Folder {
     dir: tempfile::TempDir,
 }
 
-impl Place {
-    fn new(text: impl AsRef<[u8]>) -> Place {
-        let place = Place { dir: tempfile::tempdir().unwrap() };
-        fs::write(place.path(), text).unwrap();
-        place
+impl Folder {
+    fn new(text: impl AsRef<[u8]>) -> Folder {
+        let folder = Folder { dir: tempfile::tempdir().unwrap() };
+        fs::write(folder.path(), text).unwrap();
+        folder
     }
 
     fn path(&self) -> PathBuf {
@@ -78,21 +78,21 @@ fn counts(users: &UsersFile) -> (usize, usize) {
 
 #[test]
 fn a_settled_file_is_read_again_only_after_a_change() {
-    let place = Place::new(line("carol"));
-    let users = place.users();
+    let folder = Folder::new(line("carol"));
+    let users = folder.users();
     // As if it had changed long ago: only the stamp can tell.
     users.cache().is_settled = true;
     let reads = users.cache().reads;
     assert!(has(&users, "carol") && !has(&users, "derek"));
     assert_eq!(users.cache().reads, reads);
-    fs::write(place.path(), line("derek")).unwrap();
+    fs::write(folder.path(), line("derek")).unwrap();
     assert!(has(&users, "derek") && !has(&users, "carol"));
 }
 
 #[test]
 fn within_a_tick_of_the_clock_a_look_reads_the_file_and_parses_it_only_if_the_text_differs() {
-    let place = Place::new(line("carol"));
-    let users = place.users();
+    let folder = Folder::new(line("carol"));
+    let users = folder.users();
     let (reads, parses) = counts(&users);
     assert!(has(&users, "carol") && has(&users, "carol"));
     assert!(users.glance(|index| index.has(b"carol")).unwrap());
@@ -105,9 +105,9 @@ fn within_a_tick_of_the_clock_a_look_reads_the_file_and_parses_it_only_if_the_te
 
 #[test]
 fn a_new_account_is_appended_without_reading_or_parsing_the_file() {
-    let place = Place::new(String::from_iter((0..1000).map(|n| line(&format!("user{n}")))));
-    let users = place.users();
-    let (before, inode) = (place.text(), place.inode());
+    let folder = Folder::new(String::from_iter((0..1000).map(|n| line(&format!("user{n}")))));
+    let users = folder.users();
+    let (before, inode) = (folder.text(), folder.inode());
     let (reads, parses) = counts(&users);
     for n in 0..10 {
         let name = format!("new{n}");
@@ -119,70 +119,70 @@ fn a_new_account_is_appended_without_reading_or_parsing_the_file() {
     // What a login reads is what was known already.
     assert!(has(&users, "new9") && has(&users, "user0"));
     assert_eq!(counts(&users), (reads + 2, parses));
-    assert_eq!(place.inode(), inode);
-    assert_eq!(place.text().strip_prefix(&before).unwrap().lines().count(), 10);
+    assert_eq!(folder.inode(), inode);
+    assert_eq!(folder.text().strip_prefix(&before).unwrap().lines().count(), 10);
 }
 
 #[test]
 fn a_line_that_another_program_adds_before_or_during_an_append_is_noticed() {
-    let place = Place::new("");
-    let users = place.users();
+    let folder = Folder::new("");
+    let users = folder.users();
     append(&users, "alice").unwrap();
-    place.append(line("carol"));
+    folder.append(line("carol"));
     append(&users, "bob").unwrap();
     assert!(has(&users, "alice") && has(&users, "carol") && has(&users, "bob"));
-    let before = fs::metadata(place.path()).unwrap();
+    let before = fs::metadata(folder.path()).unwrap();
     let own = line("dave");
-    place.append(line("erin"));
-    place.append(&own);
-    users.cache().has_grown(&before, own.as_bytes(), &fs::metadata(place.path()).unwrap());
+    folder.append(line("erin"));
+    folder.append(&own);
+    users.cache().has_grown(&before, own.as_bytes(), &fs::metadata(folder.path()).unwrap());
     assert!(has(&users, "dave") && has(&users, "erin"));
 }
 
 #[test]
 fn a_new_account_does_not_continue_a_line_without_an_end() {
-    let place = Place::new(format!("{}guest:user:-:", line("carol")));
-    let users = place.users();
+    let folder = Folder::new(format!("{}guest:user:-:", line("carol")));
+    let users = folder.users();
     append(&users, "alice").unwrap();
     append(&users, "bob").unwrap();
     assert!(has(&users, "alice") && has(&users, "bob") && !has(&users, "guest"));
-    assert!(place.text().contains("\nguest:user:-:\nalice:user:-:"));
-    assert!(!place.text().contains("\n\n"));
-    assert!(has(&place.users(), "alice"));
+    assert!(folder.text().contains("\nguest:user:-:\nalice:user:-:"));
+    assert!(!folder.text().contains("\n\n"));
+    assert!(has(&folder.users(), "alice"));
 }
 
 #[test]
 fn a_line_that_another_program_is_writing_is_read_again_before_a_warning() {
-    let place = Place::new("");
-    let (log, whole) = (place.log(), line("carol"));
+    let folder = Folder::new("");
+    let (log, whole) = (folder.log(), line("carol"));
     let (first, second) = whole.split_at(20);
     let mut cache = Cache::default();
-    place.append(first);
+    folder.append(first);
     let mut pauses = 0;
     let mut finish = || {
         pauses += 1;
         if pauses == 2 {
-            place.append(second);
+            folder.append(second);
         }
     };
-    cache.renew(&place.path(), &log, &mut finish).unwrap();
+    cache.renew(&folder.path(), &log, &mut finish).unwrap();
     assert!(cache.index.find(b"carol").is_some());
-    assert_eq!((pauses, place.warnings().len(), cache.reads, cache.parses), (2, 0, 3, 1));
+    assert_eq!((pauses, folder.warnings().len(), cache.reads, cache.parses), (2, 0, 3, 1));
     // One that stays so is warned of once, and not waited for again.
-    place.append("guest:user:-:");
+    folder.append("guest:user:-:");
     let mut pauses = 0;
     for _ in 0..2 {
-        cache.renew(&place.path(), &log, || pauses += 1).unwrap();
+        cache.renew(&folder.path(), &log, || pauses += 1).unwrap();
     }
-    assert_eq!((pauses, place.warnings().len()), (READ_AGAIN, 1));
+    assert_eq!((pauses, folder.warnings().len()), (READ_AGAIN, 1));
     assert!(cache.index.find(b"guest").is_none());
 }
 
 #[test]
 fn an_unreadable_file_lets_no_client_in_is_not_changed_and_brings_one_warning() {
     let text = line("alice");
-    let place = Place::new(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());
-    let users = place.users();
+    let folder = Folder::new(text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());
+    let users = folder.users();
     let refused = |users: &UsersFile| {
         let kind = Some(ErrorKind::InvalidData);
         assert_eq!(users.look(|index| index.has(b"alice")).err().map(|error| error.kind()), kind);
@@ -192,58 +192,58 @@ fn an_unreadable_file_lets_no_client_in_is_not_changed_and_brings_one_warning() 
     };
     refused(&users);
     assert_eq!(
-        place.warnings(),
+        folder.warnings(),
         ["users file: it is in UTF-16; save it as UTF-8; until then no account can log in"]
     );
-    fs::write(place.path(), (line("carol") + &text).replace('\n', "\r")).unwrap();
+    fs::write(folder.path(), (line("carol") + &text).replace('\n', "\r")).unwrap();
     refused(&users);
-    fs::write(place.path(), (line("dave") + &text).replace('\n', "\r")).unwrap();
+    fs::write(folder.path(), (line("dave") + &text).replace('\n', "\r")).unwrap();
     refused(&users);
-    assert_eq!(place.warnings().len(), 3, "each version once: {:?}", place.warnings());
-    fs::write(place.path(), text).unwrap();
+    assert_eq!(folder.warnings().len(), 3, "each version once: {:?}", folder.warnings());
+    fs::write(folder.path(), text).unwrap();
     assert!(has(&users, "alice"));
 }
 
 #[test]
 fn a_byte_order_mark_hides_no_account() {
-    let place = Place::new(format!("\u{feff}{}", line("carol")));
-    let users = place.users();
+    let folder = Folder::new(format!("\u{feff}{}", line("carol")));
+    let users = folder.users();
     assert!(has(&users, "carol"));
     remove(&users, "carol");
-    assert_eq!(place.text(), "");
+    assert_eq!(folder.text(), "");
 }
 
 #[test]
 fn a_link_that_is_pointed_elsewhere_counts_at_once_for_looks_and_for_changes() {
-    let place = Place::new("");
-    let at = |name: &str| place.dir.path().join(name);
+    let folder = Folder::new("");
+    let at = |name: &str| folder.dir.path().join(name);
     let point_to = |name: &str| {
-        let _ = fs::remove_file(place.path());
-        symlink(name, place.path()).unwrap();
+        let _ = fs::remove_file(folder.path());
+        symlink(name, folder.path()).unwrap();
     };
     fs::write(at("one"), line("alice")).unwrap();
     fs::write(at("two"), line("bobby")).unwrap();
     point_to("one");
-    let users = place.users();
+    let users = folder.users();
     users.cache().is_settled = true;
     assert!(has(&users, "alice"));
     point_to("two");
     assert!(has(&users, "bobby") && !has(&users, "alice"));
     append(&users, "carol").unwrap();
     remove(&users, "bobby");
-    assert!(fs::symlink_metadata(place.path()).unwrap().is_symlink());
+    assert!(fs::symlink_metadata(folder.path()).unwrap().is_symlink());
     assert!(fs::read_to_string(at("two")).unwrap().starts_with("carol:"));
     assert_eq!(fs::read_to_string(at("one")).unwrap().lines().count(), 1);
 }
 
 #[test]
 fn a_line_appended_to_the_old_file_during_a_change_is_carried_over() {
-    let place = Place::new(line("alice") + &line("bob"));
-    let users = place.users();
-    let mut old = OpenOptions::new().append(true).open(place.path()).unwrap();
+    let folder = Folder::new(line("alice") + &line("bob"));
+    let users = folder.users();
+    let mut old = OpenOptions::new().append(true).open(folder.path()).unwrap();
     let mut change = users.change().unwrap();
     change.replace::<Refusal>("alice", |found| Ok(found.and(None))).unwrap();
-    assert_eq!(place.text().lines().count(), 1);
+    assert_eq!(folder.text().lines().count(), 1);
     old.write_all(line("carol").as_bytes()).unwrap();
     drop(change);
     assert!(has(&users, "bob") && has(&users, "carol") && !has(&users, "alice"));
@@ -251,22 +251,22 @@ fn a_line_appended_to_the_old_file_during_a_change_is_carried_over() {
 
 #[test]
 fn a_change_keeps_mode_and_owner_and_leaves_no_temporary_file() {
-    let place = Place::new(line("alice") + &line("bob"));
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    let folder = Folder::new(line("alice") + &line("bob"));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o640)).unwrap();
     // Only the superuser may give a file away.
-    let is_given = std::os::unix::fs::chown(place.path(), Some(12345), Some(23456)).is_ok();
-    let users = place.users();
+    let is_given = std::os::unix::fs::chown(folder.path(), Some(12345), Some(23456)).is_ok();
+    let users = folder.users();
     remove(&users, "alice");
-    let metadata = fs::metadata(place.path()).unwrap();
+    let metadata = fs::metadata(folder.path()).unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0o640);
     assert!(!is_given || (metadata.uid(), metadata.gid()) == (12345, 23456));
-    assert!(!temporary_of(&place.path()).exists());
+    assert!(!temporary_of(&folder.path()).exists());
 }
 
 #[test]
 fn a_change_of_a_doubled_or_malformed_line_finds_no_record() {
-    let place = Place::new(line("alice") + &line("Alice") + "bob:user:-:x\n" + &line("carol"));
-    let users = place.users();
+    let folder = Folder::new(line("alice") + &line("Alice") + "bob:user:-:x\n" + &line("carol"));
+    let users = folder.users();
     for name in ["alice", "ALICE", "bob", "nobody"] {
         let mut change = users.change().unwrap();
         let refused = change.replace(name, |found| {
@@ -280,14 +280,14 @@ fn a_change_of_a_doubled_or_malformed_line_finds_no_record() {
         .unwrap()
         .replace::<Refusal>("CAROL", |found| Ok(found.filter(|_| false)))
         .unwrap();
-    assert_eq!(place.text().lines().count(), 3);
+    assert_eq!(folder.text().lines().count(), 3);
 }
 
 #[test]
 fn a_change_waits_a_limited_time_for_the_lock_of_another_program_and_a_look_does_not() {
-    let place = Place::new(line("alice"));
-    let users = place.users();
-    let foreign = File::open(place.path()).unwrap();
+    let folder = Folder::new(line("alice"));
+    let users = folder.users();
+    let foreign = File::open(folder.path()).unwrap();
     foreign.lock().unwrap();
     thread::scope(|scope| {
         let changes: Vec<_> = (0..3)
