@@ -26,6 +26,15 @@ pub fn check(length: u64) -> io::Result<()> {
     }
 }
 
+/// Fails with [`ErrorKind::FileTooLarge`] if standard output (1) or standard error (2) is a file that
+/// may not become `more` bytes longer.
+pub fn check_stream(descriptor: u8, more: u64) -> io::Result<()> {
+    match fs::metadata(format!("/proc/self/fd/{descriptor}")) {
+        Ok(metadata) if metadata.is_file() => check(metadata.len().saturating_add(more)),
+        _ => Ok(()),
+    }
+}
+
 /// The soft limit in the text of /proc/self/limits, which only Linux has.
 fn parse(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max file size"))?;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::append::append_whole;
 use crate::config::{UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
-use crate::stderr::Stderr;
+use crate::stderr::{StandardError, Stderr};
 use crate::time;
 
 /// The most bytes of a value in the log. A longer value is written as its first [`HEAD`] bytes, `…`
@@ -43,7 +43,7 @@ impl Log {
         let is_torn = is_torn(&file)?;
         let appender = Appender { file, is_torn, lost: 0, complaints: LogRateLimit::default() };
         let unauthenticated = Mutex::new(Allowance::full());
-        let stderr = Stderr::start(io::stderr())?;
+        let stderr = Stderr::start(StandardError)?;
         Ok(Log { file: Mutex::new(appender), unauthenticated, stderr })
     }
 

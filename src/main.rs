@@ -45,6 +45,7 @@ use log::{Log, LogLine, LogRateLimit};
 use reply::Reply;
 use server::{Server, Slot};
 use session::Session;
+use stderr::StandardError;
 use thread_pool::ThreadPool;
 
 /// The time before the next try if `accept` fails, for example because the process has no more file
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(code: u8, text: &str) -> ExitCode {
-    let _ = writeln!(io::stderr(), "plainftpd: {text}");
+    let _ = writeln!(StandardError, "plainftpd: {text}");
     ExitCode::from(code)
 }
 
@@ -80,7 +81,9 @@ fn fail(code: u8, text: &str) -> ExitCode {
 /// is gone.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = file_size_limit::check_stream(1, text.len() as u64)
+        .and_then(|()| stdout.write_all(text.as_bytes()))
+        .and_then(|()| stdout.flush());
 }
 
 /// `--hash-password`: reads a line from standard input and returns its hash.

@@ -13,11 +13,27 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::STACK_SIZE;
+use crate::file_size_limit;
 
 /// The most messages that wait for the writer.
 const QUEUE: usize = 64;
 /// How long the end of the process waits for the last messages to be written.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Standard error of the process. A write fails if that is a file which may not become so long.
+#[derive(Debug)]
+pub struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        file_size_limit::check_stream(2, bytes.len() as u64)?;
+        io::stderr().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
 
 /// The queue of messages for standard error, and the thread that writes them.
 #[derive(Debug)]

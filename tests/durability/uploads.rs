@@ -242,6 +242,32 @@ fn a_users_file_at_the_limit_of_file_sizes_takes_no_account_and_loses_none() {
 }
 
 #[test]
+fn standard_streams_that_are_files_at_the_limit_kill_nothing() {
+    if !has_program("prlimit") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let full = |name: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, [b'x'; 300]).unwrap();
+        fs::OpenOptions::new().append(true).open(path).unwrap()
+    };
+    let mut help = Command::new("prlimit");
+    help.args(["--fsize=300", "--", env!("CARGO_BIN_EXE_plainftpd")]);
+    assert!(help.arg("--help").stdout(full("out")).status().unwrap().success());
+    let mut wrong = Command::new("prlimit");
+    wrong.args(["--fsize=300", "--", env!("CARGO_BIN_EXE_plainftpd"), "--nonsense"]);
+    assert_eq!(wrong.stderr(full("usage")).status().unwrap().code(), Some(2));
+    let mut command = Command::new("prlimit");
+    command.args(["--fsize=300", "--", env!("CARGO_BIN_EXE_plainftpd")]);
+    fs::write(dir.path().join("users"), "").unwrap();
+    let server = Server::spawn_with_stderr(command, full("err").into(), dir.path(), &[]);
+    // Each of these would have a warning on standard error, because the log is at its limit, too.
+    (0..20).for_each(|_| drop(server.connect().expect("HELP", 214)));
+    assert_eq!(fs::read(dir.path().join("err")).unwrap(), [b'x'; 300]);
+}
+
+#[test]
 fn a_limit_below_what_a_first_start_writes_is_told_and_kills_nothing() {
     if !has_program("prlimit") {
         return;

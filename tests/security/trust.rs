@@ -328,7 +328,9 @@ fn is_on_the_disk_before_the_reply(flags: &[&str], steps: &[(&str, u16, &str)]) 
     ];
     for (line, code, wanted) in before.iter().chain(steps) {
         let code = format!("{code} ");
-        let is_reply = |line: &&str| line.contains("sendto(") && line.contains(&code);
+        // Behind the name of the call, because a line begins with the number of a process.
+        let sent = |line: &str| line.split_once("sendto(").map(|(_, sent)| sent.contains(&code));
+        let is_reply = |line: &&str| sent(line) == Some(true);
         let did = lines.by_ref().take_while(|line| !is_reply(line));
         let did: Vec<_> = did.filter_map(|line| on_the_disk(line, &dir)).collect();
         // What is synced without the flag, too.
