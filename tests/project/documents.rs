@@ -2,13 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::files_below;
-
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use super::{files_below, markdown, top};
 
 /// The Rust files below these folders.
 fn code_in(folders: &[&str]) -> Vec<PathBuf> {
@@ -16,14 +12,6 @@ fn code_in(folders: &[&str]) -> Vec<PathBuf> {
     folders.iter().for_each(|folder| files_below(&top().join(folder), &mut files));
     files.retain(|file| file.extension().is_some_and(|end| end == "rs"));
     files
-}
-
-/// All documents.
-fn documents() -> Vec<PathBuf> {
-    let folders = [top().to_path_buf(), top().join("docs")];
-    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
-    let files = entries.map(|entry| entry.unwrap().path());
-    files.filter(|file| file.extension().is_some_and(|end| end == "md")).collect()
 }
 
 /// The names of all tests in `src/` and `tests/`.
@@ -65,7 +53,7 @@ fn each_decision_names_tests_that_exist() {
 #[test]
 fn every_source_file_that_a_document_names_exists() {
     let mut named = 0;
-    for document in documents() {
+    for document in markdown() {
         let text = fs::read_to_string(&document).unwrap();
         // Blocks of code have backticks of their own.
         let text: String = text.split("```").step_by(2).collect();
