@@ -4,7 +4,6 @@
 
 mod crash_mix;
 mod crowd;
-mod disk_full;
 mod fuzz;
 mod mounts;
 mod soak;

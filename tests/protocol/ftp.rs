@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use crate::support::{Client, Server, Way, has_program, noise, own_address, sha256};
+use crate::support::{Client, Server, Way, copy_program, has_program, noise, own_address, sha256};
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
@@ -714,7 +714,7 @@ fn a_listing_that_breaks_off_is_ended_by_its_code_all_the_same() {
     }
     // Where nobody may run it, too.
     let program = dir.path().join("plainftpd");
-    fs::copy(env!("CARGO_BIN_EXE_plainftpd"), &program).unwrap();
+    copy_program(&program);
     let mut command = Command::new(&program);
     command.uid(NOBODY).gid(NOBODY);
     let server = Server::spawn(command, dir.path(), &[]);

@@ -481,6 +481,17 @@ fn curl_and_lftp_killed_half_way_replace_nothing() {
     if !has_program("curl") || !has_program("lftp") {
         return;
     }
+    std::thread::scope(|scope| {
+        for program in ["curl", "lftp"] {
+            for signal in ["-KILL", "-INT"] {
+                scope.spawn(move || kill_half_way(program, signal));
+            }
+        }
+    });
+}
+
+/// Kills a program in the middle of an upload that would replace a file.
+fn kill_half_way(program: &str, signal: &str) {
     const SENT: usize = 4_000_000;
     let server = Server::start();
     server.registered("alice");
@@ -494,28 +505,25 @@ fn curl_and_lftp_killed_half_way_replace_nothing() {
         "set net:limit-rate 400000; set ftp:ssl-allow no; open -u alice,password {ip} -p {port}; \
          put local -o victim"
     );
-    let curl = ["curl", "-sS", "--limit-rate", "400k", "-T", "local", &url];
-    let lftp = ["lftp", "-c", &commands];
-    let mut count = server.log().matches(" event=end ").count();
-    for args in [&curl[..], &lftp] {
-        for signal in ["-KILL", "-INT"] {
-            let mut command = Command::new(args[0]);
-            command.args(&args[1..]).current_dir(here.path()).env("HOME", here.path());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let mut client = command.spawn().unwrap();
-            // A megabyte more than the first burst, which no limit holds back: after more than two
-            // seconds the server waits longest for the end of the other connection.
-            while arriving(&server) < 2_000_000 {
-                assert!(client.try_wait().unwrap().is_none(), "{args:?} ended");
-                std::thread::yield_now();
-            }
-            let pid = client.id().to_string();
-            assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-            client.wait().unwrap();
-            count += 1;
-            ended(&server, count);
-            assert_eq!(fs::read(&victim).unwrap(), b"old", "{args:?} {signal}: {}", server.log());
-            assert_eq!(arriving(&server), 0, "{args:?} {signal}");
-        }
+    let mut command = Command::new(program);
+    match program {
+        "curl" => command.args(["-sS", "--limit-rate", "400k", "-T", "local", &url]),
+        _ => command.args(["-c", &commands]),
+    };
+    command.current_dir(here.path()).env("HOME", here.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    ended(&server, 1);
+    let mut client = command.spawn().unwrap();
+    // A megabyte more than the first burst, which no limit holds back: after more than two seconds
+    // the server waits longest for the end of the other connection.
+    while arriving(&server) < 2_000_000 {
+        assert!(client.try_wait().unwrap().is_none(), "{program} ended");
+        std::thread::yield_now();
     }
+    let pid = client.id().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    client.wait().unwrap();
+    ended(&server, 2);
+    assert_eq!(fs::read(&victim).unwrap(), b"old", "{program} {signal}: {}", server.log());
+    assert_eq!(arriving(&server), 0, "{program} {signal}");
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::support::{Client, Server};
 
@@ -93,13 +94,15 @@ fn forget(client: &mut Client) {
     FORGOTTEN.iter().for_each(|(line, code)| drop(client.expect(line, *code)));
 }
 
-/// What a session holds that says the same in its top folder, in lines as long.
+/// What a session holds that says the same in its top folder, in lines as long. It is measured
+/// once for all tests.
 fn held_at_the_top() -> u64 {
+    static HELD: OnceLock<u64> = OnceLock::new();
     let work = |client: &mut Client| {
         descend(client, ".", 4000);
         forget(client);
     };
-    held_by_a_session(|home| fs::write(home.join("f"), "").unwrap(), work)
+    *HELD.get_or_init(|| held_by_a_session(|home| fs::write(home.join("f"), "").unwrap(), work))
 }
 
 const KIB: u64 = 1024;

@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Client, Server, has_program};
+use crate::support::{Client, Server, copy_program, has_program};
 
 #[test]
 fn an_account_at_half_of_the_places_is_told_so_and_others_log_in() {
@@ -106,15 +106,7 @@ fn a_client_that_the_system_has_no_thread_for_is_told_so_and_the_log_says_it_onc
         eprintln!("SKIPPED: only root can give a server a user of its own");
         return;
     }
-    // By another process, because a file that is open for writing cannot be run.
-    assert!(
-        Command::new("cp")
-            .arg(env!("CARGO_BIN_EXE_plainftpd"))
-            .arg(&program)
-            .status()
-            .unwrap()
-            .success()
-    );
+    copy_program(&program);
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new("prlimit");
     command.args(["--nproc=8:8", "--"]).arg(&program).uid(user).gid(user);

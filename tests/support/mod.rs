@@ -58,11 +58,7 @@ impl Server {
         const NOBODY: u32 = 65534;
         let program = dir.join("plainftpd");
         if !program.exists() {
-            // Not `fs::copy`: a process that another thread forks at that moment inherits the
-            // descriptor that is open for writing, and then the program cannot run (ETXTBSY).
-            let mut copy = Command::new("cp");
-            copy.arg(env!("CARGO_BIN_EXE_plainftpd")).arg(&program);
-            assert!(copy.status().unwrap().success());
+            copy_program(&program);
         }
         let mut command = Command::new(program);
         if fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -333,6 +329,13 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Copies the server's program. Not by `fs::copy`: a process that another thread forks at that
+/// moment inherits the descriptor that is open for writing, and then the copy cannot run (ETXTBSY).
+pub fn copy_program(to: &Path) {
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_plainftpd")).arg(to).status();
+    assert!(copied.unwrap().success());
 }
 
 /// An address of this machine for one server alone. Ports are few and are used again: at an address
