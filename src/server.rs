@@ -12,7 +12,7 @@ use crate::data::PassivePorts;
 use crate::file_size_limit;
 use crate::log::Log;
 use crate::users::{QuotaSetting, Users};
-use crate::vfs::{self, UploadPolicy, Workdir};
+use crate::vfs::{self, QuotaSource, UploadPolicy, Workdir};
 
 mod admission;
 
@@ -111,10 +111,10 @@ impl Server {
             QuotaSetting::Bytes(bytes) => Some(bytes),
         }
     }
+}
 
-    /// The most bytes that the account that owns the folder of this name may store. A folder that
-    /// no account owns has no limit.
-    pub fn limit_of(&self, folder: &[u8]) -> io::Result<Option<u64>> {
+impl QuotaSource for Server {
+    fn quota_of(&self, folder: &[u8]) -> io::Result<Option<u64>> {
         let unreadable = |_| io::Error::other("the accounts cannot be read");
         let quota = self.users.quota_of(folder).map_err(unreadable)?;
         Ok(quota.and_then(|quota| self.limit(quota)))

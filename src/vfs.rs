@@ -60,25 +60,14 @@ enum Scope {
     /// One user's.
     User(Arc<Quota>),
     /// All users': the root holds a folder for each, and what is changed in it is accounted there.
-    Admin(QuotaOf),
+    Admin(Arc<dyn QuotaSource>),
 }
 
-/// Asks how many bytes an account may store, by the name of its folder.
-pub struct QuotaOf(Box<Ask>);
-
-type Ask = dyn Fn(&[u8]) -> io::Result<Option<u64>> + Send + Sync;
-
-impl QuotaOf {
-    /// `ask` answers with the quota that the owner set, or `None` if there is none.
-    pub fn new(ask: impl Fn(&[u8]) -> io::Result<Option<u64>> + Send + Sync + 'static) -> QuotaOf {
-        QuotaOf(Box::new(ask))
-    }
-}
-
-impl fmt::Debug for QuotaOf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("QuotaOf")
-    }
+/// Knows how many bytes each account may store.
+pub trait QuotaSource: fmt::Debug + Send + Sync {
+    /// The most bytes that the account that owns the folder of this name may store. `None` means no
+    /// limit.
+    fn quota_of(&self, folder: &[u8]) -> io::Result<Option<u64>>;
 }
 
 /// Walks down from a folder, one handle per component.
@@ -139,11 +128,11 @@ impl Vfs {
     }
 
     /// The files of an administrator: the working directory itself, with all accounts' folders in
-    /// it. `quota_of` says what each account may store, because an administrator may be the first
+    /// it. `quotas` says what each account may store, because an administrator may be the first
     /// to put something there.
-    pub fn home_of_admin(workdir: &Arc<Workdir>, quota_of: QuotaOf) -> Vfs {
+    pub fn home_of_admin(workdir: &Arc<Workdir>, quotas: Arc<dyn QuotaSource>) -> Vfs {
         let root = Arc::clone(workdir.folder());
-        Vfs { root, workdir: Arc::clone(workdir), scope: Scope::Admin(quota_of) }
+        Vfs { root, workdir: Arc::clone(workdir), scope: Scope::Admin(quotas) }
     }
 
     fn of(workdir: &Arc<Workdir>, home: Home) -> Vfs {
@@ -177,8 +166,8 @@ impl Vfs {
         let mut names = parent.names();
         let (start, quota) = match &self.scope {
             Scope::User(quota) => (Arc::clone(&self.root), Arc::clone(quota)),
-            Scope::Admin(quota_of) if purpose != Purpose::Look => match names.next() {
-                Some(account) => self.home_to_change(account, quota_of)?,
+            Scope::Admin(quotas) if purpose != Purpose::Look => match names.next() {
+                Some(account) => self.home_to_change(account, quotas.as_ref())?,
                 None => (Arc::clone(&self.root), self.workdir.quota_of_root()),
             },
             Scope::Admin(_) => (Arc::clone(&self.root), self.workdir.quota_of_root()),
@@ -191,10 +180,10 @@ impl Vfs {
     fn home_to_change(
         &self,
         account: &[u8],
-        quota_of: &QuotaOf,
+        quotas: &dyn QuotaSource,
     ) -> io::Result<(Arc<Folder>, Arc<Quota>)> {
         let Home { root, quota } = self.workdir.open_home(account).map_err(no_parent)?;
-        let limit = (quota_of.0)(account)?;
+        let limit = quotas.quota_of(account)?;
         self.workdir.counting(&quota, &root, |count| quota.set_limit(limit, count))?;
         Ok((root, quota))
     }
@@ -499,8 +488,8 @@ impl Vfs {
     /// account, nothing is counted there yet.
     fn quota_of_copy(&self, to: &VirtualPath, quota: Arc<Quota>) -> io::Result<Arc<Quota>> {
         match (&self.scope, to.name()) {
-            (Scope::Admin(quota_of), Some(account)) if to.parent().is_root() => {
-                let quota = (quota_of.0)(account)?;
+            (Scope::Admin(quotas), Some(account)) if to.parent().is_root() => {
+                let quota = quotas.quota_of(account)?;
                 let empty: Arc<Quota> = Arc::default();
                 // The folder itself counts for the copy and not for the account.
                 empty.set_limit(quota.map(|quota| quota.saturating_add(blocks(0))), |_| Ok(0))?;

@@ -9,7 +9,7 @@ use crate::server::Server;
 use crate::session::{FailedLogin, Failure, LoginError, Session};
 use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
-use crate::vfs::{QuotaOf, Vfs};
+use crate::vfs::Vfs;
 
 use super::Command;
 use super::args::Args;
@@ -120,8 +120,7 @@ fn home_of(server: &Arc<Server>, record: &Record) -> io::Result<Vfs> {
     if record.role != Role::Admin {
         return Vfs::home(&server.workdir, &record.name);
     }
-    let accounts = Arc::clone(server);
-    Ok(Vfs::home_of_admin(&server.workdir, QuotaOf::new(move |folder| accounts.limit_of(folder))))
+    Ok(Vfs::home_of_admin(&server.workdir, Arc::<Server>::clone(server)))
 }
 
 /// The answer to a login that failed, and whether the session goes on.

@@ -232,9 +232,19 @@ fn removing_a_tree_with_a_file_that_is_appended_to_frees_only_what_it_had() {
     holds_to_the_byte(&house, 100_000);
 }
 
+/// The quota of all accounts, or `None` if it cannot be read.
+#[derive(Debug)]
+struct SameQuota(Option<u64>);
+
+impl QuotaSource for SameQuota {
+    fn quota_of(&self, _: &[u8]) -> io::Result<Option<u64>> {
+        self.0.map(Some).ok_or(io::Error::other("unreadable"))
+    }
+}
+
 /// An administrator's files, if every account has this quota.
 fn admin(house: &House, quota: u64) -> Vfs {
-    Vfs::home_of_admin(&house.workdir, QuotaOf::new(move |_| Ok(Some(quota))))
+    Vfs::home_of_admin(&house.workdir, Arc::new(SameQuota(Some(quota))))
 }
 
 /// An administrator's files, and another account beside `alice`.
@@ -332,8 +342,7 @@ fn a_quota_holds_for_an_administrator_before_the_account_has_logged_in() {
 fn an_administrator_changes_nothing_while_the_quotas_cannot_be_read() {
     let house = House::with_quota(Some(64 * 4096));
     house.write("f", &[1; 9_000]).unwrap();
-    let admin =
-        Vfs::home_of_admin(&house.workdir, QuotaOf::new(|_| Err(io::Error::other("unreadable"))));
+    let admin = Vfs::home_of_admin(&house.workdir, Arc::new(SameQuota(None)));
     fails(admin.create(&path("alice/new"), Existing::Keep).map(drop), ErrorKind::Other);
     fails(
         admin.copy(&path("alice"), &path("new"), Existing::Keep, &mut |_| false),
