@@ -60,7 +60,7 @@ pub enum Refusal {
     /// The password is wrong, or there is no such account.
     WrongPassword,
     /// Too many attempts of this source are waiting. This one was not made.
-    TooManyTries,
+    TooManyAttempts,
     /// The users file could not be read or written.
     Io(io::Error),
 }
@@ -125,7 +125,7 @@ impl Users {
     fn verify(&self, name: &[u8], password: &Password, from: IpAddr) -> Result<Record, Refusal> {
         // The throttle comes before the cache. Otherwise an attempt that must wait would still
         // tell a guesser, without any delay, whether the password is right.
-        let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyTries)?;
+        let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyAttempts)?;
         let found = self.file.look(|index| (index.find(name).cloned(), index.iterations()))?;
         let (record, iterations) = found;
         let record = record.filter(|record| record.role != Role::Disabled);
@@ -209,7 +209,7 @@ impl Users {
     /// Fails if the registration code is wrong. Guesses wait as guesses at a password do.
     fn check_code(&self, given: Option<&[u8]>, secret: &str, from: IpAddr) -> Result<(), Refusal> {
         let given = given.ok_or(Refusal::WrongCode)?;
-        let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyTries)?;
+        let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyAttempts)?;
         if constant_time_eq(given, secret.as_bytes()) {
             return Ok(());
         }

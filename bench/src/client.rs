@@ -60,12 +60,12 @@ impl Client {
 
     pub fn logged_in_as(address: SocketAddr, name: &str) -> Result<Client> {
         let mut client = Client::greeted(address)?;
-        client.sign_in(name)?;
+        client.log_in(name)?;
         client.ask("TYPE I", 200)?;
         Ok(client)
     }
 
-    pub fn sign_in(&mut self, name: &str) -> Result<()> {
+    pub fn log_in(&mut self, name: &str) -> Result<()> {
         self.ask(&format!("USER {name}"), 331)?;
         self.ask(&format!("PASS {PASSWORD}"), 230)
     }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_opens_with_its_code() {
+    fn a_reply_begins_with_its_code() {
         assert_eq!(reply_code(b"220-hello\r\n"), Some(220));
         assert_eq!(reply_code(b"ab"), None);
         assert_eq!(inline_size(b"150 4096 bytes follow.\r\n"), Some(4096));

@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stat_line_is_read_from_behind_the_name() {
+    fn the_fields_of_a_stat_line_are_found_after_any_name() {
         let line = "42 (a) b (c) S 7 42 42 0 -1 4194560 100 0 0 0 11 12 13 14 20 0 1 0 99 1 1";
         assert_eq!(
             Stat::parse(line),

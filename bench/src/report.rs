@@ -135,7 +135,7 @@ mod tests {
     use crate::sheet::Figure;
 
     #[test]
-    fn numbers_have_three_digits_that_matter() {
+    fn numbers_have_three_significant_digits() {
         for (value, text) in [
             (0.0, "0"),
             (10.0, "10"),

@@ -66,7 +66,7 @@ pub const ROWS: [Row; 17] = [
     row("inline-up", is_plainftpd, Measure::Running(small::inline_up)),
     row("noop", speaks_ftp, Measure::Running(commands::noop)),
     row("greeting", speaks_ftp, Measure::Running(commands::greeting)),
-    row("login", speaks_ftp, Measure::Running(commands::sign_in)),
+    row("login", speaks_ftp, Measure::Running(commands::log_in)),
     row("list", is_server, Measure::Running(listing::list)),
     row("mlsd", is_server, Measure::Running(listing::mlsd)),
     row("start", speaks_ftp, Measure::Fresh(start::start)),

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_peer_is_told_by_its_median() {
+    fn the_best_peer_has_the_best_median() {
         let sheet = sheet(&Figure::higher("x", "files/s"));
         let best = sheet.lines[0].best_peer().unwrap();
         assert_eq!((best.server, best.ratio), ("b", 0.5));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn where_less_is_better_a_ratio_above_one_is_better_too() {
+    fn if_less_is_better_a_ratio_above_one_is_still_better() {
         let sheet = sheet(&Figure::lower("x", "s"));
         let best = sheet.lines[0].best_peer().unwrap();
         assert_eq!((best.server, best.ratio), ("a", 0.25));

@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_summary() {
+    fn an_empty_list_has_no_summary() {
         assert_eq!(Summary::of(&[]), None);
     }
 }

@@ -40,10 +40,10 @@ pub fn parse_passwd(args: Args<'_>) -> Result<Command, Reply> {
 fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
     session.log_context.failed_login = match refusal {
         Refusal::WrongPassword => Some(FailedLogin::Wrong),
-        Refusal::TooManyTries => Some(FailedLogin::TooMany),
+        Refusal::TooManyAttempts => Some(FailedLogin::TooMany),
         _ => None,
     };
-    if matches!(refusal, Refusal::TooManyTries) {
+    if matches!(refusal, Refusal::TooManyAttempts) {
         session.leave();
     }
     match refusal {
@@ -64,7 +64,7 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
                 .because("the new password is too short")
         }
         Refusal::WrongPassword => Reply::new(530, "Wrong password."),
-        Refusal::TooManyTries => {
+        Refusal::TooManyAttempts => {
             Reply::new(421, "Too many failed tries lately; try again in a minute.")
         }
         Refusal::Io(error) => no_accounts(session, &error),

@@ -52,10 +52,10 @@ pub fn greeting(setting: &Setting, server: &Server, recorder: &mut Recorder) -> 
 }
 
 /// The row for an account that has logged in before.
-pub fn sign_in(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
+pub fn log_in(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
     let once = |()| {
         let mut client = Client::greeted(server.address)?;
-        client.sign_in(NAME)?;
+        client.log_in(NAME)?;
         client.quit()?;
         Ok(1)
     };

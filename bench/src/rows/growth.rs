@@ -15,7 +15,7 @@ use crate::servers::{Program, Server, install};
 use crate::sheet::Figure;
 use crate::stats::median;
 
-const SIGN_INS: usize = 200;
+const LOGINS: usize = 200;
 
 pub fn folder(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
     for count in &setting.scale.files {
@@ -43,22 +43,22 @@ pub fn accounts(setting: &Setting, program: &dyn Program, recorder: &mut Recorde
         fs::write(&users, text)?;
         let written = Instant::now();
         let (server, _) = Server::spawn(program, &dir)?;
-        let first = sign_in(&server)?;
+        let first = log_in(&server)?;
         recorder.record(Figure::lower(format!("first login, {shown} accounts"), "ms"), first * 1e3);
         while written.elapsed() < setting.scale.users_age {
-            sign_in(&server)?;
+            log_in(&server)?;
         }
-        let times = (0..SIGN_INS).map(|_| sign_in(&server)).collect::<Result<Vec<_>>>()?;
+        let times = (0..LOGINS).map(|_| log_in(&server)).collect::<Result<Vec<_>>>()?;
         let again = median(&times).context("measured nothing")?;
         recorder.record(Figure::lower(format!("login again, {shown} accounts"), "ms"), again * 1e3);
     }
     Ok(())
 }
 
-fn sign_in(server: &Server) -> Result<f64> {
+fn log_in(server: &Server) -> Result<f64> {
     let began = Instant::now();
     let mut client = Client::greeted(server.address)?;
-    client.sign_in(NAME)?;
+    client.log_in(NAME)?;
     let seconds = began.elapsed().as_secs_f64();
     client.quit()?;
     Ok(seconds)

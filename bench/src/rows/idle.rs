@@ -14,10 +14,10 @@ use crate::sheet::Figure;
 use crate::stats::median;
 
 /// How many clients log in at the same time.
-const DOORS: usize = 4;
+const AT_ONCE: usize = 4;
 /// The longest time for one stage. A server that needs longer stops at this stage.
 const STAGE_LIMIT: Duration = Duration::from_secs(60);
-const SIGN_INS: usize = 5;
+const LOGINS: usize = 5;
 const ROUND_TRIPS: usize = 200;
 /// The fewest clients for a figure: with fewer, the noise is larger than their memory.
 const ENOUGH_FOR_MEMORY: usize = 20;
@@ -49,10 +49,10 @@ pub fn idle(setting: &Setting, program: &dyn Program, recorder: &mut Recorder) -
             recorder
                 .record(Figure::lower(format!("memory each of {shown} idle clients"), "KiB"), each);
         }
-        let sign_in = time(SIGN_INS, || Client::greeted(server.address)?.sign_in(NAME))?;
+        let log_in = time(LOGINS, || Client::greeted(server.address)?.log_in(NAME))?;
         recorder.record(
             Figure::lower(format!("one more login beside {shown} idle"), "ms"),
-            sign_in * 1e3,
+            log_in * 1e3,
         );
         let mut client = Client::logged_in(server.address)?;
         let round_trip = time(ROUND_TRIPS, || client.ask("NOOP", 200))?;
@@ -86,11 +86,12 @@ fn more(server: &Server, count: usize) -> Result<Vec<Client>> {
         Ok(clients)
     };
     thread::scope(|scope| {
-        let share = |door| count / DOORS + usize::from(door < count % DOORS);
-        let doors: Vec<_> = (0..DOORS).map(|door| scope.spawn(move || some(share(door)))).collect();
+        let share = |thread| count / AT_ONCE + usize::from(thread < count % AT_ONCE);
+        let threads: Vec<_> =
+            (0..AT_ONCE).map(|thread| scope.spawn(move || some(share(thread)))).collect();
         let mut clients = Vec::new();
-        for door in doors {
-            clients.extend(door.join().map_err(|_| anyhow!("a client panicked"))??);
+        for thread in threads {
+            clients.extend(thread.join().map_err(|_| anyhow!("a client panicked"))??);
         }
         Ok(clients)
     })

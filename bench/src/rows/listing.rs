@@ -65,7 +65,7 @@ impl Listing {
         client.end()?;
         let memory = server.process.peak().saturating_sub(before) as f64 / MIB;
         // Some servers also list "." and "..", and some begin with a total.
-        ensure!((count..=count + 3).contains(&lines), "{word} told {lines} of {count} files");
+        ensure!((count..=count + 3).contains(&lines), "{word} listed {lines} of {count} files");
         Ok(Listing { seconds, first: first.unwrap_or(seconds), memory })
     }
 }

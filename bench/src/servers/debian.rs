@@ -16,7 +16,7 @@ use crate::client::NAME;
 
 /// The most idle clients of these servers. The logins of ten thousand would take minutes of
 /// hashing, and the memory per client is the same with fewer.
-const SLOW_TO_SIGN_IN: (usize, &str) =
+const SLOW_TO_LOG_IN: (usize, &str) =
     (1_000, "one or two processes per client and one hash per login: measured up to 1,000");
 
 /// Writes the configuration into the first folder, for an account in the second.
@@ -57,7 +57,7 @@ impl Program for Daemon {
     }
 
     fn idle_limit(&self) -> Option<(usize, &'static str)> {
-        Some(SLOW_TO_SIGN_IN)
+        Some(SLOW_TO_LOG_IN)
     }
 }
 
