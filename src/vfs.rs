@@ -45,8 +45,8 @@ pub use upload::{Upload, WriteStart, check_restart};
 use workdir::Home;
 pub use workdir::{NewHome, Workdir};
 
-/// One user's files, as seen by one session. The root is held open: should the account and its
-/// folder go, nothing that later bears the same name is reached by this session.
+/// The files that one session works with. The root is held open: if the account and its folder are
+/// removed, the session does not reach a later folder of the same name.
 #[derive(Debug)]
 pub struct Vfs {
     root: Arc<Folder>,
@@ -106,7 +106,7 @@ enum Purpose {
     Create,
 }
 
-/// The path, unless it is the root, for what only a file can be used for.
+/// Fails with [`ErrorKind::IsADirectory`] for the root, if the operation is for files only.
 fn file_at(path: &VirtualPath) -> io::Result<&VirtualPath> {
     if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { Ok(path) }
 }
@@ -193,7 +193,7 @@ impl Vfs {
         matches!(self.scope, Scope::Admin(_)) && path.parent().is_root()
     }
 
-    /// The facts about what bears the name.
+    /// The entry that has this path.
     pub fn entry(&self, path: &VirtualPath) -> io::Result<Entry> {
         if path.is_root() {
             return Ok(Entry::new(b"/".to_vec(), &self.root.metadata()?));
@@ -202,7 +202,7 @@ impl Vfs {
         Ok(Entry::new(at.name.to_vec(), &at.folder.stat(at.name)?))
     }
 
-    /// Whether a folder bears the name; a missing name is no error.
+    /// Whether this is a folder. If there is nothing, it is not.
     pub fn is_folder(&self, path: &VirtualPath) -> bool {
         self.entry(path).is_ok_and(|entry| entry.kind == Kind::Folder)
     }
@@ -213,7 +213,8 @@ impl Vfs {
         self.folder(path)?.entries().map(drop)
     }
 
-    /// What a folder holds, as the disk has it. What vanishes meanwhile is left out.
+    /// The entries of a folder, in no order. Entries that are removed during the listing are left
+    /// out.
     pub fn entries(&self, path: &VirtualPath) -> io::Result<Entries> {
         Ok(with_facts(dir_entries(&*self.folder(path)?, |_| true)?))
     }
@@ -260,8 +261,9 @@ impl Vfs {
         Upload::new(self.workdir.storage(), at, existing, mode)
     }
 
-    /// Opens a file to write on in place, at its end or at an offset; where there is none, makes
-    /// it. One upload at a time may do so.
+    /// Begins an upload that writes to a file in place, at its end or at an offset. Creates the
+    /// file if it is missing. Fails with [`ErrorKind::ResourceBusy`] if another upload is writing
+    /// to it.
     pub fn write_on(&self, path: &VirtualPath, start: WriteStart) -> io::Result<Upload> {
         let at = self.locate(file_at(path)?, Purpose::Create)?;
         Upload::in_place(self.workdir.storage(), at, start)
@@ -425,9 +427,9 @@ impl Vfs {
         self.sync_dir(&target.folder).and_then(|()| self.sync_dir(&source.folder))
     }
 
-    /// Copies a file, or a folder with all in it; the copy appears whole or not at all. `stop` is
-    /// told how many bytes have been copied, and asked whether to give up. Returns the bytes of a
-    /// file.
+    /// Copies a file, or a folder with all in it. The copy appears whole or not at all. `stop` gets
+    /// the bytes copied so far; if it returns true, the copy fails with [`ErrorKind::Interrupted`].
+    /// Returns the bytes copied if it is a file.
     pub fn copy(
         &self,
         from: &VirtualPath,
@@ -499,7 +501,7 @@ impl Vfs {
         }
     }
 
-    /// Fails with [`ErrorKind::QuotaExceeded`] where a new file of `bytes` would not fit.
+    /// Fails with [`ErrorKind::QuotaExceeded`] if a new file of `bytes` would not fit.
     pub fn check_room(&self, bytes: u64) -> io::Result<()> {
         match &self.scope {
             Scope::User(quota) => quota.lock().check(blocks(bytes)),
@@ -507,7 +509,8 @@ impl Vfs {
         }
     }
 
-    /// Sets the most bytes that the files may take, and counts them where nobody has yet.
+    /// Sets the quota in bytes. If the usage is unknown, counts it first. If that fails, so does
+    /// this.
     pub fn set_quota(&self, limit: Option<u64>) -> io::Result<()> {
         match &self.scope {
             Scope::User(quota) => {
@@ -517,7 +520,7 @@ impl Vfs {
         }
     }
 
-    /// The bytes that the files take, counted anew, and the quota.
+    /// Counts the files. Returns the bytes that they take, and the quota.
     pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
         match &self.scope {
             Scope::User(quota) => {

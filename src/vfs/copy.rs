@@ -123,8 +123,8 @@ impl Drop for Copy {
 struct Copying<'c> {
     /// Whether all is synced to the disk.
     sync: bool,
-    /// The folder that will hold the copy. It may be mounted in what is copied, where no path
-    /// tells.
+    /// The folder that will hold the copy. It may be mounted inside the source, which no path
+    /// shows.
     into: Id,
     /// For a move: what was copied, of which times, permissions and links are kept, too.
     moved: Option<&'c mut Fingerprint>,
@@ -185,8 +185,8 @@ impl Copying<'_> {
     }
 }
 
-/// Gives what was moved the times and permissions of what it was. A file system that keeps no
-/// permissions (a USB stick's) refuses them, and is where its user wants the file.
+/// Gives the copy the times and permissions of the source. A file system without permissions (a USB
+/// stick's) refuses them; that is no error, because the user wants the file there.
 fn take_over(file: &File, metadata: &Metadata) -> io::Result<()> {
     let given = file.metadata()?.permissions().mode() & 0o7000; // by a set-group-ID folder
     let bits =

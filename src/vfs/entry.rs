@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use super::folder::{Folder, id_of};
 use super::staging::is_reserved;
 
-/// What bears a name.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -23,7 +23,7 @@ pub enum Kind {
     Other,
 }
 
-/// A name and the facts about what bears it.
+/// A name in a folder, and the facts about the file or folder that has it.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The last component; of the root, `/`.
@@ -32,13 +32,13 @@ pub struct Entry {
     pub kind: Kind,
     /// Its size in bytes; of a folder, what the file system says.
     pub size: u64,
-    /// When its content last changed.
+    /// The time of the last change of its content.
     pub modified: SystemTime,
     /// The nine permission bits.
     pub mode: u32,
-    /// How many names it has.
+    /// The number of its hard links.
     pub links: u64,
-    /// What tells it from all others: device and inode.
+    /// Device and inode.
     pub id: (u64, u64),
 }
 
@@ -68,7 +68,7 @@ pub type Entries = Box<dyn Iterator<Item = io::Result<Entry>>>;
 /// The entries of a folder without their facts.
 pub type DirEntries = Box<dyn Iterator<Item = io::Result<fs::DirEntry>>>;
 
-/// The entries with their facts. What vanishes meanwhile is left out.
+/// Adds the facts to entries. An entry that was removed since it was listed is left out.
 pub fn with_facts(entries: DirEntries) -> Entries {
     Box::new(entries.filter_map(|entry| {
         let found = entry.and_then(|entry| Ok((entry.metadata()?, entry.file_name().into_vec())));

@@ -1,11 +1,11 @@
 //! Real folders, entered one component at a time, never through a symbolic link.
 //!
-//! Checking a path and then opening it loses to whoever swaps a folder for a link in between. So
-//! on Linux a folder is a handle: entering a child opens it relative to that handle with
-//! `O_NOFOLLOW | O_DIRECTORY` (the effect of openat(2), reached in safe std through
-//! `/proc/self/fd/N/name`), and whatever is done to a name is done in the folder that was really
-//! entered. Elsewhere a folder is a path whose every component was looked at; that holds against
-//! links that stand there, not against one that is swapped in during the call.
+//! If a program checks a path and then opens it, an attacker can replace a folder by a link in
+//! between. So on Linux a folder is an open handle (`linux.rs`): a child is opened relative to it
+//! with `O_NOFOLLOW | O_DIRECTORY`. This is openat(2), which safe std reaches through
+//! `/proc/self/fd/N/name`. Each operation on a name then acts in the folder that was opened. On
+//! other systems a folder is a path whose components were each checked (`portable.rs`). That is
+//! safe against links that exist, but not against a link that is swapped in during the call.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -29,23 +29,23 @@ pub fn refused(kind: ErrorKind, text: &'static str) -> io::Error {
     io::Error::new(kind, text)
 }
 
-/// What makes a folder the same one under another name: device and inode.
+/// Device and inode, which identify a file or folder whatever its name is.
 pub type Id = (u64, u64);
 
-/// The identity that metadata tell.
+/// The identity of the file or folder that has this metadata.
 pub fn id_of(metadata: &Metadata) -> Id {
     (metadata.dev(), metadata.ino())
 }
 
-/// The operations that both kinds of folder share, given where a name in it really is. No call
-/// below follows a link in the last component.
+/// The operations that both kinds of folder share. No call below follows a link in the last
+/// component.
 impl Folder {
-    /// The metadata of what bears `name`; of a link itself.
+    /// The metadata of the entry `name`. A link is not followed.
     pub fn stat(&self, name: &[u8]) -> io::Result<Metadata> {
         fs::symlink_metadata(self.entry_path(name))
     }
 
-    /// What [`Folder::stat`] tells, or `None` where nothing bears the name.
+    /// The metadata of the entry `name`, or `None` if there is no such entry.
     pub fn find(&self, name: &[u8]) -> io::Result<Option<Metadata>> {
         match self.stat(name) {
             Ok(metadata) => Ok(Some(metadata)),
@@ -54,7 +54,8 @@ impl Folder {
         }
     }
 
-    /// Opens a regular file; a link, a device, a FIFO or a folder is refused without blocking.
+    /// Opens a regular file. A link, a device, a FIFO or a folder is an error, and none of them
+    /// blocks.
     pub fn open_file(
         &self,
         name: &[u8],
@@ -69,12 +70,12 @@ impl Folder {
         Ok((file, metadata))
     }
 
-    /// Makes a file with these permission bits, less the umask, where nothing bears the name.
+    /// Creates a file with these permission bits, less the umask. Fails if the name is taken.
     pub fn create_file(&self, name: &[u8], mode: u32) -> io::Result<File> {
         self.open_unfollowed(name, OpenOptions::new().write(true).create_new(true).mode(mode))
     }
 
-    /// The errno for a link or a FIFO (ELOOP, ENXIO) says little; what bears the name says more.
+    /// The errno for a link or a FIFO (ELOOP, ENXIO) says little; the type of the entry says more.
     fn why_not_opened(&self, name: &[u8], error: io::Error) -> io::Error {
         match self.stat(name) {
             Ok(metadata) => check_regular(&metadata).err().unwrap_or(error),
@@ -82,7 +83,7 @@ impl Folder {
         }
     }
 
-    /// Whether it is the folder `top` or below it.
+    /// Whether this folder is `top` or lies below it.
     pub fn is_within(&self, top: Id) -> io::Result<bool> {
         let mut here = self.try_clone()?;
         let mut id = here.id()?;
@@ -97,17 +98,17 @@ impl Folder {
         Ok(true)
     }
 
-    /// Where a link points to; it is not followed.
+    /// The path that a link holds.
     pub fn read_link(&self, name: &[u8]) -> io::Result<PathBuf> {
         fs::read_link(self.entry_path(name))
     }
 
-    /// Makes a link that points there.
+    /// Creates a link that holds the path `to`.
     pub fn make_link(&self, name: &[u8], to: &Path) -> io::Result<()> {
         std::os::unix::fs::symlink(to, self.entry_path(name))
     }
 
-    /// Makes a folder with these permission bits, less the umask.
+    /// Creates a folder with these permission bits, less the umask.
     pub fn make_folder(&self, name: &[u8], mode: u32) -> io::Result<()> {
         DirBuilder::new().mode(mode).create(self.entry_path(name))
     }
@@ -122,14 +123,14 @@ impl Folder {
         fs::remove_dir(self.entry_path(name))
     }
 
-    /// Gives what bears `name` another name, in this folder or another, and replaces what bears
-    /// that one as rename(2) does.
+    /// Renames the entry `name` to `new` in the folder `to`. Replaces an existing entry as
+    /// rename(2) does.
     pub fn rename(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
         fs::rename(self.entry_path(name), to.entry_path(new))
     }
 }
 
-/// An error that says what else it is, where it is no regular file.
+/// Fails unless this is a regular file. The error says what it is instead.
 pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
     let kind = metadata.file_type();
     if kind.is_file() {
@@ -143,7 +144,7 @@ pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
     }
 }
 
-/// The tree was changed under a walk.
+/// The error for a tree that another session or program changes during a walk.
 pub fn changed_during_walk() -> io::Error {
     refused(ErrorKind::ResourceBusy, "a folder was moved while it was being read")
 }

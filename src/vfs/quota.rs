@@ -20,7 +20,7 @@ pub fn blocks(size: u64) -> u64 {
     size.max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
 }
 
-/// The space of one user, shared by all sessions of that user.
+/// The space that one account uses and may use, shared by all its sessions.
 #[derive(Debug, Default)]
 pub struct Quota {
     /// The name of the account's folder.
@@ -29,40 +29,41 @@ pub struct Quota {
     has_warned: AtomicBool,
 }
 
-/// The account of it.
+/// The numbers behind a [`Quota`], and the lock on all changes of names in the account's tree.
 #[derive(Debug, Default)]
 pub struct Usage {
     limit: Option<u64>,
     stored: u64,
     reserved: u64,
-    /// `stored` is what the tree holds; without a limit nobody needs to know.
+    /// Whether `stored` is what the tree holds. Without a limit it need not be known.
     counted: bool,
     /// How often the tree was counted for a limit.
     counts: u64,
-    /// Goes up with every change of the tree, so that a count made meanwhile is known to be wrong.
+    /// Grows with every change of the tree, so that a count during which it has grown is not used.
     changes: u64,
-    /// Changes under way that a count would see half of: trees being taken apart, files written in
-    /// place.
+    /// The number of changes in progress that a count would see half of: removals of trees, and
+    /// files that are written in place.
     changing: u32,
-    /// The files that are written in place, one writer each, with what `stored` holds of them.
+    /// The files that are written in place, each by one writer, and the bytes of each that `stored`
+    /// includes.
     written: HashMap<Id, u64>,
-    /// Whether something moves to another disk, and is there twice for a while.
+    /// Whether a move to another disk is in progress. Its content exists twice until the move ends.
     is_moving: bool,
-    /// What has moved to another disk, while the folder goes that it was copied from.
+    /// The folder that has moved to another disk and whose source is being removed.
     moved: Option<Id>,
 }
 
-/// What has gone from a tree.
+/// What was removed from a tree.
 #[derive(Debug, Clone, Copy)]
 pub enum Removed<'m> {
     /// A folder.
     Folder,
-    /// A file, or what else is no folder.
+    /// A file, or another entry that is not a folder.
     Leaf(&'m Metadata),
 }
 
 impl Quota {
-    /// The space of the account whose folder has this name.
+    /// The quota of the account whose folder has this name.
     pub fn of(account: &[u8]) -> Quota {
         Quota { account: account.to_vec(), ..Quota::default() }
     }
@@ -72,29 +73,29 @@ impl Quota {
         &self.account
     }
 
-    /// True for the first call only: clients can bring a warning about the space about as often as
-    /// they like, and the log has it once.
+    /// Returns true for the first call only, because a client can cause this warning as often as it
+    /// likes, and the log should have it once.
     pub fn may_warn(&self) -> bool {
         !self.has_warned.swap(true, Ordering::Relaxed)
     }
 
-    /// The right to change names in the tree.
+    /// Locks the numbers. The caller may change names in the tree until it drops the guard.
     pub fn lock(&self) -> MutexGuard<'_, Usage> {
-        // A poisoned lock means a panic in another session; the numbers are each always whole.
+        // A poisoned lock means a panic in another session; each number is whole all the same.
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Like [`Quota::lock`], to change names in this folder. Fails with [`ErrorKind::ResourceBusy`]
-    /// if it has moved to another disk since it was entered.
+    /// Locks the numbers to change names in `folder`. Fails with [`ErrorKind::ResourceBusy`] if the
+    /// folder has moved to another disk since it was opened.
     pub fn lock_for(&self, folder: &Folder) -> io::Result<MutexGuard<'_, Usage>> {
         let usage = self.lock();
         usage.check_stays(folder)?;
         Ok(usage)
     }
 
-    /// Sets the limit. If the space was never counted, counts the tree by `count` first, while no
-    /// name in the tree changes; if that fails, the limit is not set. Files that are written in
-    /// place meanwhile count for what they had before, because their writers hold the rest.
+    /// Sets the limit. If the usage is unknown, computes it with `count` first, under the lock; if
+    /// that fails, the limit is not set. A file that is written in place counts with its former
+    /// length, because its writer's reservation holds the rest.
     pub fn set_limit(
         &self,
         limit: Option<u64>,
@@ -104,7 +105,7 @@ impl Quota {
         if limit.is_some() && !usage.counted {
             let mut sizes = Sizes { written: usage.written.clone(), met: HashSet::new() };
             usage.stored = count(&mut sizes)?;
-            // What was not met is in a tree that is being removed.
+            // A file that the count did not meet is in a tree that is being removed.
             for (_, stored) in
                 usage.written.iter_mut().filter(|(file, _)| !sizes.met.contains(file))
             {
@@ -118,8 +119,8 @@ impl Quota {
         Ok(())
     }
 
-    /// Counts the tree anew, while others go on changing it: a count that a change may have spoilt
-    /// is not kept. Returns the bytes that the files take, and the limit.
+    /// Counts the tree again without holding the lock. If the tree changed during the count, the
+    /// known usage stays. Returns the bytes that the files take, and the limit.
     pub fn recount(
         &self,
         count: impl FnOnce(&mut Sizes) -> io::Result<u64>,
@@ -134,14 +135,14 @@ impl Quota {
         Ok((if usage.counted { usage.stored } else { stored }, usage.limit))
     }
 
-    /// Begins the removal of a tree that has just left; `usage` is the locked space.
+    /// Begins the removal of a tree that has just lost its name. `usage` is the locked quota.
     pub fn begin_removal(self: &Arc<Quota>, usage: &mut Usage) -> Removal {
         usage.begin_change();
         Removal { quota: Arc::clone(self), counts: usage.counts }
     }
 }
 
-/// What the files of a tree count for while it is counted.
+/// The sizes of files during a count.
 #[derive(Debug, Default)]
 pub struct Sizes {
     written: HashMap<Id, u64>,
@@ -149,7 +150,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// What the file counts for.
+    /// The bytes that a file counts for.
     pub fn of(&mut self, metadata: &Metadata) -> u64 {
         let id = id_of(metadata);
         match self.written.get(&id) {
@@ -162,8 +163,8 @@ impl Sizes {
     }
 }
 
-/// A tree that has left its place and is being removed. What goes from it frees space, unless a
-/// count has found it gone already.
+/// The removal of a tree that has lost its name. Each removed entry frees space, unless a count in
+/// between did not see it any more.
 #[derive(Debug)]
 pub struct Removal {
     quota: Arc<Quota>,
@@ -171,20 +172,20 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// The right to remove a file, which no writer begins or ends meanwhile.
+    /// Locks the quota, so that no writer of a file begins or ends while the file is removed.
     pub fn lock(&self) -> MutexGuard<'_, Usage> {
         self.quota.lock()
     }
 
-    /// Records what has gone; `usage` is the locked space.
+    /// Records a removed entry. `usage` is the locked quota.
     pub fn removed(&self, usage: &mut Usage, gone: Removed<'_>) {
         if usage.counts == self.counts {
             usage.removed(gone);
         }
     }
 
-    /// Records that so many bytes of it could not be removed: they are back in the tree, or left
-    /// where nothing is counted.
+    /// Records that `bytes` of the tree could not be removed. `is_back` says that they are in the
+    /// account's tree again; otherwise they lie under a hidden name, which is not counted.
     pub fn remains(&self, usage: &mut Usage, bytes: u64, is_back: bool) {
         match (usage.counts == self.counts, is_back) {
             (true, false) => usage.subtract(bytes),
@@ -201,7 +202,7 @@ impl Drop for Removal {
 }
 
 impl Usage {
-    /// Fails with [`ErrorKind::QuotaExceeded`] where `bytes` more would not fit.
+    /// Fails with [`ErrorKind::QuotaExceeded`] if `bytes` more would not fit.
     pub fn check(&self, bytes: u64) -> io::Result<()> {
         let Some(limit) = self.limit else { return Ok(()) };
         let used = self.stored.saturating_add(self.reserved);
@@ -212,8 +213,8 @@ impl Usage {
         Err(io::Error::new(ErrorKind::QuotaExceeded, text))
     }
 
-    /// Fails with [`ErrorKind::ResourceBusy`] if the folder is part of what has moved to another
-    /// disk and is being removed here: a change of it would be acknowledged, and lost.
+    /// Fails with [`ErrorKind::ResourceBusy`] if `folder` is in a tree that has moved to another
+    /// disk and is being removed here: a change in it would be acknowledged and lost.
     pub fn check_stays(&self, folder: &Folder) -> io::Result<()> {
         match self.moved {
             Some(moved) if folder.is_within(moved)? => Err(refused(
@@ -224,14 +225,14 @@ impl Usage {
         }
     }
 
-    /// Records that this folder has moved to another disk, until the [`Reservation::for_move`]
-    /// is dropped.
+    /// Records that the folder `source` has moved to another disk, until the reservation of
+    /// [`Reservation::for_move`] is dropped.
     pub fn mark_moved(&mut self, source: Id) {
         self.moved = Some(source);
     }
 
-    /// Records what has gone from the tree: of a file that is written in place what was there
-    /// before, for the rest is its writer's reservation.
+    /// Records an entry that was removed from the tree. A file that is written in place frees its
+    /// former length only, because its writer's reservation holds the rest.
     pub fn removed(&mut self, gone: Removed<'_>) {
         self.subtract(match gone {
             Removed::Folder => blocks(0),
@@ -242,7 +243,7 @@ impl Usage {
         });
     }
 
-    /// Records that something has another name in the tree now.
+    /// Records that an entry of the tree was renamed.
     pub fn renamed(&mut self) {
         self.changes += 1;
     }
@@ -262,8 +263,8 @@ impl Usage {
         self.changing = self.changing.saturating_sub(1);
     }
 
-    /// Takes the one right to write a file in place, of which `stored` holds so many bytes, until
-    /// [`Usage::written`]. Fails with [`ErrorKind::ResourceBusy`] while another has it.
+    /// Begins writing a file in place; `stored` is what the file counts for now. Ends with
+    /// [`Usage::written`]. Fails with [`ErrorKind::ResourceBusy`] if another upload is writing it.
     pub fn write_in_place(&mut self, file: Id, stored: u64) -> io::Result<()> {
         if self.written.contains_key(&file) {
             return Err(refused(
@@ -281,7 +282,7 @@ impl Usage {
         self.written.keys().copied().collect()
     }
 
-    /// Gives that right back.
+    /// Ends what [`Usage::write_in_place`] began.
     pub fn written(&mut self, file: Id) {
         if self.written.remove(&file).is_some() {
             self.end_change();
@@ -289,7 +290,7 @@ impl Usage {
     }
 }
 
-/// Space that is held for bytes on their way, and given back when dropped.
+/// Space that is reserved for an upload or a copy in progress, and released when dropped.
 #[derive(Debug)]
 pub struct Reservation {
     quota: Arc<Quota>,
@@ -298,14 +299,14 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Holds nothing yet.
+    /// A reservation of no bytes.
     pub fn new(quota: Arc<Quota>) -> Reservation {
         Reservation { quota, bytes: 0, is_move: false }
     }
 
-    /// Holds what is stored already and moves to another disk, whatever the limit is: it will not
-    /// be stored twice. There is one such move at a time, so that all moves together never hold
-    /// more than is stored.
+    /// A reservation for a move to another disk, which ignores the limit, because the content will
+    /// not be stored twice in the end. Fails with [`ErrorKind::ResourceBusy`] if another such move
+    /// is in progress, so that all moves together never reserve more than is stored.
     pub fn for_move(quota: &Arc<Quota>) -> io::Result<Reservation> {
         let mut usage = quota.lock();
         if usage.is_moving {
@@ -318,7 +319,7 @@ impl Reservation {
         Ok(Reservation { quota: Arc::clone(quota), bytes: 0, is_move: true })
     }
 
-    /// Holds `bytes` more, or fails with [`ErrorKind::QuotaExceeded`] and holds what it held.
+    /// Reserves `bytes` more, or fails with [`ErrorKind::QuotaExceeded`] and changes nothing.
     pub fn grow(&mut self, bytes: u64) -> io::Result<()> {
         if bytes == 0 {
             return Ok(());
@@ -332,7 +333,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Gives back `bytes` of it.
+    /// Releases `bytes` of the reservation.
     pub fn shrink_by(&mut self, bytes: u64) {
         let back = bytes.min(self.bytes);
         if back > 0 {
@@ -342,12 +343,12 @@ impl Reservation {
         }
     }
 
-    /// The space, to lock it.
+    /// The quota that this reservation counts towards.
     pub fn quota(&self) -> Arc<Quota> {
         Arc::clone(&self.quota)
     }
 
-    /// What was held is now stored. `usage` is the locked space.
+    /// Turns the reserved bytes into stored ones. `usage` is the locked quota.
     pub fn keep(&mut self, usage: &mut Usage) {
         usage.changes += 1;
         usage.reserved = usage.reserved.saturating_sub(self.bytes);

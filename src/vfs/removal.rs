@@ -116,7 +116,7 @@ pub fn remove_empty(storage: &Storage, parent: &Folder, name: &[u8]) -> io::Resu
     removed.map_err(of_mounted)
 }
 
-/// What the system calls busy is a folder where a disk is mounted.
+/// Says that a disk is mounted, in place of the system's "busy".
 pub fn of_mounted(error: io::Error) -> io::Error {
     match error.raw_os_error().map(|_| error.kind()) {
         Some(ErrorKind::ResourceBusy) => {

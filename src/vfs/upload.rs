@@ -1,8 +1,8 @@
-//! A file in the making.
+//! An upload in progress.
 //!
-//! Content goes to a temporary file beside the name that it will take, and takes it in one rename
-//! when it is complete: readers see the old file or the new one, never
-//! half. Only appending, and writing from an offset on, works in place.
+//! The content goes to a temporary file beside the final name. When it is complete, one rename
+//! gives it the final name: readers see the old file or the new one, never half of it. Only APPE,
+//! `append` and REST+STOR write to the file in place.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -17,20 +17,21 @@ use super::quota::{Removed, Reservation, blocks};
 use super::staging::{Temporary, Use};
 use super::storage::Storage;
 
-/// Where writing on in place begins. A byte beyond the end fails with [`ErrorKind::NotSeekable`]:
-/// what lies between would be a hole, of which the client knows nothing.
+/// The byte at which writing in place begins. A byte beyond the end of the file fails with
+/// [`ErrorKind::NotSeekable`], because the file would get a hole that the client does not know
+/// about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteStart {
-    /// At the end, wherever that is by then.
+    /// At the end of the file.
     End,
-    /// At the end, which must not be before this byte.
+    /// At the end of the file, which must have at least this many bytes.
     EndAtLeast(u64),
-    /// At this byte.
+    /// At this byte of the file.
     Offset(u64),
 }
 
 impl WriteStart {
-    /// The byte that the file must reach.
+    /// The least length of the file, in bytes.
     fn least(self) -> u64 {
         match self {
             WriteStart::End => 0,
@@ -39,8 +40,7 @@ impl WriteStart {
     }
 }
 
-/// Fails with [`ErrorKind::NotSeekable`] if a transfer that begins at `offset` would begin beyond
-/// the end of what has `size` bytes.
+/// Fails with [`ErrorKind::NotSeekable`] if `offset` is beyond the end of a file of `size` bytes.
 pub fn check_restart(offset: u64, size: u64) -> io::Result<()> {
     if offset <= size {
         return Ok(());
@@ -49,8 +49,9 @@ pub fn check_restart(offset: u64, size: u64) -> io::Result<()> {
     Err(io::Error::new(ErrorKind::NotSeekable, text))
 }
 
-/// Content on its way to a name. Dropped before [`Upload::commit`], it leaves nothing behind; a
-/// file that was written on in place is cut to its former length.
+/// An upload in progress. If it is dropped before [`Upload::commit`], it leaves nothing behind: the
+/// temporary file is removed, and a file that was written in place is truncated to its former
+/// length.
 #[derive(Debug)]
 pub struct Upload {
     storage: Arc<Storage>,
@@ -58,11 +59,12 @@ pub struct Upload {
     folder: Arc<Folder>,
     name: Vec<u8>,
     file: File,
-    /// Where the next byte goes.
+    /// The offset of the next byte.
     position: u64,
-    /// How long the file is.
+    /// The length of the file.
     length: u64,
-    /// What the file counts for so far, of which `reservation` holds what was not stored before.
+    /// The bytes that the file counts for. `reservation` holds those of them that were not stored
+    /// before.
     counted: u64,
     reservation: Reservation,
     kind: UploadKind,
@@ -81,7 +83,7 @@ enum UploadKind {
     /// To the file that has the name.
     InPlace {
         id: Id,
-        /// Its length before.
+        /// The length of the file before the upload.
         before: u64,
         created: bool,
     },
@@ -171,12 +173,13 @@ impl Upload {
         Ok(upload)
     }
 
-    /// Whether it will replace a file that was there when it began.
+    /// Whether the upload replaces a file that existed when it began.
     pub fn replaces(&self) -> bool {
         matches!(&self.kind, UploadKind::Temporary { mode: Some(_), .. })
     }
 
-    /// Holds space for `bytes` more, so that content that cannot fit is refused before it is read.
+    /// Reserves space for `bytes` more, so that content that cannot fit is refused before it is
+    /// read.
     pub fn expect(&mut self, bytes: u64) -> io::Result<()> {
         let end = self.position.saturating_add(bytes);
         file_size_limit::check(end)?;
@@ -186,7 +189,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Copies the `size` bytes of `source` behind what was written so far.
+    /// Appends the `size` bytes of `source` to what was written so far. Returns the bytes copied.
     pub(super) fn copy_from(
         &mut self,
         source: &mut File,
@@ -199,14 +202,15 @@ impl Upload {
         Ok(copied)
     }
 
-    /// The file takes its name. Written in place, it must still bear it: content that went to a
-    /// file which was replaced meanwhile is not there for anybody.
+    /// Completes the upload: the temporary file gets the final name. A file that was written in
+    /// place must still have its name; otherwise it was replaced, and the content is not in the new
+    /// file.
     pub fn commit(self) -> io::Result<()> {
         self.commit_if(&mut || true).map(drop)
     }
 
-    /// Like [`Upload::commit`], but asks `may_replace` if that would replace a file. False if it
-    /// may not: then nothing changes.
+    /// Completes the upload. If that would replace a file, asks `may_replace` first, under the
+    /// lock. Returns false and changes nothing if the answer is no.
     pub fn commit_if(mut self, may_replace: &mut dyn FnMut() -> bool) -> io::Result<bool> {
         self.expect(0)?; // an empty file counts, too
         self.release_unused();
@@ -324,11 +328,12 @@ impl Drop for Upload {
     }
 }
 
-/// So many bytes are copied between two looks at whether to stop.
+/// The bytes that are copied between two calls of `stop`.
 const COPIED_AT_ONCE: u64 = 16 * 1024 * 1024;
 
-/// Copies the `size` bytes of a file, or as many as are left of it, inside the kernel where it can.
-/// Fails with [`ErrorKind::Interrupted`] where `stop` asked for it.
+/// Copies the first `size` bytes of a file, or less if the file is shorter, inside the kernel if
+/// the file system can. Calls `stop` with the bytes copied so far; if it returns true, fails with
+/// [`ErrorKind::Interrupted`]. Returns the bytes copied.
 pub(super) fn copy_content(
     from: &mut File,
     to: &mut File,
@@ -354,8 +359,8 @@ fn mode_of(metadata: &Metadata) -> u32 {
     metadata.permissions().mode() & 0o777
 }
 
-/// Gives the file these permission bits. A file system that keeps none (a USB stick's) may refuse,
-/// which does no harm if it shows these all the same.
+/// Sets the permission bits. A file system without permissions (a USB stick's) may refuse; that is
+/// no error if the file has these bits all the same.
 fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     match file.set_permissions(Permissions::from_mode(mode)) {
         Err(error) if mode_of(&file.metadata()?) != mode => Err(error),
@@ -363,7 +368,7 @@ fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Whether a file may take a name that `before` bears.
+/// Fails if an upload may not take the name of `before`.
 fn may_take(before: Option<&Metadata>, existing: Existing) -> io::Result<()> {
     let Some(metadata) = before else { return Ok(()) };
     check_regular(metadata)?;

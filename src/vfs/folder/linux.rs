@@ -28,12 +28,13 @@ const O_DIRECTORY_O_NOFOLLOW: (i32, i32) = (0o40_000, 0o100_000);
 const O_DIRECTORY: i32 = O_DIRECTORY_O_NOFOLLOW.0;
 const O_NOFOLLOW: i32 = O_DIRECTORY_O_NOFOLLOW.1;
 
-/// A folder that is held open, whatever happens to its name.
+/// An open folder. It stays the same one, whatever happens to its name.
 #[derive(Debug)]
 pub struct Folder(File);
 
 impl Folder {
-    /// Opens a folder that the owner named; links on the way to it are the owner's.
+    /// Opens a folder that the owner of the server named. Links in that path are followed, because
+    /// they are the owner's.
     pub fn open(path: &Path) -> io::Result<Folder> {
         let flags = O_PATH | O_DIRECTORY;
         Ok(Folder(OpenOptions::new().read(true).custom_flags(flags).open(path)?))
@@ -50,33 +51,33 @@ impl Folder {
         self.child(b"..")
     }
 
-    /// Leaves for the folder above, which must be `expected`.
+    /// The folder above. Fails if it is not `expected`, because the folder was moved.
     pub fn parent(&self, expected: Id) -> io::Result<Folder> {
         let parent = self.above()?;
         if parent.id()? == expected { Ok(parent) } else { Err(changed_during_walk()) }
     }
 
-    /// The same folder once more.
+    /// Duplicates the handle of this folder.
     pub fn try_clone(&self) -> io::Result<Folder> {
         Ok(Folder(self.0.try_clone()?))
     }
 
-    /// Its own metadata.
+    /// The metadata of this folder.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }
 
-    /// Its identity.
+    /// The identity of this folder.
     pub fn id(&self) -> io::Result<Id> {
         Ok(id_of(&self.metadata()?))
     }
 
-    /// What it holds.
+    /// The entries of this folder, in no order.
     pub fn entries(&self) -> io::Result<fs::ReadDir> {
         fs::read_dir(self.own_path())
     }
 
-    /// The folder itself, open for reading, to lock it, sync it or set its time.
+    /// Opens this folder for reading, to lock it, sync it or set its times.
     pub fn open_for_sync(&self) -> io::Result<File> {
         File::open(self.own_path())
     }
@@ -92,8 +93,8 @@ impl Folder {
         name: &[u8],
         options: &mut OpenOptions,
     ) -> io::Result<File> {
-        // O_NONBLOCK: a FIFO that nobody writes to must not hold the thread (and means nothing
-        // to a regular file).
+        // O_NONBLOCK: a FIFO without a writer must not block the thread. For a regular file it
+        // changes nothing.
         options.custom_flags(O_NOFOLLOW | O_NONBLOCK).open(self.entry_path(name))
     }
 
@@ -103,18 +104,19 @@ impl Folder {
     }
 }
 
-/// Where this process's handles are named by their numbers.
+/// The folder in which each open file of this process has its number for a name.
 const PROC_FD: &str = "/proc/self/fd/";
-/// That is the current folder, so that the numbers alone are paths.
+/// Whether [`PROC_FD`] is the current folder of the process, so that a number alone is a path.
 static IS_CWD_PROC_FD: AtomicBool = AtomicBool::new(false);
 
-/// Whether the handles have names: in a chroot or a container `/proc` may be missing.
+/// Fails if `/proc/self/fd` is missing, as in a chroot or container without `/proc`.
 pub fn check_proc_fd() -> io::Result<()> {
     fs::metadata(PROC_FD).map(drop)
 }
 
-/// Makes the handles' folder the process's current one, for good. That spares the kernel four
-/// names in each path, and small uploads a tenth of their time (docs/benchmarks.md).
+/// Makes `/proc/self/fd` the current folder of the process, for good. Each path then has four names
+/// less for the kernel to look up, which saves a tenth of the time of small uploads
+/// (docs/benchmarks.md).
 pub fn chdir_to_proc_fd() {
     if std::env::set_current_dir(PROC_FD).is_ok() {
         IS_CWD_PROC_FD.store(true, Ordering::Relaxed);

@@ -7,7 +7,8 @@ use super::*;
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Opens a folder that the owner named; links on the way to it are the owner's.
+    /// Opens a folder that the owner of the server named. Links in that path are followed, because
+    /// they are the owner's.
     pub fn open(path: &Path) -> io::Result<Folder> {
         let path = fs::canonicalize(path)?;
         if path.is_dir() { Ok(Folder(path)) } else { Err(ErrorKind::NotADirectory.into()) }
@@ -28,33 +29,33 @@ impl Folder {
         Ok(Folder(self.0.parent().unwrap_or(&self.0).to_path_buf()))
     }
 
-    /// Leaves for the folder above, which must be `expected`.
+    /// The folder above. Fails if it is not `expected`, because the folder was moved.
     pub fn parent(&self, expected: Id) -> io::Result<Folder> {
         let parent = self.above()?;
         if parent.id()? == expected { Ok(parent) } else { Err(changed_during_walk()) }
     }
 
-    /// The same folder once more.
+    /// Returns a second value for this folder.
     pub fn try_clone(&self) -> io::Result<Folder> {
         Ok(Folder(self.0.clone()))
     }
 
-    /// Its own metadata.
+    /// The metadata of this folder.
     pub fn metadata(&self) -> io::Result<Metadata> {
         fs::symlink_metadata(&self.0)
     }
 
-    /// Its identity.
+    /// The identity of this folder.
     pub fn id(&self) -> io::Result<Id> {
         Ok(id_of(&self.metadata()?))
     }
 
-    /// What it holds.
+    /// The entries of this folder, in no order.
     pub fn entries(&self) -> io::Result<fs::ReadDir> {
         fs::read_dir(&self.0)
     }
 
-    /// The folder itself, open for reading, to lock it, sync it or set its time.
+    /// Opens this folder for reading, to lock it, sync it or set its times.
     pub fn open_for_sync(&self) -> io::Result<File> {
         File::open(&self.0)
     }
