@@ -1,12 +1,11 @@
 //! The users' files: virtual paths in, real files out.
 //!
-//! This is the only room that turns a virtual path into a real one. A [`VirtualPath`] cannot say
-//! "up and out", and the walk to the real folder enters one component at a time and never follows
-//! a symbolic link (`vfs/folder.rs`), so there is no path, link or race that leads out of the
-//! user's root. Errors are [`io::Error`]s; one with a text of its own was made here, and its text
+//! Only this module turns a virtual path into a real one. A [`VirtualPath`] cannot name anything
+//! above the user's root. The walk to the real folder opens one component at a time and never
+//! follows a symbolic link (`vfs/folder.rs`). So no path, link or race leads out of the root.
+//! Errors are [`io::Error`]s. If an error has a text of its own, this module made it, and the text
 //! names no path of the host.
 
-use std::fmt;
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
@@ -35,8 +34,9 @@ use entry::{dir_entries, sorted, with_facts};
 use folder::{Folder, check_regular, refused};
 pub use folder::{chdir_to_proc_fd, check_proc_fd};
 pub use location::Existing;
-use location::{Location, into_itself};
+use location::{Location, into_itself, is_hidden, no_parent, walk};
 pub use path::VirtualPath;
+pub use quota::QuotaSource;
 use quota::{Quota, Removed, Reservation, Sizes, Usage, blocks};
 use removal::HiddenFolder;
 use staging::is_reserved;
@@ -54,45 +54,14 @@ pub struct Vfs {
     scope: Scope,
 }
 
-/// Scope files they are.
+/// Whose files a [`Vfs`] holds.
 #[derive(Debug)]
 enum Scope {
-    /// One user's.
+    /// The files of one account.
     User(Arc<Quota>),
-    /// All users': the root holds a folder for each, and what is changed in it is accounted there.
+    /// The files of all accounts: the root holds one folder per account, and a change in it counts
+    /// towards that account.
     Admin(Arc<dyn QuotaSource>),
-}
-
-/// Knows how many bytes each account may store.
-pub trait QuotaSource: fmt::Debug + Send + Sync {
-    /// The most bytes that the account that owns the folder of this name may store. `None` means no
-    /// limit.
-    fn quota_of(&self, folder: &[u8]) -> io::Result<Option<u64>>;
-}
-
-/// Walks down from a folder, one handle per component.
-fn walk<'n>(from: &Arc<Folder>, names: impl Iterator<Item = &'n [u8]>) -> io::Result<Arc<Folder>> {
-    let mut here = Arc::clone(from);
-    for name in names {
-        here = Arc::new(here.child(name)?);
-    }
-    Ok(here)
-}
-
-/// Whether a temporary would be entered, which does not exist for any command.
-fn is_hidden(path: &VirtualPath) -> bool {
-    path.names().any(is_reserved)
-}
-
-/// Why the folder that should hold a name cannot be entered.
-fn no_parent(error: io::Error) -> io::Error {
-    match error.kind() {
-        ErrorKind::NotFound => refused(ErrorKind::NotFound, "no such folder to hold it"),
-        ErrorKind::NotADirectory => {
-            refused(ErrorKind::NotADirectory, "what should hold it is not a folder")
-        }
-        _ => error,
-    }
 }
 
 /// What a command does with the name that [`Vfs::locate`] finds.
@@ -118,10 +87,10 @@ impl Vfs {
         Ok(Vfs::of(workdir, workdir.open_or_create_home(name)?))
     }
 
-    /// Creates the folder of a new account and opens it. `None` if a folder of that name has
-    /// something in it, because that belonged to another account. An empty one is not taken over but
-    /// created again: a session of its former owner may have it open. Nor is what was counted for the
-    /// name.
+    /// Creates the folder of a new account and opens it. Returns `None` if a folder of that name
+    /// exists and is not empty, because its content belonged to another account. An empty one is
+    /// removed and created again, because a session of its former owner may have it open. Its usage
+    /// begins at zero.
     pub fn create_home(workdir: &Arc<Workdir>, name: &str) -> io::Result<Option<(Vfs, NewHome)>> {
         let created = workdir.create_home(name)?;
         Ok(created.map(|(home, new)| (Vfs::of(workdir, home), new)))
@@ -207,9 +176,9 @@ impl Vfs {
         self.entry(path).is_ok_and(|entry| entry.kind == Kind::Folder)
     }
 
-    /// Whether one may go there.
+    /// Fails unless this is a folder that the server can read.
     pub fn check_dir(&self, path: &VirtualPath) -> io::Result<()> {
-        // A handle alone needs no right to look into it; reading it does.
+        // To open a handle needs no right to read the folder.
         self.folder(path)?.entries().map(drop)
     }
 
@@ -219,9 +188,9 @@ impl Vfs {
         Ok(with_facts(dir_entries(&*self.folder(path)?, |_| true)?))
     }
 
-    /// What a folder holds of the names that are `wanted`, sorted by name up to a bound. Beyond it,
-    /// the rest follows as the disk has it. The facts about an entry are looked up when it is its
-    /// turn, so that the first one comes at once.
+    /// The entries of a folder whose names are `wanted`, sorted by name. In a large folder the
+    /// entries beyond a bound follow unsorted. The facts about an entry are looked up when it is
+    /// its turn, so that the first one comes at once.
     pub fn sorted_entries(
         &self,
         path: &VirtualPath,
@@ -230,14 +199,14 @@ impl Vfs {
         sorted(self.folder(path)?, wanted)
     }
 
-    /// Opens a regular file to read it; also tells its size.
+    /// Opens a regular file for reading. Returns its size, too.
     pub fn open(&self, path: &VirtualPath) -> io::Result<(File, u64)> {
         let at = self.locate(file_at(path)?, Purpose::Look)?;
         let (file, metadata) = at.folder.open_file(at.name, OpenOptions::new().read(true))?;
         Ok((file, metadata.len()))
     }
 
-    /// Begins a file that takes its name when it is committed.
+    /// Begins an upload of a whole file, which gets its name when it is committed.
     pub fn create(&self, path: &VirtualPath, existing: Existing) -> io::Result<Upload> {
         self.create_with_mode(path, existing, 0o666)
     }
@@ -269,8 +238,8 @@ impl Vfs {
         Upload::in_place(self.workdir.storage(), at, start)
     }
 
-    /// Sets the times of a file or folder to now; if there is none, creates an empty file. Says
-    /// whether it did.
+    /// Sets the times of a file or folder to now. If it is missing, creates an empty file and
+    /// returns true.
     pub fn touch(&self, path: &VirtualPath) -> io::Result<bool> {
         let now = SystemTime::now();
         match self.open_any(path) {
@@ -292,8 +261,8 @@ impl Vfs {
         file.metadata()?.modified()
     }
 
-    /// Gives a file or folder its nine permission bits; the owner's own access always stays.
-    /// Returns what was set.
+    /// Sets the nine permission bits of a file or folder. The server's own access always stays.
+    /// Returns the bits that were set.
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<u32> {
         let file = self.open_any(path)?;
         let owner = if file.metadata()?.is_dir() { 0o700 } else { 0o600 };
@@ -310,7 +279,7 @@ impl Vfs {
         }
     }
 
-    /// Makes a folder.
+    /// Creates a folder.
     pub fn make_folder(&self, path: &VirtualPath) -> io::Result<()> {
         if path.is_root() {
             return Err(ErrorKind::AlreadyExists.into());
@@ -365,8 +334,8 @@ impl Vfs {
         self.sync_dir(&at.folder)
     }
 
-    /// Removes a file, or a folder with all in it. The folder leaves the user's sight in one step,
-    /// before it is taken apart.
+    /// Removes a file, or a folder with all in it. One rename hides the folder before its content
+    /// is removed.
     pub fn remove_tree(&self, path: &VirtualPath) -> io::Result<()> {
         let at = self.locate(path, Purpose::Change)?;
         let mut usage = at.quota.lock_for(&at.folder)?;
@@ -374,7 +343,8 @@ impl Vfs {
         if !metadata.is_dir() {
             return self.remove_leaf(&at, &metadata, usage);
         }
-        // What is in the whole folder of an account counts there, also if it cannot be removed.
+        // The content of an account's whole folder counts towards that account, also if it cannot
+        // be removed.
         let account = self.is_top(path).then(|| self.workdir.open_home(at.name)).transpose()?;
         let mut counted = account.as_ref().map(|home| home.quota.lock());
         let storage = self.workdir.storage();
@@ -388,9 +358,9 @@ impl Vfs {
         self.sync_dir(&at.folder)
     }
 
-    /// Gives a file or folder another name. It stays within its account, because open sessions and
-    /// what is counted go with an account's folder. To another disk it is copied, which `stop` can
-    /// stop.
+    /// Renames or moves a file or folder within its account: open sessions and quotas belong to an
+    /// account's folder. Between disks it is copied; if `stop` returns true, the move fails with
+    /// [`ErrorKind::Interrupted`] and changes nothing.
     pub fn move_to(
         &self,
         from: &VirtualPath,
@@ -486,8 +456,8 @@ impl Vfs {
         self.sync_dir(&target.folder)
     }
 
-    /// The space that the copy of a folder must fit into. If it becomes the whole folder of an
-    /// account, nothing is counted there yet.
+    /// The quota that the copy of a folder must fit into. If the copy becomes the whole folder of
+    /// an account, that account uses nothing yet.
     fn quota_of_copy(&self, to: &VirtualPath, quota: Arc<Quota>) -> io::Result<Arc<Quota>> {
         match (&self.scope, to.name()) {
             (Scope::Admin(quotas), Some(account)) if to.parent().is_root() => {

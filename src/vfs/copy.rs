@@ -30,9 +30,9 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Copies what `source` names into a temporary in `folder`. A move keeps times, permissions and
-    /// links; otherwise links make it fail. `stop` gets the bytes copied so far, and says whether to
-    /// give up; then the error is [`ErrorKind::Interrupted`].
+    /// Copies the entry `source` to a temporary in `folder`. A move keeps times, permissions and
+    /// links; otherwise a link is an error. `stop` gets the bytes copied so far; if it returns
+    /// true, this fails with [`ErrorKind::Interrupted`].
     pub fn new(
         storage: &Arc<Storage>,
         source: &Location<'_>,
@@ -73,8 +73,7 @@ impl Copy {
         self.temporary.as_ref().map_or(&[], Temporary::name)
     }
 
-    /// The copy takes the name `name` in its folder. It is removed all the same if
-    /// [`Copy::keep`] does not follow.
+    /// Gives the copy its final name. [`Copy::keep`] or [`Copy::give_name_back`] must follow.
     pub fn take_name(&self, name: &[u8]) -> io::Result<()> {
         if let Some(temporary) = &self.temporary {
             temporary.check_live()?;
@@ -87,13 +86,14 @@ impl Copy {
         self.folder.rename(name, &self.folder, self.temporary_name())
     }
 
-    /// What was copied is stored from now on. `usage` is the locked quota.
+    /// Ends the copy: it stays and counts as stored. `usage` is the locked quota.
     pub fn keep(&mut self, usage: &mut Usage) {
         self.temporary = None;
         self.reservation.keep(usage);
     }
 
-    /// Whether the source of a move is still what was copied, while `written` are written in place.
+    /// Whether the source of a move is unchanged since it was copied. `written` are the files that
+    /// are being written in place.
     pub fn is_of(&self, source: &Location<'_>, written: Vec<Id>) -> io::Result<bool> {
         let Some(seen) = &self.seen else { return Ok(true) };
         let mut now = Fingerprint { keys: seen.keys.clone(), sum: 0, written };
@@ -108,7 +108,7 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        // What cannot be removed is stale from now on; the reservation is given back whole.
+        // What cannot be removed is stale from now on. The reservation is released.
         let _ = match self.temporary.take() {
             None => Ok(()),
             Some(temporary) if self.is_folder => {
@@ -126,7 +126,7 @@ struct Copying<'c> {
     /// The folder that will hold the copy. It may be mounted inside the source, which no path
     /// shows.
     into: Id,
-    /// For a move: what was copied, of which times, permissions and links are kept, too.
+    /// For a move, which keeps times, permissions and links: the sum over what was copied.
     moved: Option<&'c mut Fingerprint>,
     /// The space for it.
     reservation: &'c mut Reservation,
@@ -151,7 +151,7 @@ impl Copying<'_> {
         if id_of(metadata) == self.into { Err(into_itself()) } else { Ok(()) }
     }
 
-    /// Copies what is no folder to a new name.
+    /// Copies an entry that is not a folder to a new name.
     fn leaf(
         &mut self,
         from: &Folder,
@@ -262,12 +262,12 @@ fn cannot_copy(name: &OsStr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("\"{name}\" in it cannot be copied{why}"))
 }
 
-/// A sum over names, times and sizes, so that a change of what was copied is noticed.
+/// A sum over names, times and sizes, which shows whether a source has changed since it was copied.
 #[derive(Debug, Default)]
 struct Fingerprint {
     keys: RandomState,
     sum: u64,
-    /// Files that are being written to. One of them is a change.
+    /// Files that are being written in place. Each counts as a change.
     written: Vec<Id>,
 }
 
@@ -282,8 +282,8 @@ impl Fingerprint {
         self.sum = self.sum.wrapping_add(hash);
     }
 
-    /// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if a file is on its way into
-    /// it, which would go with what moves.
+    /// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if an upload into it is in
+    /// progress, because the move would remove its temporary file.
     fn add_tree(&mut self, top: &Folder, staging: &Staging) -> io::Result<()> {
         let mut look = Look { fingerprint: self, staging, is_awaited: false };
         walk(top, &mut look)?;
@@ -298,7 +298,7 @@ impl Fingerprint {
 struct Look<'f> {
     fingerprint: &'f mut Fingerprint,
     staging: &'f Staging,
-    /// Whether a file is on its way into the tree.
+    /// Whether an upload into the tree is in progress.
     is_awaited: bool,
 }
 
@@ -327,8 +327,8 @@ impl Visitor for Look<'_> {
     }
 }
 
-/// The nine permission bits, the owner's own access always among them: a copy of a read-only
-/// folder could not be filled, nor ever removed.
+/// The nine permission bits, always with the server's own access. Without it, a copy of a read-only
+/// folder could be neither filled nor removed.
 pub fn writable(metadata: &Metadata) -> u32 {
     let owner = if metadata.is_dir() { 0o700 } else { 0o600 };
     metadata.permissions().mode() & 0o777 | owner

@@ -5,7 +5,9 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use super::folder::{Folder, refused};
+use super::path::VirtualPath;
 use super::quota::Quota;
+use super::staging::is_reserved;
 
 /// A name in an open folder, and the quota that it counts towards.
 #[derive(Debug)]
@@ -41,4 +43,32 @@ pub fn check_free(before: Option<&Metadata>, existing: Existing, new: &Metadata)
 /// The error for a folder that would be copied or moved into itself.
 pub fn into_itself() -> io::Error {
     refused(ErrorKind::InvalidInput, "a folder cannot go into itself")
+}
+
+/// Walks down from a folder and opens each component.
+pub fn walk<'n>(
+    from: &Arc<Folder>,
+    names: impl Iterator<Item = &'n [u8]>,
+) -> io::Result<Arc<Folder>> {
+    let mut here = Arc::clone(from);
+    for name in names {
+        here = Arc::new(here.child(name)?);
+    }
+    Ok(here)
+}
+
+/// Whether a component is the name of a temporary, which does not exist for clients.
+pub fn is_hidden(path: &VirtualPath) -> bool {
+    path.names().any(is_reserved)
+}
+
+/// Turns the error of a walk into one about the folder that should hold the name.
+pub fn no_parent(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::NotFound => refused(ErrorKind::NotFound, "no such folder to hold it"),
+        ErrorKind::NotADirectory => {
+            refused(ErrorKind::NotADirectory, "what should hold it is not a folder")
+        }
+        _ => error,
+    }
 }

@@ -1,8 +1,9 @@
-//! Moves: a rename, or between two disks, which rename(2) does not do, a copy and a removal.
+//! Moves: a rename, or between two disks a copy and a removal, because rename(2) does not cross
+//! disks.
 //!
-//! Between disks the file or folder is copied to a temporary beside its new name, with its times and
-//! its permissions; the copy takes that name; then the source goes. Until the copy has its name the
-//! source is as it was, and it stays if anything fails. A kill right after that leaves both, whole.
+//! Between disks the file or folder is copied to a temporary beside its new name, with its times
+//! and permissions. Then the copy gets that name, and the source is removed. The source stays as it
+//! was if anything fails before the copy has its name. A kill after that leaves both, whole.
 
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
@@ -15,7 +16,7 @@ use super::quota::{Removed, Reservation, Usage};
 use super::removal::{self, HiddenFolder, text_of};
 use super::storage::Storage;
 
-/// Gives what `source` names the name of `target`, under the lock of their common quota. Fails with
+/// Renames `source` to `target`, under the lock of their common quota. Fails with
 /// [`ErrorKind::CrossesDevices`] if they are on different disks.
 pub fn rename(
     source: &Location<'_>,
@@ -27,13 +28,13 @@ pub fn rename(
     let before = target.folder.find(target.name)?;
     check_free(before.as_ref(), existing, &metadata)?;
     let mut renamed = source.folder.rename(source.name, &target.folder, target.name);
-    // One folder in two places: what is copied there and then removed here would be lost.
+    // The same folder may be mounted twice. A copy followed by a removal would lose the file.
     if crosses_devices(&renamed) && source.folder.id()? == target.folder.id()? {
         renamed = source.folder.rename(source.name, &source.folder, target.name);
     }
     renamed.map_err(removal::of_mounted)?;
     match before {
-        // Of two names of one file rename(2) takes none away.
+        // If both are names of one file, rename(2) removes neither.
         Some(before) if id_of(&before) != id_of(&metadata) => usage.removed(Removed::Leaf(&before)),
         _ => usage.renamed(),
     }
@@ -89,15 +90,16 @@ pub fn move_across(
     hidden.remove(storage, &source.folder, source.name, &removal)
 }
 
-/// The copy has replaced a file, which nothing can undo, and the source is still there.
+/// The error if the copy has replaced a file, which cannot be undone, and the source could not be
+/// removed.
 fn stays_too(error: &io::Error) -> io::Error {
     let text =
         format!("it is copied there, but its source could not be removed: {}", text_of(error));
     io::Error::new(error.kind(), text)
 }
 
-/// Finds out beforehand whether the source can be removed in the end. The wrong call for what it is
-/// changes nothing and needs no space, and the system asks for the rights to it first.
+/// Checks before the copy whether the source can be removed. It calls unlink(2) for a folder or
+/// rmdir(2) for a file: that changes nothing, and the system checks the permissions first.
 fn check_removable(source: &Location<'_>, metadata: &Metadata) -> io::Result<()> {
     if metadata.is_dir() && id_of(metadata).0 != source.folder.id()?.0 {
         return Err(refused(ErrorKind::InvalidInput, "a disk is mounted there, which stays"));
@@ -113,6 +115,6 @@ fn check_removable(source: &Location<'_>, metadata: &Metadata) -> io::Result<()>
     match refusal.map_err(|error| error.kind()) {
         Err(ErrorKind::IsADirectory | ErrorKind::NotADirectory) => Ok(()),
         Err(kind) => Err(kind.into()),
-        Ok(()) => Err(ErrorKind::NotFound.into()), // it was exchanged from outside
+        Ok(()) => Err(ErrorKind::NotFound.into()), // another program replaced it
     }
 }

@@ -6,6 +6,7 @@
 //! user's tree, so that "is the name free?" and "take it" are one step.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,13 @@ const BLOCK: u64 = 4096;
 /// What a file of `size` bytes or a folder (0) counts for, in bytes.
 pub fn blocks(size: u64) -> u64 {
     size.max(1).checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+}
+
+/// Knows how many bytes each account may store.
+pub trait QuotaSource: fmt::Debug + Send + Sync {
+    /// The most bytes that the account that owns the folder of this name may store. `None` means no
+    /// limit.
+    fn quota_of(&self, folder: &[u8]) -> io::Result<Option<u64>>;
 }
 
 /// The space that one account uses and may use, shared by all its sessions.

@@ -1,9 +1,9 @@
 //! Removing whole folders.
 //!
-//! It neither descends nor remembers, and makes nothing new, because the disk may be full: a
-//! folder's own folders move up into the top one, one rename each, until that is empty. Only where
-//! another disk is mounted below, from which nothing can move up, that disk's folders are emptied
-//! where they are; how many disks are mounted in one another is the owner's choice and bounded.
+//! The removal needs no memory for the depth of the tree and creates nothing, because the disk may
+//! be full. It moves each folder that it meets up into the top folder, by one rename, until the top
+//! folder is empty. Nothing can move up from another disk that is mounted below, so the folders of
+//! that disk are emptied in place.
 
 use std::ffi::OsStr;
 use std::fs::{DirEntry, Metadata};
@@ -18,21 +18,21 @@ use super::staging::{Standing, Temporary, Use, is_reserved};
 use super::storage::Storage;
 use super::walk::{self, Visitor};
 
-/// How often in a row a pass may remove nothing: another session of the user, that still has a
-/// folder open, may be putting files into it.
+/// The most passes in a row that remove nothing. Another session of the user that has a folder open
+/// may be adding files to it.
 const FRUITLESS: u32 = 100;
-/// How many disks may be mounted in one another.
+/// The most disks that may be mounted in one another.
 const DISKS: u32 = 8;
-/// How many things that a kill left one `rmdir` removes, so that its work is bounded.
+/// The most stale entries that one `rmdir` removes, so that its work is bounded.
 const STALE_AT_ONCE: u64 = 1000;
 
-/// A folder that no client sees any more, and that will be removed.
+/// A folder that is hidden from clients and that will be removed.
 #[derive(Debug)]
 pub struct HiddenFolder(Option<Temporary>);
 
 impl HiddenFolder {
-    /// Takes a folder out of sight by one rename. A mounted disk stays in sight, to be emptied
-    /// there.
+    /// Hides a folder by one rename. A mounted disk cannot be renamed, so it stays visible and is
+    /// emptied in place.
     pub fn new(storage: &Storage, parent: &Folder, name: &[u8]) -> io::Result<HiddenFolder> {
         let temporary = storage.staging.take(Use::Removal);
         match parent.rename(name, parent, temporary.name()) {
@@ -70,8 +70,8 @@ impl HiddenFolder {
             let why = "a disk is mounted there, which stays; all in it is removed";
             return Err(refused(ErrorKind::InvalidInput, why));
         };
-        // If it cannot be counted, because descriptors are short, its owner gets it back all the
-        // same.
+        // The name comes back also if the rest cannot be counted, for example for lack of file
+        // descriptors.
         let left = parent.child(temporary.name());
         let count =
             left.and_then(|left| walk::count(&left, &mut Sizes::default())).unwrap_or_default();
@@ -87,14 +87,14 @@ impl HiddenFolder {
         Err(io::Error::new(error.kind(), text))
     }
 
-    /// The name that it has now, of which `name` was the former.
+    /// The present name of the folder, whose former name was `name`.
     pub fn name<'n>(&'n self, name: &'n [u8]) -> &'n [u8] {
         self.0.as_ref().map_or(name, Temporary::name)
     }
 }
 
-/// Removes the folder `name` with all in it, and frees what it took of a space, if it took any.
-/// Goes on past what cannot be removed, and returns the first error.
+/// Removes the folder `name` with all in it. `removal` frees the space that it counted for, if any.
+/// Goes on if an entry cannot be removed, and returns the first error.
 pub fn remove(
     storage: &Storage,
     parent: &Folder,
@@ -104,7 +104,7 @@ pub fn remove(
     Remover { storage, left: u64::MAX, done: 0, disks: 0 }.folder(parent, name, removal)
 }
 
-/// Removes a folder that is empty but for temporaries which a kill left in it.
+/// Removes a folder that is empty, or that holds stale temporaries only.
 pub fn remove_empty(storage: &Storage, parent: &Folder, name: &[u8]) -> io::Result<()> {
     let removed = match parent.remove_folder(name) {
         Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
@@ -126,7 +126,7 @@ pub fn of_mounted(error: io::Error) -> io::Error {
     }
 }
 
-/// Removes what a kill left in a folder; fails if it holds anything else.
+/// Removes the stale temporaries in a folder. Fails if it holds anything else.
 fn remove_stale_in(storage: &Storage, folder: &Folder) -> io::Result<()> {
     let mut clearing = Remover { storage, left: STALE_AT_ONCE, done: 0, disks: 0 };
     for entry in folder.entries()? {
@@ -154,7 +154,7 @@ fn remove_stale_in(storage: &Storage, folder: &Folder) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a stale temporary, whatever it takes.
+/// Removes a stale temporary, without a limit on the work.
 pub fn remove_stale(storage: &Storage, folder: &Folder, entry: &DirEntry) -> io::Result<()> {
     let mut clearing = Remover { storage, left: u64::MAX, done: 0, disks: 0 };
     clearing.stale(folder, &entry.file_name().into_vec(), entry)
@@ -163,11 +163,11 @@ pub fn remove_stale(storage: &Storage, folder: &Folder, entry: &DirEntry) -> io:
 /// The work of removing.
 struct Remover<'s> {
     storage: &'s Storage,
-    /// How many things may still be removed.
+    /// The number of entries that may still be removed.
     left: u64,
-    /// How many were removed or moved up.
+    /// The number of entries that were removed or moved up.
     done: u64,
-    /// How many folders are being emptied, one in the other, each as a top of its own.
+    /// The number of folders inside one another that are being emptied as top folders.
     disks: u32,
 }
 
@@ -187,7 +187,7 @@ impl Remover<'_> {
         }
     }
 
-    /// Removes a folder as a top of its own.
+    /// Removes a folder as a top folder.
     fn folder(
         &mut self,
         parent: &Folder,
@@ -237,8 +237,9 @@ impl Remover<'_> {
         }
     }
 
-    /// Removes what is in a folder: its leaves go; its folders move up into `top`, or if it is the
-    /// top itself, are emptied and go. Past errors; returns the first.
+    /// Removes the content of a folder. Its folders move up into `top`; if `top` is `None`, this is
+    /// the top folder, and they are emptied and removed. Goes on after errors and returns the
+    /// first.
     fn pass(
         &mut self,
         folder: &Folder,
@@ -248,7 +249,7 @@ impl Remover<'_> {
         let mut first_error = Ok(());
         for entry in folder.entries()? {
             match entry.and_then(|entry| self.entry(folder, top, &entry, removal)) {
-                // Another session of the user, that still has the folder open, was faster.
+                // Another session of the user, which has the folder open, was faster.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) if self.left == 0 => return Err(error),
                 done => first_error = first_error.and(done),
@@ -266,10 +267,11 @@ impl Remover<'_> {
     ) -> io::Result<()> {
         let name = entry.file_name().into_vec();
         self.spend()?;
-        // Temporaries count as nothing here: a reservation counts those that are live.
+        // Temporaries do not count here, because a reservation counts those that are live.
         let standing = is_reserved(&name).then(|| self.storage.staging.standing(&name));
         if standing == Some(Standing::Live(Use::Content)) {
-            // Under the lock, under which it would take its name with what is left of it.
+            // Under the lock, because the copy takes its name under it and would lack what is
+            // removed here.
             let _no_commit = removal.map(Removal::lock);
             self.storage.staging.revoke(&name);
         }
@@ -305,7 +307,7 @@ impl Remover<'_> {
         entry: &DirEntry,
         removal: Option<&Removal>,
     ) -> io::Result<()> {
-        // A file may be written in place while it goes; under the lock no writer begins or ends.
+        // Under the lock, because no writer in place begins or ends under it.
         let mut usage = removal.map(Removal::lock);
         let metadata = entry.metadata()?;
         folder.remove_file(name).map_err(|error| staying(name, error))?;
@@ -335,8 +337,8 @@ impl Remover<'_> {
         }
     }
 
-    /// Moves a folder into the top one, under a number that is free there: the user's own names may
-    /// be numbers, too.
+    /// Moves a folder into the top folder and gives it a free number for a name. The user's own
+    /// names may be numbers, too.
     fn move_up(&mut self, folder: &Folder, name: &[u8], top: &Folder) -> io::Result<()> {
         loop {
             let number = self.storage.staging.next_number().to_string().into_bytes();
@@ -349,8 +351,8 @@ impl Remover<'_> {
     }
 }
 
-/// Removes the temporaries that a kill left in the working directory. It takes its time, and holds
-/// no client up. Counts them in `removed`.
+/// Removes the stale temporaries in the working directory, slowly, so that no client waits for the
+/// disk. Counts them in `removed`.
 pub fn sweep(storage: &Storage, top: &Folder, removed: &mut u64) -> io::Result<()> {
     walk::walk(top, &mut Sweeper { storage, removed })
 }
@@ -360,7 +362,7 @@ struct Sweeper<'s> {
     removed: &'s mut u64,
 }
 
-/// A rest after each folder, so that the disk is there for others.
+/// The pause after each folder, so that clients can use the disk.
 const REST: Duration = Duration::from_millis(1);
 
 impl Visitor for Sweeper<'_> {
@@ -394,12 +396,13 @@ impl Visitor for Sweeper<'_> {
     }
 }
 
-/// The text of an error in words that name nothing of the host.
+/// The text of an error, without names of the host.
 pub fn text_of(error: &io::Error) -> String {
     error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 
-/// Why something is left. What another session may still change keeps its own text.
+/// The error for an entry that cannot be removed. An error that another session may still change
+/// keeps its kind and text.
 fn staying(name: &[u8], error: io::Error) -> io::Error {
     let shown = || String::from_utf8_lossy(name).replace(char::is_control, "?");
     match error.kind() {

@@ -1,17 +1,16 @@
 //! Temporary files and folders, and the one rule about their names.
 //!
-//! A file that is on its way, a copy of a folder, and a folder that is being removed lie beside the
-//! name that they will take or had: so they are always on the same file system, a rename needs no
-//! lock of the whole file system, and a new file belongs to the group that its folder gives. Their
-//! names begin with [`PREFIX`]; then come the server that made them, its start, and a number. A
-//! name with that prefix does not exist for any command, is never counted or copied, and cannot be
-//! created.
+//! Three things are temporaries: the file of an upload in progress, a copy of a folder, and a
+//! folder that is being removed. A temporary lies beside the name that it will get or had. So it is
+//! on the same file system, the rename needs no lock of the whole file system, and a new file gets
+//! the group of its folder. Its name begins with [`PREFIX`], followed by the server that made it,
+//! the start of that server, and a number. For clients a name with that prefix does not exist and
+//! cannot be created. It is never counted or copied.
 //!
-//! A temporary is live while the upload, copy or removal goes on that made it. One that this server
-//! made and that is not live is stale: a kill or a power failure left it, and any command that
-//! meets it may remove it. Two servers may have the same disk mounted in their accounts, so each
-//! has a number of its own, which it keeps in its working directory: neither judges what the other
-//! made.
+//! A temporary is live while its upload, copy or removal is in progress. If this server made it and
+//! it is not live, it is stale: a kill or a power failure left it, and any command that meets it
+//! may remove it. Two servers may have the same disk mounted in their accounts. So each server has
+//! a number, which it keeps in its working directory, and removes only what it made itself.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -31,7 +30,8 @@ const SERVER_FILE: &str = ".plainftpd-server";
 /// How many hexadecimal digits the number of a server or of a start has.
 const DIGITS: usize = 16;
 
-/// Whether a name is the server's own. In any case of letters: a USB stick may know no difference.
+/// Whether a name is reserved for the server, in upper or lower case, because a USB stick may not
+/// distinguish them.
 pub fn is_reserved(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX.as_bytes()))
 }
@@ -39,9 +39,9 @@ pub fn is_reserved(name: &[u8]) -> bool {
 /// What a temporary is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// Content on its way, which a reservation counts.
+    /// Content of an upload or copy. A reservation counts it.
     Content,
-    /// A folder that is being removed. What is in it counts until it is gone.
+    /// A folder that is being removed. Its content counts until it is removed.
     Removal,
 }
 
@@ -52,7 +52,7 @@ pub enum Standing {
     Live(Use),
     /// Left by an upload, a copy or a removal that ended without removing it.
     Stale,
-    /// Not made by this server, so not this server's to judge.
+    /// Not made by this server, which therefore leaves it alone.
     Foreign,
 }
 
@@ -79,7 +79,7 @@ impl Staging {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A name for a temporary, which is live until what is returned is dropped.
+    /// Makes the name of a temporary, which is live until the returned value is dropped.
     pub fn take(self: &Arc<Staging>, purpose: Use) -> Temporary {
         let number = self.next_number();
         self.live().insert(number, purpose);
@@ -87,7 +87,7 @@ impl Staging {
         Temporary { staging: Arc::clone(self), number, name }
     }
 
-    /// A name for something that is stale at once.
+    /// Makes the name of a temporary that is stale at once.
     #[cfg(test)]
     pub fn stale_name(&self) -> Vec<u8> {
         self.name_of(self.next_number())
@@ -110,8 +110,8 @@ impl Staging {
         }
     }
 
-    /// Takes a live temporary away from what makes it, because the folder that it is in is removed.
-    /// It can take no name any more, of which a part is gone by then.
+    /// Ends a live temporary because its folder is being removed. A copy in progress then fails in
+    /// place of getting its name with a part missing.
     pub fn revoke(&self, name: &[u8]) {
         if let Some((_, _, number)) = parts(name) {
             self.live().remove(&number);
@@ -123,8 +123,8 @@ impl Staging {
     }
 }
 
-/// The number that the server drew at its first start in this working directory. If it cannot be
-/// kept, because the disk is read-only or full, it is another one at the next start, and what a
+/// The random number that the server got at its first start in this working directory. If it cannot
+/// be stored, because the disk is read-only or full, the next start has another one, and what a
 /// kill leaves until then stays.
 fn server_number(workdir: &Folder) -> io::Result<String> {
     if let Some(number) = kept_number(workdir) {
@@ -184,7 +184,7 @@ impl Temporary {
         &self.name
     }
 
-    /// Fails if it was taken away by [`Staging::revoke`]. To be asked under the lock of the space.
+    /// Fails if [`Staging::revoke`] ended it. The caller holds the lock of the quota.
     pub fn check_live(&self) -> io::Result<()> {
         match self.staging.live().contains_key(&self.number) {
             true => Ok(()),

@@ -9,20 +9,20 @@ use super::folder::{Folder, Id, changed_during_walk};
 use super::quota::{Sizes, blocks};
 use super::staging::is_reserved;
 
-/// What a walk meets, in order.
+/// Receives what a walk meets, in order.
 pub trait Visitor {
-    /// Something in `folder` that is no folder.
+    /// An entry of `folder` that is not a folder.
     fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()>;
-    /// A folder, and next what is in it.
+    /// The beginning of a folder. Its content comes next.
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()>;
-    /// The end of the folder entered last.
+    /// The end of the folder that was entered last and has not ended yet.
     fn leave(&mut self) -> io::Result<()>;
-    /// Something that cannot be read: `name` in the folder entered last, or that folder itself. The
-    /// walk goes on without it if this succeeds.
+    /// The entry `name` of the folder entered last, or that folder itself, cannot be read. If this
+    /// returns `Ok`, the walk goes on without it.
     fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()>;
-    /// A temporary: for most walks there is none.
+    /// A temporary, which most walks ignore.
     fn temporary(&mut self, _folder: &Folder, _entry: &DirEntry) {}
-    /// Whether it wants to see leaves, which costs a look at each.
+    /// Whether the walk calls `leaf`, which costs one stat(2) per leaf.
     fn wants_leaves(&self) -> bool {
         true
     }
@@ -122,28 +122,28 @@ fn scan(folder: &Folder, visitor: &mut dyn Visitor) -> io::Result<Level> {
     Ok(Level { id: folder.id()?, waiting, entered: Vec::new() })
 }
 
-/// The space that a tree takes.
+/// The result of a count.
 #[derive(Debug, Default)]
 pub struct Count {
-    /// All that could be read, in bytes.
+    /// The bytes that the readable entries count for.
     pub bytes: u64,
-    /// What could not be read, and counts as nothing.
+    /// The entries that could not be read and count as nothing.
     pub unreadable: Option<Unreadable>,
 }
 
-/// Places in a tree that cannot be read.
+/// Entries of a tree that cannot be read.
 #[derive(Debug)]
 pub struct Unreadable {
     /// The path of the first one.
     pub path: Vec<u8>,
-    /// Why it cannot be read.
+    /// The error of the first one.
     pub error: io::Error,
-    /// How many others there are.
+    /// The number of the others.
     pub others: u64,
 }
 
-/// Counts the space that all in `top` takes. What the server cannot read counts as nothing: one
-/// such folder must not keep an account's owner from the account.
+/// Counts the space that all in `top` takes. What the server cannot read counts as nothing, because
+/// one such folder must not lock the user out.
 pub fn count(top: &Folder, sizes: &mut Sizes) -> io::Result<Count> {
     let mut counter = Counter { count: Count::default(), path: Vec::new(), sizes };
     walk(top, &mut counter)?;
@@ -157,8 +157,8 @@ struct Counter<'s> {
     sizes: &'s mut Sizes,
 }
 
-/// Whether an error says that the server is short of something, and nothing about the folder:
-/// EMFILE, ENFILE, ENOMEM. What a moment later could be read must not count as nothing.
+/// Whether an error is about the server and not about the folder: EMFILE, ENFILE, ENOMEM. A folder
+/// that can be read a moment later must not count as nothing.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), None | Some(24 | 23 | 12))
 }

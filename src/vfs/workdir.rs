@@ -1,5 +1,4 @@
-//! The working directory: the users' folders, the lock that keeps a second server away, and the
-//! names of temporaries.
+//! The working directory: the accounts' folders, and the lock that keeps a second server away.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -19,20 +18,19 @@ use super::staging::Staging;
 use super::storage::{Storage, UploadPolicy};
 use super::walk::{self, Unreadable};
 
-/// How often the sweep begins before it gives up until the next start, and how long it waits in
-/// between.
+/// The most attempts of the sweep after a start, and the pause between two of them.
 const SWEEPS: u32 = 100;
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 
-/// The open folder of an account, and its space.
+/// The open folder of an account, and its quota.
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) root: Arc<Folder>,
     pub(super) quota: Arc<Quota>,
 }
 
-/// What is known of an account's folder. It belongs to that very folder and not to its name: if the
-/// name goes to another folder, that one begins with a space of its own.
+/// What the server knows about an account's folder. It belongs to the folder and not to the name:
+/// another folder of that name begins with a usage of zero.
 #[derive(Debug)]
 struct Known {
     id: Id,
@@ -48,14 +46,14 @@ pub struct Workdir {
     storage: Arc<Storage>,
     /// By the names of the folders.
     homes: Mutex<HashMap<Vec<u8>, Known>>,
-    /// The space of the files beside the accounts' folders, without a limit.
+    /// The quota of files beside the accounts' folders, which has no limit.
     beside: Arc<Quota>,
     _locked: File,
 }
 
 impl Workdir {
-    /// Opens `path`, which is made if it is missing. Fails with [`ErrorKind::ResourceBusy`] while
-    /// another server has it.
+    /// Opens `path`, and creates it if it is missing. Fails with [`ErrorKind::ResourceBusy`] if
+    /// another server uses it.
     pub fn open(path: &Path, policy: UploadPolicy, log: Arc<Log>) -> io::Result<Workdir> {
         make(path, 0o755)?;
         let workdir = Arc::new(Folder::open(path)?);
@@ -67,8 +65,8 @@ impl Workdir {
         Ok(Workdir { workdir, storage, homes, beside, _locked: locked })
     }
 
-    /// Removes what an earlier start left unfinished. That may take long, and begins again if a
-    /// client moves a folder away under it.
+    /// Removes the stale temporaries of earlier starts. This may take long. It begins again if a
+    /// client moves a folder away during the walk.
     pub fn sweep(&self) {
         let mut removed = 0;
         let mut swept = Ok(());
@@ -99,8 +97,8 @@ impl Workdir {
         &self.workdir
     }
 
-    /// Counts the files below `root`, which `quota` belongs to, by what `change` does with the
-    /// function that counts. What could not be read counts as nothing, and the log says so.
+    /// Calls `change` with a function that counts the files below `root`, the folder of `quota`.
+    /// What cannot be read counts as nothing, and the log has one warning about it.
     pub(super) fn counting<T>(
         &self,
         quota: &Quota,
@@ -113,7 +111,7 @@ impl Workdir {
             unreadable = count.unreadable;
             Ok(count.bytes)
         });
-        // After the count, which may have held the lock of the space.
+        // After the count, because that may hold the lock of the quota.
         if let Some(unreadable) = unreadable
             && quota.may_warn()
         {
@@ -152,8 +150,8 @@ impl Workdir {
         }
     }
 
-    /// The folder of an account: the one that another session has open, if it still has the name,
-    /// so that many sessions take one descriptor.
+    /// The folder of an account. If another session has it open and it still has the name, both
+    /// share one file descriptor.
     pub(super) fn open_home(&self, name: &[u8]) -> io::Result<Home> {
         let shared = self.homes().get(name).and_then(|known| {
             known.root.upgrade().map(|root| (known.id, root, Arc::clone(&known.quota)))
@@ -181,15 +179,12 @@ impl Workdir {
         }
     }
 
-    /// The space of the files beside the accounts' folders.
+    /// The quota of files beside the accounts' folders.
     pub(super) fn quota_of_root(&self) -> Arc<Quota> {
         Arc::clone(&self.beside)
     }
 
-    /// Makes the folder of a new account and opens it; `None` if a folder of that name has
-    /// something in it, because that belonged to another account. An empty one is not taken over
-    /// but made again: a session of its former owner may have it open. Nor is what was counted for
-    /// the name.
+    /// Like [`super::Vfs::create_home`], but returns the folder and the quota.
     pub(super) fn create_home(
         self: &Arc<Workdir>,
         name: &str,
@@ -200,12 +195,12 @@ impl Workdir {
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => {}
                 ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => return Ok(None),
-                // A disk of the owner's.
+                // A disk that the owner of the server mounted.
                 ErrorKind::InvalidInput => return Ok(None),
                 _ => return Err(error),
             },
         }
-        // Its inode may be that of the former one, which the owner of the server may have removed.
+        // The new folder may get the inode of a former one that the owner of the server removed.
         self.homes().remove(bytes);
         self.workdir.make_folder(bytes, 0o755)?;
         let home = NewHome { workdir: Arc::clone(self), name: name.to_string(), is_kept: false };
@@ -213,11 +208,10 @@ impl Workdir {
         Ok(Some((self.open_home(bytes)?, home)))
     }
 
-    /// Takes the folder of an account that is no more out of sight; what is returned removes it,
-    /// with all in it.
+    /// Hides the folder of a removed account. The returned function removes it with all in it.
     pub fn detach_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
         let bytes = name.as_bytes().to_vec();
-        self.workdir.child(&bytes)?; // or it is no folder, and not to be removed
+        self.workdir.child(&bytes)?; // fails if it is not a folder, which is then not removed
         let hidden = HiddenFolder::new(&self.storage, &self.workdir, &bytes)?;
         self.homes().remove(&bytes);
         self.storage.sync_dir(&self.workdir)?;
@@ -234,8 +228,8 @@ impl Workdir {
     }
 }
 
-/// The folder of an account that is being created. It is removed again if this is dropped without
-/// [`NewHome::keep`], which must happen before another account can take the name.
+/// The folder of an account that is being created. If this is dropped without [`NewHome::keep`],
+/// the folder is removed. That must happen before another account can get the name.
 #[derive(Debug)]
 pub struct NewHome {
     workdir: Arc<Workdir>,
@@ -244,7 +238,7 @@ pub struct NewHome {
 }
 
 impl NewHome {
-    /// The account exists now, and so the folder stays.
+    /// Keeps the folder, because the account exists now.
     pub fn keep(mut self) {
         self.is_kept = true;
     }
@@ -254,7 +248,8 @@ impl Drop for NewHome {
     fn drop(&mut self) {
         if !self.is_kept {
             self.workdir.homes().remove(self.name.as_bytes());
-            // It is empty. If it stays all the same, the next account of this name replaces it.
+            // The folder is empty. If it cannot be removed, the next account of this name replaces
+            // it.
             let _ = self.workdir.workdir.remove_folder(self.name.as_bytes());
         }
     }
