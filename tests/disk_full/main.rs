@@ -9,15 +9,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use support::{Client, Mount, Server, Way, noise};
+use support::{Client, Mount, Server, Tree, Way, lengths, noise, read_tree_without};
 
 const PAGE: usize = 4096;
 
@@ -84,9 +84,6 @@ impl Disk {
     }
 }
 
-/// Paths, with the content of files and nothing for folders.
-type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
-
 /// A text in which `file` stands for a name that the server chose for STOU: `file`, a point and
 /// eight digits of chance.
 fn without_suffix(text: &str) -> String {
@@ -98,35 +95,13 @@ fn without_suffix(text: &str) -> String {
 
 /// All that the server keeps, but for its log.
 fn everything(server: &Server) -> Tree {
-    let top = server.dir();
-    let mut tree = Tree::new();
-    let mut waiting = vec![top.to_path_buf()];
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(top).unwrap();
-            let name = PathBuf::from(without_suffix(name.to_str().unwrap()));
-            if ["log.txt", "filler", "fillers"].iter().any(|other| name == Path::new(other)) {
-                continue;
-            }
-            if path.is_dir() {
-                tree.insert(name, None);
-                waiting.push(path);
-            } else {
-                tree.insert(name, Some(fs::read(&path).unwrap()));
-            }
-        }
-    }
-    tree
+    const OTHERS: [&str; 3] = ["log.txt", "filler", "fillers"];
+    let tree = read_tree_without(server.dir(), |path| OTHERS.contains(&path));
+    tree.into_iter().map(|(path, content)| (without_suffix(&path), content)).collect()
 }
 
 fn same(one: &Tree, other: &Tree, what: &str) {
-    let shown = |tree: &Tree| -> Vec<String> {
-        tree.iter()
-            .map(|(path, content)| format!("{path:?}: {:?}", content.as_ref().map(Vec::len)))
-            .collect()
-    };
-    assert!(one == other, "{what}:\n{:?}\n{:?}", shown(one), shown(other));
+    assert!(one == other, "{what}:\n{:?}\n{:?}", lengths(one), lengths(other));
 }
 
 /// More than is ever left free.
@@ -201,7 +176,7 @@ struct Case {
 }
 
 fn set(tree: &mut Tree, name: &str, content: Vec<u8>) {
-    tree.insert(Path::new("workdir/alice").join(name), Some(content));
+    tree.insert(format!("workdir/alice/{name}"), Some(Arc::new(content)));
 }
 
 fn copy_of_folder(tree: &mut Tree) {

@@ -3,41 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use crate::support::{Server, noise};
+use crate::support::{
+    Dice, Peer, Server, Tree, Way, copied, gone, is_below, lengths, moved, noise, read_tree,
+    without,
+};
 
 /// At least so many, and on until enough of everything was tried, which is a matter of chance.
 const ROUNDS: u64 = 100;
 const MOST_ROUNDS: u64 = 500;
 const WORKERS: u64 = 3;
 /// More names than this a worker does not use, so that most of its changes meet something.
-const NAMES: u64 = 6;
-
-/// Numbers that look random and are the same every time.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % bound
-    }
-
-    fn of<'a>(&mut self, names: &[&'a String]) -> Option<&'a String> {
-        if names.is_empty() { None } else { Some(names[self.below(names.len() as u64) as usize]) }
-    }
-}
-
-/// Paths, with the content of files and nothing for folders.
-type Tree = BTreeMap<String, Option<Arc<Vec<u8>>>>;
+const NAMES: usize = 6;
 
 /// A change that is one command.
 #[derive(Debug, Clone)]
@@ -56,7 +37,7 @@ enum Change {
 
 impl Change {
     /// Something that can be done to `tree`.
-    fn draw(tree: &Tree, rng: &mut Rng) -> Change {
+    fn draw(tree: &Tree, dice: &mut Dice) -> Change {
         let names = |kind: fn(&Option<Arc<Vec<u8>>>) -> bool| -> Vec<&String> {
             tree.iter().filter(|(_, content)| kind(content)).map(|(path, _)| path).collect()
         };
@@ -66,15 +47,15 @@ impl Change {
         let free: Vec<&String> = free.iter().collect();
         loop {
             // A file's name, at the top or in a folder, taken or not.
-            let mut path = format!("f{}", rng.below(NAMES));
-            if let Some(folder) = rng.of(&folders).filter(|_| rng.below(2) == 0) {
+            let mut path = format!("f{}", dice.below(NAMES));
+            if let Some(folder) = dice.pick_any(&folders).filter(|_| dice.below(2) == 0) {
                 path = format!("{folder}/{path}");
             }
-            let bound = if rng.below(4) == 0 { 100_000 } else { 6_000 };
-            let length = rng.below(bound) as usize;
-            let seed = rng.below(u64::MAX);
+            let bound = if dice.below(4) == 0 { 100_000 } else { 6_000 };
+            let length = dice.below(bound);
+            let seed = dice.next();
             let content = move || Arc::new(noise(length, seed));
-            let change = match rng.below(11) {
+            let change = match dice.below(11) {
                 0 | 1 => Some(Change::Put { path, content: content() }),
                 2 => Some(Change::Store { path, content: content() }),
                 3 => {
@@ -82,7 +63,12 @@ impl Change {
                     Some(Change::Append { path, text: Arc::new(text.into_bytes()) })
                 }
                 4 => Some(Change::AppendByData { path, text: content() }),
-                5 => match (rng.below(4), rng.of(&folders), rng.of(&free), rng.of(&files)) {
+                5 => match (
+                    dice.below(4),
+                    dice.pick_any(&folders),
+                    dice.pick_any(&free),
+                    dice.pick_any(&files),
+                ) {
                     (0, Some(from), Some(to), _) => {
                         Some(Change::Move { from: from.clone(), to: to.clone() })
                     }
@@ -91,7 +77,12 @@ impl Change {
                     }
                     _ => None,
                 },
-                6 => match (rng.below(4), rng.of(&folders), rng.of(&free), rng.of(&files)) {
+                6 => match (
+                    dice.below(4),
+                    dice.pick_any(&folders),
+                    dice.pick_any(&free),
+                    dice.pick_any(&files),
+                ) {
                     (0, Some(from), Some(to), _) => {
                         Some(Change::RenameTo { from: from.clone(), to: to.clone() })
                     }
@@ -100,7 +91,12 @@ impl Change {
                     }
                     _ => None,
                 },
-                7 => match (rng.below(2), rng.of(&folders), rng.of(&free), rng.of(&files)) {
+                7 => match (
+                    dice.below(2),
+                    dice.pick_any(&folders),
+                    dice.pick_any(&free),
+                    dice.pick_any(&files),
+                ) {
                     (0, Some(from), Some(to), _) => {
                         Some(Change::Copy { from: from.clone(), to: to.clone() })
                     }
@@ -109,16 +105,16 @@ impl Change {
                     }
                     _ => None,
                 },
-                9 => rng.of(&files).map(|path| {
-                    let offset = rng.below(former(tree, path).len() as u64 + 1) as usize;
+                9 => dice.pick_any(&files).map(|path| {
+                    let offset = dice.below(former(tree, path).len() + 1);
                     Change::Restart { path: path.clone(), offset, content: content() }
                 }),
                 // A folder is worth more with something in it.
-                8 => rng
-                    .of(&folders)
+                8 => dice
+                    .pick_any(&folders)
                     .filter(|folder| tree.keys().filter(|path| is_below(path, folder)).count() > 1)
                     .map(|path| Change::RemoveTree { path: path.clone() }),
-                _ => rng.of(&free).map(|path| Change::MakeFolder { path: path.clone() }),
+                _ => dice.pick_any(&free).map(|path| Change::MakeFolder { path: path.clone() }),
             };
             if let Some(change) = change {
                 return change;
@@ -145,12 +141,11 @@ impl Change {
                 after.insert(path.clone(), Some(Arc::new(whole)));
             }
             Change::Move { from, to } | Change::RenameTo { from, to } => {
-                after.retain(|path, _| path != from && !is_below(path, from));
-                after.extend(under_another_name(tree, from, to));
+                after = moved(tree, from, to);
             }
-            Change::Copy { from, to } => after.extend(under_another_name(tree, from, to)),
+            Change::Copy { from, to } => after = copied(tree, from, to),
             Change::RemoveTree { path: folder } => {
-                after.retain(|path, _| path != folder && !is_below(path, folder));
+                after = without(tree, folder);
             }
             Change::MakeFolder { path } => {
                 after.insert(path.clone(), None);
@@ -213,35 +208,31 @@ impl Change {
             Change::Put { path, content } => {
                 typist.line(&format!("put {path} {}", content.len()))?;
                 typist.content(content)?;
-                typist.reply("150 ")?;
-                typist.reply("226 ")
+                typist.reply(150)?;
+                typist.reply(226)
             }
             Change::Store { path, content } => typist.upload(&format!("STOR {path}"), content),
             Change::Append { path, text } => {
                 typist
                     .line(&format!("append {path} {}", String::from_utf8_lossy(text).trim_end()))?;
-                typist.reply("150 ")?;
-                typist.reply("226 ")
+                typist.reply(150)?;
+                typist.reply(226)
             }
             Change::AppendByData { path, text } => typist.upload(&format!("APPE {path}"), text),
             Change::Restart { path, offset, content } => {
-                typist.ask(&format!("REST {offset}"), "350 ")?;
+                typist.ask(&format!("REST {offset}"), 350)?;
                 typist.upload(&format!("STOR {path}"), content)
             }
-            Change::Move { from, to } => typist.ask(&format!("mv -f {from} {to}"), "250 "),
+            Change::Move { from, to } => typist.ask(&format!("mv -f {from} {to}"), 250),
             Change::RenameTo { from, to } => {
-                typist.ask(&format!("RNFR {from}"), "350 ")?;
-                typist.ask(&format!("RNTO {to}"), "250 ")
+                typist.ask(&format!("RNFR {from}"), 350)?;
+                typist.ask(&format!("RNTO {to}"), 250)
             }
-            Change::Copy { from, to } => typist.ask(&format!("cp -f {from} {to}"), "250 "),
-            Change::RemoveTree { path } => typist.ask(&format!("rm -r {path}"), "250 "),
-            Change::MakeFolder { path } => typist.ask(&format!("mkdir {path}"), "257 "),
+            Change::Copy { from, to } => typist.ask(&format!("cp -f {from} {to}"), 250),
+            Change::RemoveTree { path } => typist.ask(&format!("rm -r {path}"), 250),
+            Change::MakeFolder { path } => typist.ask(&format!("mkdir {path}"), 257),
         }
     }
-}
-
-fn is_below(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn former<'t>(tree: &'t Tree, path: &str) -> &'t [u8] {
@@ -252,13 +243,6 @@ fn former<'t>(tree: &'t Tree, path: &str) -> &'t [u8] {
 fn written_over(former: &[u8], offset: usize, new: &[u8]) -> Vec<u8> {
     let rest = former.get(offset + new.len()..).unwrap_or_default();
     [&former[..offset], new, rest].concat()
-}
-
-fn under_another_name(tree: &Tree, from: &str, to: &str) -> Tree {
-    tree.iter()
-        .filter(|(path, _)| *path == from || is_below(path, from))
-        .map(|(path, content)| (format!("{to}{}", &path[from.len()..]), content.clone()))
-        .collect()
 }
 
 /// Counts what the clients have got done, step by step, and kills the server at the step that the
@@ -296,91 +280,57 @@ impl Fate {
 /// A client that takes the end of the server as an error, and any other answer than the wanted one
 /// as a failure of the test.
 struct Typist<'f> {
-    stream: TcpStream,
-    replies: BufReader<TcpStream>,
+    peer: Peer,
     fate: &'f Fate,
     doing: Doing,
 }
 
 impl Typist<'_> {
     fn new(address: SocketAddr, fate: &Fate, doing: Doing) -> io::Result<Typist<'_>> {
-        let stream = connect(address)?;
-        let replies = BufReader::new(stream.try_clone()?);
-        let mut typist = Typist { stream, replies, fate, doing };
-        typist.reply("220 ")?;
+        let mut typist = Typist { peer: Peer::to(address)?, fate, doing };
+        typist.reply(220)?;
         Ok(typist)
     }
 
     fn line(&mut self, line: &str) -> io::Result<()> {
-        self.stream.write_all(format!("{line}\r\n").as_bytes())?;
+        self.peer.send_line(line)?;
         self.fate.step(self.doing);
         Ok(())
     }
 
     fn content(&mut self, content: &[u8]) -> io::Result<()> {
-        write_by_halves(&mut self.stream, content, self.fate)
+        let mut stream = self.peer.stream();
+        write_by_halves(&mut stream, content, self.fate)
     }
 
-    fn text_of_reply(&mut self) -> io::Result<String> {
-        let mut reply = String::new();
-        self.replies.read_line(&mut reply)?;
-        match reply.ends_with("\r\n") {
-            true => {
-                self.fate.step(self.doing);
-                Ok(reply)
-            }
-            false => Err(ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    fn reply(&mut self, wanted: &str) -> io::Result<()> {
-        let reply = self.text_of_reply()?;
-        assert!(reply.starts_with(wanted), "{wanted}: {reply}");
+    fn reply(&mut self, code: u16) -> io::Result<()> {
+        self.peer.hear(code, "a step")?;
+        self.fate.step(self.doing);
         Ok(())
     }
 
-    fn ask(&mut self, line: &str, wanted: &str) -> io::Result<()> {
+    fn ask(&mut self, line: &str, code: u16) -> io::Result<()> {
         self.line(line)?;
-        self.reply(wanted)
+        self.reply(code)
     }
 
     fn upload(&mut self, line: &str, content: &[u8]) -> io::Result<()> {
-        self.line("EPSV")?;
-        let reply = self.text_of_reply()?;
-        assert!(reply.starts_with("229 "), "{reply}");
-        let port = reply.split('|').nth(3).unwrap().parse().unwrap();
-        let mut data = connect(SocketAddr::new(self.stream.peer_addr()?.ip(), port))?;
-        self.ask(line, "150 ")?;
+        let mut data = self.peer.data(Way::Epsv)?.open()?;
+        self.fate.step(self.doing);
+        self.ask(line, 150)?;
         write_by_halves(&mut data, content, self.fate)?;
         drop(data);
-        self.reply("226 ")
+        self.reply(226)
     }
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(60)))?;
-    Ok(stream)
-}
-
-fn write_by_halves(stream: &mut TcpStream, content: &[u8], fate: &Fate) -> io::Result<()> {
+fn write_by_halves(stream: &mut impl Write, content: &[u8], fate: &Fate) -> io::Result<()> {
     let (one, two) = content.split_at(content.len() / 2);
-    stream.write_all(one)?;
+    stream.write_all(one).map_err(gone)?;
     fate.step(Doing::Files);
-    stream.write_all(two)?;
+    stream.write_all(two).map_err(gone)?;
     fate.step(Doing::Files);
     Ok(())
-}
-
-/// A failure that is the end of the server, and not that of a client's patience.
-fn is_end(error: &io::Error) {
-    let kind = error.kind();
-    assert!(
-        !matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        "the server hangs: {error}"
-    );
 }
 
 /// What a worker got done.
@@ -393,19 +343,17 @@ struct Worked {
     done: Vec<&'static str>,
 }
 
-fn work(address: SocketAddr, fate: &Fate, account: String, mut rng: Rng) -> Worked {
+fn work(address: SocketAddr, fate: &Fate, account: String, mut dice: Dice) -> Worked {
     let mut worked =
         Worked { account, registered: false, before: Tree::new(), pending: None, done: Vec::new() };
     let line = format!("register {} password", worked.account);
     let typist = Typist::new(address, fate, Doing::Files)
-        .and_then(|mut typist| typist.ask(&line, "230 ").map(|()| typist))
-        .inspect_err(is_end);
+        .and_then(|mut typist| typist.ask(&line, 230).map(|()| typist));
     let Ok(mut typist) = typist else { return worked };
     worked.registered = true;
     loop {
-        let change = worked.pending.insert(Change::draw(&worked.before, &mut rng));
-        if let Err(error) = change.make(&mut typist) {
-            is_end(&error);
+        let change = worked.pending.insert(Change::draw(&worked.before, &mut dice));
+        if change.make(&mut typist).is_err() {
             return worked;
         }
         worked.done.push(change.kind(&worked.before));
@@ -426,68 +374,37 @@ struct Enrolled {
 }
 
 /// Registers, and changes the new account's password or removes it once in a while.
-fn enrol(address: SocketAddr, fate: &Fate, round: u64, mut rng: Rng) -> Enrolled {
+fn enrol(address: SocketAddr, fate: &Fate, round: u64, mut dice: Dice) -> Enrolled {
     let mut enrolled = Enrolled::default();
-    let _ = Typist::new(address, fate, Doing::Accounts)
-        .and_then(|mut typist| {
-            for n in 0.. {
-                let name = format!("r{round}-{n}");
-                enrolled.registering = Some(name.clone());
-                typist.ask(&format!("register {name} first"), "230 ")?;
-                enrolled.registering = None;
-                enrolled.accounts.push((name, vec!["first".to_string()]));
-                for change in 0..rng.below(3) {
-                    let (_, passwords) = enrolled.accounts.last_mut().unwrap();
-                    let (old, new) = (passwords[0].clone(), format!("changed{change}"));
-                    passwords.push(new.clone());
-                    typist.ask(&format!("passwd {old} {new}"), "200 ")?;
-                    // Now it is the only one.
-                    passwords.remove(0);
-                    enrolled.changes += 1;
-                }
-                if rng.below(4) == 0 {
-                    typist.ask("mkdir d", "257 ")?;
-                    let (name, mut passwords) = enrolled.accounts.pop().unwrap();
-                    let line = format!("unregister {}", passwords[0]);
-                    enrolled.unregistering = Some((name.clone(), passwords.remove(0)));
-                    typist.ask(&line, "250 ")?;
-                    enrolled.unregistering = None;
-                    enrolled.unregistered.push(name);
-                }
+    let _ = Typist::new(address, fate, Doing::Accounts).and_then(|mut typist| {
+        for n in 0.. {
+            let name = format!("r{round}-{n}");
+            enrolled.registering = Some(name.clone());
+            typist.ask(&format!("register {name} first"), 230)?;
+            enrolled.registering = None;
+            enrolled.accounts.push((name, vec!["first".to_string()]));
+            for change in 0..dice.below(3) {
+                let (_, passwords) = enrolled.accounts.last_mut().unwrap();
+                let (old, new) = (passwords[0].clone(), format!("changed{change}"));
+                passwords.push(new.clone());
+                typist.ask(&format!("passwd {old} {new}"), 200)?;
+                // Now it is the only one.
+                passwords.remove(0);
+                enrolled.changes += 1;
             }
-            Ok(())
-        })
-        .inspect_err(is_end);
-    enrolled
-}
-
-fn read_tree(top: &Path) -> Tree {
-    let mut tree = Tree::new();
-    let mut waiting = vec![String::new()];
-    while let Some(folder) = waiting.pop() {
-        for entry in fs::read_dir(top.join(&folder)).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-            if entry.file_type().unwrap().is_dir() {
-                waiting.push(path.clone());
-                tree.insert(path, None);
-            } else {
-                tree.insert(path, Some(Arc::new(fs::read(entry.path()).unwrap())));
+            if dice.below(4) == 0 {
+                typist.ask("mkdir d", 257)?;
+                let (name, mut passwords) = enrolled.accounts.pop().unwrap();
+                let line = format!("unregister {}", passwords[0]);
+                enrolled.unregistering = Some((name.clone(), passwords.remove(0)));
+                typist.ask(&line, 250)?;
+                enrolled.unregistering = None;
+                enrolled.unregistered.push(name);
             }
         }
-    }
-    tree
-}
-
-/// Names and lengths: whole contents would fill the screen.
-fn shown(tree: &Tree) -> Vec<String> {
-    tree.iter()
-        .map(|(path, content)| match content {
-            Some(content) => format!("{path}: {}", content.len()),
-            None => format!("{path}/"),
-        })
-        .collect()
+        Ok(())
+    });
+    enrolled
 }
 
 /// The names in the users file, each of whose lines must be whole.
@@ -575,9 +492,9 @@ impl Tally {
                     "{}: {} left something else.\nbefore: {:?}\nafter: {:?}\nfound: {:?}",
                     worked.account,
                     change.kind(before),
-                    shown(before),
-                    shown(&change.applied_to(before)),
-                    shown(&found)
+                    lengths(before),
+                    lengths(&change.applied_to(before)),
+                    lengths(&found)
                 );
             };
             self.cut_off.entry(change.kind(before)).or_default()[outcome] += 1;
@@ -586,8 +503,8 @@ impl Tally {
                 found == *before,
                 "{}: {:?} {:?}",
                 worked.account,
-                shown(before),
-                shown(&found)
+                lengths(before),
+                lengths(&found)
             );
         }
         if keep {
@@ -675,18 +592,17 @@ impl Tally {
     }
 
     /// A sample of what was there before.
-    fn check_kept(&self, server: &Server, names: &BTreeSet<String>, rng: &mut Rng) {
+    fn check_kept(&self, server: &Server, names: &BTreeSet<String>, dice: &mut Dice) {
         for (name, _) in &self.kept_accounts {
             assert!(names.contains(name), "{name} is lost");
         }
         let mut client = server.connect();
         for _ in 0..3.min(self.kept_accounts.len()) {
-            let (name, password) =
-                &self.kept_accounts[rng.below(self.kept_accounts.len() as u64) as usize];
+            let (name, password) = &self.kept_accounts[dice.below(self.kept_accounts.len())];
             client.expect(&format!("login {name} {password}"), 230);
         }
         if !self.kept.is_empty() {
-            let (name, tree) = &self.kept[rng.below(self.kept.len() as u64) as usize];
+            let (name, tree) = &self.kept[dice.below(self.kept.len())];
             assert!(read_tree(&server.real(name)) == *tree, "{name} has changed");
         }
     }
@@ -695,7 +611,7 @@ impl Tally {
 #[test]
 fn a_hundred_kills_leave_every_change_done_or_undone() {
     let dir = tempfile::tempdir().unwrap();
-    let mut rng = Rng(4);
+    let mut dice = Dice::new(4);
     let mut tally = Tally::default();
     let mut server = Server::in_folder(dir.path(), &[]);
     let mut rounds = 0;
@@ -704,18 +620,18 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         rounds += 1;
         let address = server.address();
         let (only, most) = if round % 4 == 3 { (Some(Doing::Accounts), 60) } else { (None, 400) };
-        let last = 1 + rng.below(most) as usize;
+        let last = 1 + dice.below(most);
         let (steps, is_gentle) = (AtomicUsize::new(0), round % 3 == 1);
         let fate = Fate { steps, last, server: Mutex::new(server), is_gentle, only };
         let (worked, enrolled) = std::thread::scope(|scope| {
             let fate = &fate;
             let workers: Vec<_> = (0..WORKERS)
                 .map(|worker| {
-                    let seed = Rng(rng.below(u64::MAX));
+                    let seed = Dice::new(dice.next());
                     scope.spawn(move || work(address, fate, format!("w{round}-{worker}"), seed))
                 })
                 .collect();
-            let seed = Rng(rng.below(u64::MAX));
+            let seed = Dice::new(dice.next());
             let enroller = scope.spawn(move || enrol(address, fate, round, seed));
             let worked: Vec<_> = workers.into_iter().map(|thread| thread.join().unwrap()).collect();
             (worked, enroller.join().unwrap())
@@ -730,7 +646,7 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         there.sort();
         assert_eq!(there, ["log.txt", "users", "workdir"], "round {round}");
         let names = names_in(&server.users());
-        tally.check_kept(&server, &names, &mut rng);
+        tally.check_kept(&server, &names, &mut dice);
         for (n, worked) in worked.into_iter().enumerate() {
             tally.check_worker(&server, &names, worked, n == 0 && round % 10 == 0);
         }

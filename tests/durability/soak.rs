@@ -3,16 +3,18 @@
 //! `PLAINFTPD_SOAK_SECONDS=3600 cargo test --release --test durability soak:: -- --nocapture` is the
 //! long form.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, Way, noise, sha256};
+use crate::support::{
+    Dice, Peer, Server, Tree, Way, copied, gone, is_within, moved, noise, read_tree, sha256, with,
+    without,
+};
 
 const WORKERS: u64 = 6;
 /// Only a test that fails waits for it.
@@ -24,46 +26,17 @@ const MOST_NODES: usize = 40;
 const LARGE: u64 = 64 << 20;
 const STALL: &str = "5";
 
-/// The connection is no more.
-struct Gone(String);
-type Told<T> = Result<T, Gone>;
+/// The end of the connection is an error.
+type Told<T> = std::io::Result<T>;
 
-/// Numbers that look random.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
-        if from.is_empty() { None } else { Some(from[self.below(from.len())].clone()) }
-    }
-
-    fn way(&mut self) -> Way {
-        [Way::Pasv, Way::Epsv, Way::Port, Way::Eprt][self.below(4)]
-    }
-
-    fn content(&mut self) -> Arc<Vec<u8>> {
-        let most = match self.below(40) {
-            0 => 3 << 20,
-            1..6 => 400_000,
-            _ => 30_000,
-        };
-        let length = self.below(most);
-        Arc::new(noise(length, self.next()))
-    }
+/// The content of a file: mostly short, now and then long.
+fn content(dice: &mut Dice) -> Arc<Vec<u8>> {
+    let most = match dice.below(40) {
+        0 => 3 << 20,
+        1..6 => 400_000,
+        _ => 30_000,
+    };
+    Arc::new(dice.bytes(most - 1))
 }
 
 #[derive(Default)]
@@ -105,174 +78,6 @@ impl Totals {
     }
 }
 
-/// A client whose server may be killed at any moment.
-struct Peer {
-    stream: BufReader<TcpStream>,
-}
-
-fn gone(error: std::io::Error) -> Gone {
-    assert!(
-        !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        "nothing for {PATIENCE:?}: the server hangs"
-    );
-    Gone(error.to_string())
-}
-
-fn patient(stream: TcpStream) -> TcpStream {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-enum Data {
-    Open(TcpStream),
-    Waiting(TcpListener),
-}
-
-impl Data {
-    /// The connection; to be called once the 150 is there, for then it is there too.
-    fn stream(self) -> Told<TcpStream> {
-        Ok(patient(match self {
-            Data::Open(stream) => stream,
-            Data::Waiting(listener) => listener.accept().map_err(gone)?.0,
-        }))
-    }
-}
-
-impl Peer {
-    fn connect(address: SocketAddr) -> Told<Peer> {
-        let stream = patient(TcpStream::connect(address).map_err(gone)?);
-        stream.set_nodelay(true).map_err(gone)?;
-        let mut peer = Peer { stream: BufReader::new(stream) };
-        let greeting = peer.reply()?;
-        assert!(greeting.starts_with("220 "), "{greeting}");
-        Ok(peer)
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> Told<()> {
-        self.stream.get_mut().write_all(bytes).map_err(gone)
-    }
-
-    fn line(&mut self) -> Told<String> {
-        let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line).map_err(gone)?;
-        match line.strip_suffix(b"\r\n") {
-            Some(line) => Ok(String::from_utf8_lossy(line).into_owned()),
-            None => Err(Gone(format!("the end, after {:?}", String::from_utf8_lossy(&line)))),
-        }
-    }
-
-    fn reply(&mut self) -> Told<String> {
-        let mut reply = self.line()?;
-        let last = format!("{} ", &reply[..3]);
-        if reply.as_bytes()[3] == b'-' {
-            loop {
-                let line = self.line()?;
-                reply.push('\n');
-                reply.push_str(&line);
-                if line.starts_with(&last) {
-                    break;
-                }
-            }
-        }
-        Ok(reply)
-    }
-
-    fn ask(&mut self, line: &str) -> Told<String> {
-        self.send(format!("{line}\r\n").as_bytes())?;
-        self.reply()
-    }
-
-    #[track_caller]
-    fn hear(&mut self, code: u16, why: &str) -> Told<String> {
-        let reply = self.reply()?;
-        assert!(reply.starts_with(&format!("{code}")), "{why}: wanted {code}, heard {reply}");
-        Ok(reply)
-    }
-
-    #[track_caller]
-    fn expect(&mut self, line: &str, code: u16) -> Told<String> {
-        self.send(format!("{line}\r\n").as_bytes())?;
-        self.hear(code, line)
-    }
-
-    fn get(&mut self, path: &str) -> Told<Vec<u8>> {
-        let first = self.expect(&format!("get {path}"), 150)?;
-        let count = first.strip_prefix("150 ").unwrap().strip_suffix(" bytes follow.").unwrap();
-        let mut content = vec![0; count.parse::<usize>().unwrap() + 2];
-        self.stream.read_exact(&mut content).map_err(gone)?;
-        assert_eq!(content.split_off(content.len() - 2), b"\r\n");
-        self.hear(226, "get")?;
-        Ok(content)
-    }
-
-    fn put(&mut self, path: &str, content: &[u8]) -> Told<()> {
-        self.send(format!("put {path} {}\r\n", content.len()).as_bytes())?;
-        self.send(content)?;
-        self.hear(150, "put")?;
-        self.hear(226, "put").map(drop)
-    }
-
-    fn data(&mut self, way: Way) -> Told<Data> {
-        let port = match way {
-            Way::Pasv => {
-                let reply = self.expect("PASV", 227)?;
-                let numbers: Vec<u16> = reply
-                    .split(['(', ')'])
-                    .nth(1)
-                    .unwrap()
-                    .split(',')
-                    .map(|number| number.parse().unwrap())
-                    .collect();
-                numbers[4] * 256 + numbers[5]
-            }
-            Way::Epsv => self.expect("EPSV", 229)?.split('|').nth(3).unwrap().parse().unwrap(),
-            Way::Port | Way::Eprt => {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                let port = listener.local_addr().unwrap().port();
-                let line = match way {
-                    Way::Port => format!("PORT 127,0,0,1,{},{}", port >> 8, port & 255),
-                    _ => format!("EPRT |1|127.0.0.1|{port}|"),
-                };
-                self.expect(&line, 200)?;
-                return Ok(Data::Waiting(listener));
-            }
-        };
-        let ip = self.stream.get_ref().peer_addr().map_err(gone)?.ip();
-        TcpStream::connect((ip, port)).map(Data::Open).map_err(gone)
-    }
-
-    fn begin(&mut self, way: Way, rest: usize, line: &str) -> Told<TcpStream> {
-        let data = self.data(way)?;
-        if rest > 0 {
-            self.expect(&format!("REST {rest}"), 350)?;
-        }
-        self.expect(line, 150)?;
-        data.stream()
-    }
-
-    fn upload(&mut self, way: Way, rest: usize, line: &str, content: &[u8]) -> Told<()> {
-        let mut stream = self.begin(way, rest, line)?;
-        stream.write_all(content).map_err(gone)?;
-        drop(stream);
-        self.hear(226, line).map(drop)
-    }
-
-    fn download(&mut self, way: Way, rest: usize, line: &str) -> Told<Vec<u8>> {
-        let mut content = Vec::new();
-        self.begin(way, rest, line)?.read_to_end(&mut content).map_err(gone)?;
-        self.hear(226, line)?;
-        Ok(content)
-    }
-
-    /// ABOR while a transfer stands still.
-    fn abort(&mut self) -> Told<()> {
-        self.send(b"ABOR\r\n")?;
-        self.hear(426, "the transfer")?;
-        self.hear(226, "ABOR").map(drop)
-    }
-}
-
 /// What must be under a name.
 #[derive(Debug, Clone, PartialEq)]
 enum Node {
@@ -292,7 +97,7 @@ enum Node {
 }
 
 /// An account's files, by their paths.
-type World = BTreeMap<String, Node>;
+type World = Tree<Node>;
 
 fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
@@ -338,18 +143,10 @@ fn misfit(wanted: &World, found: &World) -> Option<String> {
     }
 }
 
-fn read_world(root: &Path, inside: &str, world: &mut World) {
-    for entry in fs::read_dir(root.join(inside)).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        let path = if inside.is_empty() { name } else { format!("{inside}/{name}") };
-        if entry.file_type().unwrap().is_dir() {
-            world.insert(path.clone(), Node::Folder);
-            read_world(root, &path, world);
-        } else {
-            world.insert(path, Node::File(Arc::new(fs::read(entry.path()).unwrap())));
-        }
-    }
+/// What a folder really holds.
+fn read_world(root: &Path) -> World {
+    let node = |content: Option<_>| content.map_or(Node::Folder, Node::File);
+    read_tree(root).into_iter().map(|(path, content)| (path, node(content))).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -393,34 +190,6 @@ impl Account {
     }
 }
 
-fn with(world: &World, path: &str, node: Node) -> World {
-    let mut world = world.clone();
-    world.insert(path.to_string(), node);
-    world
-}
-
-fn is_within(path: &str, root: &str) -> bool {
-    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn without(world: &World, root: &str) -> World {
-    world
-        .iter()
-        .filter(|(path, _)| !is_within(path, root))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect()
-}
-
-/// `from` and all in it once more, as `to`.
-fn copied(world: &World, from: &str, to: &str) -> World {
-    let copies = world.iter().filter(|(path, _)| is_within(path, from));
-    let copies: World =
-        copies.map(|(k, v)| (format!("{to}{}", &k[from.len()..]), v.clone())).collect();
-    let mut world = without(world, to);
-    world.extend(copies);
-    world
-}
-
 /// Someone who works with an account.
 struct Worker<'a> {
     address: SocketAddr,
@@ -444,7 +213,7 @@ impl Worker<'_> {
     fn fresh_name(&mut self) -> String {
         self.fresh += 1;
         let folder = match self.dice.below(3) {
-            0 => self.dice.pick(&self.account.folders()),
+            0 => self.dice.pick_any(&self.account.folders()),
             _ => None,
         };
         match folder.filter(|folder| folder.matches('/').count() < 3) {
@@ -456,7 +225,7 @@ impl Worker<'_> {
     /// A file that is there, or a new name.
     fn target(&mut self) -> String {
         match self.dice.below(2) {
-            0 => self.dice.pick(&self.account.files()),
+            0 => self.dice.pick_any(&self.account.files()),
             _ => None,
         }
         .unwrap_or_else(|| self.fresh_name())
@@ -507,7 +276,7 @@ impl Worker<'_> {
     }
 
     fn put(&mut self) -> Told<()> {
-        let (path, content) = (self.target(), self.dice.content());
+        let (path, content) = (self.target(), content(&mut self.dice));
         self.account.next =
             Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
         self.peer.put(&path, &content)?;
@@ -528,7 +297,7 @@ impl Worker<'_> {
     }
 
     fn store(&mut self) -> Told<()> {
-        let (path, content, way) = (self.target(), self.dice.content(), self.dice.way());
+        let (path, content, way) = (self.target(), content(&mut self.dice), self.dice.way());
         self.account.next =
             Some(with(&self.account.world, &path, Node::File(Arc::clone(&content))));
         self.peer.upload(way, 0, &format!("STOR {path}"), &content)?;
@@ -538,7 +307,7 @@ impl Worker<'_> {
     }
 
     fn append(&mut self) -> Told<()> {
-        let (path, more, way) = (self.target(), self.dice.content(), self.dice.way());
+        let (path, more, way) = (self.target(), content(&mut self.dice), self.dice.way());
         let base = self.account.world.contains_key(&path).then(|| self.account.content(&path));
         let whole = [base.as_ref().map_or(&[][..], |base| base), &more[..]].concat();
         let growing = Node::Grown { base, more: Arc::clone(&more) };
@@ -551,9 +320,9 @@ impl Worker<'_> {
     }
 
     fn patch(&mut self) -> Told<()> {
-        let Some(path) = self.dice.pick(&self.account.files()) else { return self.store() };
+        let Some(path) = self.dice.pick_any(&self.account.files()) else { return self.store() };
         let (base, patch, way) =
-            (self.account.content(&path), self.dice.content(), self.dice.way());
+            (self.account.content(&path), content(&mut self.dice), self.dice.way());
         let offset = self.dice.below(base.len() + 1);
         if offset == 0 {
             return self.store();
@@ -570,7 +339,7 @@ impl Worker<'_> {
     }
 
     fn fetch(&mut self) -> Told<()> {
-        let Some(path) = self.dice.pick(&self.account.files()) else { return Ok(()) };
+        let Some(path) = self.dice.pick_any(&self.account.files()) else { return Ok(()) };
         let (wanted, way) = (self.account.content(&path), self.dice.way());
         match self.dice.below(4) {
             0 => {
@@ -598,7 +367,8 @@ impl Worker<'_> {
 
     fn list(&mut self) -> Told<()> {
         let way = self.dice.way();
-        let folder = self.dice.pick(&self.account.folders()).filter(|_| self.dice.below(2) == 0);
+        let folder =
+            self.dice.pick_any(&self.account.folders()).filter(|_| self.dice.below(2) == 0);
         let folder = folder.unwrap_or_default();
         let word = ["LIST", "MLSD", "NLST"][self.dice.below(3)];
         let text = self.peer.download(way, 0, format!("{word} {folder}").trim_end())?;
@@ -643,7 +413,7 @@ impl Worker<'_> {
     /// Something that is there and surely stays as it is.
     fn any(&mut self) -> Option<String> {
         let all = [self.account.files(), self.account.folders()].concat();
-        self.dice.pick(&all)
+        self.dice.pick_any(&all)
     }
 
     fn copy(&mut self) -> Told<()> {
@@ -668,12 +438,13 @@ impl Worker<'_> {
         let by_hand = self.dice.below(2) == 0;
         // RNTO replaces a file.
         let is_file = matches!(self.account.world[&from], Node::File(_));
-        let over = if !by_hand && is_file { self.dice.pick(&self.account.files()) } else { None };
+        let over =
+            if !by_hand && is_file { self.dice.pick_any(&self.account.files()) } else { None };
         let to = over.filter(|over| *over != from).unwrap_or_else(|| self.fresh_name());
         if is_within(&to, &from) {
             return self.peer.expect(&format!("mv {from} {to}"), 550).map(drop);
         }
-        self.account.next = Some(without(&copied(&self.account.world, &from, &to), &from));
+        self.account.next = Some(moved(&self.account.world, &from, &to));
         if by_hand {
             self.peer.expect(&format!("mv {from} {to}"), 250)?;
         } else {
@@ -725,7 +496,7 @@ impl Worker<'_> {
 
     /// Content that broke off is not stored, by hand; what was there stays.
     fn vanish_in_put(&mut self) -> Told<()> {
-        let (path, content) = (self.target(), self.dice.content());
+        let (path, content) = (self.target(), content(&mut self.dice));
         let sent = self.dice.below(content.len() + 1);
         self.peer.send(format!("put {path} {}\r\n", content.len() + 1).as_bytes())?;
         self.peer.send(&content[..sent])?;
@@ -736,7 +507,8 @@ impl Worker<'_> {
     /// that is not used again, for nobody knows when.
     fn vanish_in_store(&mut self) -> Told<()> {
         self.fresh += 1;
-        let (path, more, way) = (format!("v{}", self.fresh), self.dice.content(), self.dice.way());
+        let (path, more, way) =
+            (format!("v{}", self.fresh), content(&mut self.dice), self.dice.way());
         let sent = self.dice.below(more.len() + 1);
         let node = Node::Grown { base: None, more: Arc::clone(&more) };
         self.account.world.insert(path.clone(), node);
@@ -747,8 +519,8 @@ impl Worker<'_> {
     fn vanish_in_append(&mut self) -> Told<()> {
         let top = |path: &String| !path.contains('/');
         let files: Vec<String> = self.account.files().into_iter().filter(top).collect();
-        let Some(path) = self.dice.pick(&files) else { return self.vanish_in_store() };
-        let (more, way) = (self.dice.content(), self.dice.way());
+        let Some(path) = self.dice.pick_any(&files) else { return self.vanish_in_store() };
+        let (more, way) = (content(&mut self.dice), self.dice.way());
         let sent = self.dice.below(more.len() + 1);
         let node = Node::Grown { base: Some(self.account.content(&path)), more: Arc::clone(&more) };
         self.account.world.insert(path.clone(), node);
@@ -769,7 +541,7 @@ impl Worker<'_> {
         if self.dice.below(2) == 0 {
             peer.send(b"get large\r\n")?;
             peer.hear(150, "get")?;
-            peer.stream.read_exact(&mut vec![1; 100_000]).map_err(gone)
+            peer.read_exact(100_000).map(drop)
         } else {
             let mut stream = peer.begin(way, 0, "RETR large")?;
             stream.read_exact(&mut vec![1; 100_000]).map_err(gone)
@@ -780,17 +552,16 @@ impl Worker<'_> {
     fn vanish_in_a_line(&mut self) -> Told<()> {
         let Some(path) = self.any() else { return Ok(()) };
         self.peer.send(format!("rm -r {path}").as_bytes())?;
-        self.peer.stream.get_ref().shutdown(Shutdown::Write).map_err(gone)?;
-        let mut rest = Vec::new();
-        self.peer.stream.read_to_end(&mut rest).map_err(gone)?;
+        self.peer.half_close()?;
+        let rest = self.peer.rest()?;
         assert_eq!(String::from_utf8_lossy(&rest), "");
         self.log_in_anew()
     }
 
     /// The old file stays.
     fn abort_over_a_file(&mut self) -> Told<()> {
-        let Some(path) = self.dice.pick(&self.account.files()) else { return Ok(()) };
-        let (content, way) = (self.dice.content(), self.dice.way());
+        let Some(path) = self.dice.pick_any(&self.account.files()) else { return Ok(()) };
+        let (content, way) = (content(&mut self.dice), self.dice.way());
         let mut stream = self.peer.begin(way, 0, &format!("STOR {path}"))?;
         stream.write_all(&content).map_err(gone)?;
         self.peer.abort()?;
@@ -803,7 +574,7 @@ impl Worker<'_> {
 
     /// What came is kept under a new name, and can be gone on from.
     fn abort_a_new_file(&mut self) -> Told<()> {
-        let (path, content, way) = (self.fresh_name(), self.dice.content(), self.dice.way());
+        let (path, content, way) = (self.fresh_name(), content(&mut self.dice), self.dice.way());
         let sent = self.dice.below(content.len() + 1);
         let half = Node::Grown { base: None, more: Arc::clone(&content) };
         self.account.next = Some(with(&self.account.world, &path, half));
@@ -854,10 +625,9 @@ impl Worker<'_> {
         let mut peer = Peer::connect(self.address)?;
         self.totals.sessions.fetch_add(1, Ordering::Relaxed);
         let length = self.dice.below(40_000);
-        peer.send(&noise(length, self.dice.next()))?;
-        peer.stream.get_ref().shutdown(Shutdown::Write).map_err(gone)?;
-        let mut rest = Vec::new();
-        peer.stream.read_to_end(&mut rest).map_err(gone)?;
+        peer.send(noise(length, self.dice.next()))?;
+        peer.half_close()?;
+        let rest = peer.rest()?;
         assert!(rest.is_empty() || rest.ends_with(b"\r\n"), "{}", String::from_utf8_lossy(&rest));
         Ok(())
     }
@@ -908,8 +678,7 @@ impl Worker<'_> {
 
     fn leave(&mut self) -> Told<()> {
         self.peer.expect("quit", 221)?;
-        let mut rest = Vec::new();
-        self.peer.stream.read_to_end(&mut rest).map_err(gone)?;
+        self.peer.rest()?;
         Ok(())
     }
 }
@@ -924,7 +693,7 @@ struct Phase {
 }
 
 /// The life of an account: the sessions of somebody who registers, works, comes again, leaves.
-fn live(phase: &Phase, totals: &Totals, name: String, seed: u64) -> (Account, Result<bool, Gone>) {
+fn live(phase: &Phase, totals: &Totals, name: String, seed: u64) -> (Account, Told<bool>) {
     let account = Account {
         name,
         passwords: vec!["password".to_string()],
@@ -986,7 +755,7 @@ fn work(phase: &Phase, totals: &Totals, worker: u64, round: u64) -> Vec<Account>
         match end {
             Ok(false) => {}
             Ok(true) => kept.push(account),
-            Err(Gone(why)) => {
+            Err(why) => {
                 assert!(phase.killing.load(Ordering::SeqCst), "{}: lost: {why}", account.name);
                 kept.push(account);
                 break;
@@ -1030,8 +799,7 @@ fn check_account(server: &Server, totals: &Totals, account: &Account) -> Told<()
         return Ok(());
     };
     totals.checked.fetch_add(1, Ordering::Relaxed);
-    let mut found = World::new();
-    read_world(&server.real(name), "", &mut found);
+    let found = read_world(&server.real(name));
     let next = account.next.as_ref();
     if let Some(wrong) = misfit(&account.world, &found) {
         let next =
@@ -1185,7 +953,7 @@ fn a_soak_under_faults_and_kills_loses_nothing() {
         let (descriptors, _) = holds(&server);
         server.wait_until_swept();
         for account in &accounts {
-            if let Err(Gone(why)) = check_account(&server, &totals, account) {
+            if let Err(why) = check_account(&server, &totals, account) {
                 panic!("{}: lost: {why}", account.name);
             }
         }

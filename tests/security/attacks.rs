@@ -88,29 +88,3 @@ fn is_looked_at(client: &mut Client) {
     client.send(b"\xff\xfd\x06");
     assert_eq!(client.read_exact(3), b"\xff\xfc\x06");
 }
-
-/// Every spelling that the server's own help tells of.
-fn verbs(client: &mut Client) -> Vec<String> {
-    let mut verbs = Vec::new();
-    for page in ["help", "help ftp"] {
-        let help = client.expect(page, 214);
-        let usages = help.lines().filter_map(|line| line.strip_prefix(' ')?.split("  ").next());
-        for usage in usages.flat_map(|usages| usages.split(", ")) {
-            let words: Vec<_> = usage.split_whitespace().collect();
-            match words[..] {
-                ["SITE", command, ..] if command != "COMMAND" => {
-                    verbs.push(format!("SITE {command}"))
-                }
-                _ => verbs.push(words[0].to_string()),
-            }
-        }
-    }
-    let listed = verbs.clone();
-    for verb in listed.iter().filter(|verb| !verb.contains(' ')) {
-        let about = client.expect(&format!("help {verb}"), 214);
-        let aliases = about.lines().find_map(|line| line.strip_prefix(" also spelled: "));
-        verbs.extend(aliases.into_iter().flat_map(|line| line.split(", ")).map(str::to_string));
-    }
-    assert!(verbs.len() > 90, "{} verbs", verbs.len());
-    verbs
-}

@@ -1,7 +1,7 @@
 //! What the integration tests share: a server of their own in a temporary folder, a client that
 //! types at it, and transcripts.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,13 +13,23 @@
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
+
+mod client;
+mod random;
+mod tree;
+
+pub use client::{Client, Data, Peer, Way, gone};
+pub use random::{Dice, noise};
+pub use tree::{
+    Tree, copied, is_below, is_within, lengths, moved, read_tree, read_tree_without, with, without,
+};
 
 /// Where the server keeps the number that tells its temporaries from those of other servers.
 const SERVER_FILE: &str = ".plainftpd-server";
@@ -411,115 +421,6 @@ impl Drop for Delayed {
     }
 }
 
-pub struct Client {
-    stream: BufReader<TcpStream>,
-}
-
-impl Client {
-    pub fn to(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream: BufReader::new(stream) }
-    }
-
-    pub fn stream(&self) -> &TcpStream {
-        self.stream.get_ref()
-    }
-
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
-    }
-
-    pub fn send_line(&mut self, line: &str) {
-        self.send(format!("{line}\r\n"));
-    }
-
-    /// One whole reply (RFC 959 §4.2), its CRLFs as LFs, the last one dropped.
-    pub fn reply(&mut self) -> String {
-        String::from_utf8(self.reply_bytes()).unwrap()
-    }
-
-    pub fn reply_bytes(&mut self) -> Vec<u8> {
-        let first = self.read_line();
-        let mut reply = first.clone();
-        if first.get(3) == Some(&b'-') {
-            loop {
-                let line = self.read_line();
-                reply.push(b'\n');
-                reply.extend_from_slice(&line);
-                if line.starts_with(&first[..3]) && line.get(3) == Some(&b' ') {
-                    break;
-                }
-            }
-        }
-        reply
-    }
-
-    /// A line that must end in CRLF, without it.
-    pub fn read_line(&mut self) -> Vec<u8> {
-        let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line).unwrap();
-        match line.strip_suffix(b"\r\n") {
-            Some(line) => line.to_vec(),
-            None => panic!("no CRLF: {:?}", String::from_utf8_lossy(&line)),
-        }
-    }
-
-    pub fn ask(&mut self, line: &str) -> String {
-        self.send_line(line);
-        self.reply()
-    }
-
-    /// Asks, and holds the answer's code against `code`.
-    #[track_caller]
-    pub fn expect(&mut self, line: &str, code: u16) -> String {
-        let reply = self.ask(line);
-        assert!(reply.starts_with(&code.to_string()), "{line}: {reply}");
-        reply
-    }
-
-    pub fn read_exact(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.stream.read_exact(&mut bytes).unwrap();
-        bytes
-    }
-
-    /// Everything up to the end of the connection.
-    pub fn rest(&mut self) -> String {
-        let mut bytes = Vec::new();
-        self.stream.read_to_end(&mut bytes).unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    pub fn half_close(&mut self) {
-        self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
-    }
-
-    /// `put`: sends the content without waiting; returns the last reply.
-    pub fn put(&mut self, name: &str, content: &[u8]) -> String {
-        self.send_line(&format!("put {name} {}", content.len()));
-        self.send(content);
-        let first = self.reply();
-        if first.starts_with("150 ") { self.reply() } else { first }
-    }
-
-    /// `get`: the content, or the reply that refuses it.
-    pub fn get(&mut self, name: &str) -> Result<Vec<u8>, String> {
-        let first = self.ask(&format!("get {name}"));
-        let Some(count) =
-            first.strip_prefix("150 ").and_then(|rest| rest.strip_suffix(" bytes follow."))
-        else {
-            return Err(first);
-        };
-        let content = self.read_exact(count.parse().unwrap());
-        assert_eq!(self.read_exact(2), b"\r\n");
-        assert!(self.reply().starts_with("226 "));
-        Ok(content)
-    }
-}
-
 /// Whether `line` is as `pattern` has it, in which `…` stands for anything.
 pub fn matches(pattern: &str, line: &str) -> bool {
     let mut parts = pattern.split('…');
@@ -615,9 +516,7 @@ pub fn play_pipelined(client: &mut Client, steps: &[Step], end: &str) {
 
 fn check(client: &mut Client, pattern: &str) {
     // File content is not made of CRLF lines.
-    let mut line = Vec::new();
-    client.stream.read_until(b'\n', &mut line).unwrap();
-    let line = String::from_utf8(line).unwrap();
+    let line = String::from_utf8(client.read_piece()).unwrap();
     let line =
         line.strip_suffix('\n').map_or(&*line, |line| line.strip_suffix('\r').unwrap_or(line));
     assert!(matches(pattern, line), "expected {pattern:?}, heard {line:?}");
@@ -718,138 +617,7 @@ pub fn has_program(name: &str) -> bool {
     found
 }
 
-/// Bytes that look random and are the same every time.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
 pub fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
     hex::encode(sha2::Sha256::digest(bytes))
-}
-
-/// How a data connection is set up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    Pasv,
-    Epsv,
-    Port,
-    Eprt,
-}
-
-/// A data connection that was set up, and is or will be open.
-pub enum Data {
-    Open(TcpStream),
-    Waiting(std::net::TcpListener),
-}
-
-impl Data {
-    pub fn stream(self) -> TcpStream {
-        let stream = match self {
-            Data::Open(stream) => stream,
-            Data::Waiting(listener) => listener.accept().unwrap().0,
-        };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-}
-
-impl Client {
-    /// The port that EPSV opens.
-    pub fn epsv_port(&mut self) -> u16 {
-        let reply = self.expect("EPSV", 229);
-        reply.split('|').nth(3).unwrap().parse().unwrap()
-    }
-
-    /// The address by which this client reached its server.
-    pub fn server_ip(&self) -> IpAddr {
-        self.stream().peer_addr().unwrap().ip()
-    }
-
-    /// Connects to a passive port.
-    pub fn connect_to(&self, port: u16) -> TcpStream {
-        TcpStream::connect((self.server_ip(), port)).unwrap()
-    }
-
-    pub fn data(&mut self, way: Way) -> Data {
-        match way {
-            Way::Pasv => {
-                let reply = self.expect("PASV", 227);
-                let numbers = reply.split(['(', ')']).nth(1).unwrap();
-                let numbers: Vec<u16> = numbers.split(',').map(|n| n.parse().unwrap()).collect();
-                let ip = numbers[..4].iter().map(u16::to_string).collect::<Vec<_>>().join(".");
-                assert_eq!(ip, self.server_ip().to_string());
-                Data::Open(self.connect_to(numbers[4] * 256 + numbers[5]))
-            }
-            Way::Epsv => {
-                let port = self.epsv_port();
-                Data::Open(self.connect_to(port))
-            }
-            Way::Port | Way::Eprt => {
-                let ip = self.stream().local_addr().unwrap().ip();
-                let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
-                let port = listener.local_addr().unwrap().port();
-                let line = match way {
-                    Way::Port => {
-                        format!(
-                            "PORT {},{},{}",
-                            ip.to_string().replace('.', ","),
-                            port >> 8,
-                            port & 255
-                        )
-                    }
-                    _ => format!("EPRT |{}|{ip}|{port}|", if ip.is_ipv4() { 1 } else { 2 }),
-                };
-                self.expect(&line, 200);
-                Data::Waiting(listener)
-            }
-        }
-    }
-
-    /// Says `line`, reads the 150 and gives the data connection.
-    #[track_caller]
-    pub fn begin(&mut self, way: Way, line: &str) -> TcpStream {
-        let data = self.data(way);
-        self.expect(line, 150);
-        data.stream()
-    }
-
-    /// A whole download or listing.
-    #[track_caller]
-    pub fn download(&mut self, way: Way, line: &str) -> Vec<u8> {
-        let mut content = Vec::new();
-        self.begin(way, line).read_to_end(&mut content).unwrap();
-        let reply = self.reply();
-        assert!(reply.starts_with("226 "), "{line}: {reply}");
-        content
-    }
-
-    /// An upload that is stopped when all of `content` has come.
-    #[track_caller]
-    pub fn abort_after(&mut self, line: &str, content: &[u8]) {
-        let mut stream = self.begin(Way::Epsv, line);
-        stream.write_all(content).unwrap();
-        while self.ask("STAT") != format!("213 {} bytes so far.", content.len()) {}
-        self.send("ABOR\r\n");
-        assert_eq!(self.reply(), "426 The transfer was stopped.");
-        assert_eq!(self.reply(), "226 Stopped.");
-    }
-
-    /// A whole upload.
-    #[track_caller]
-    pub fn upload(&mut self, way: Way, line: &str, content: &[u8]) {
-        self.begin(way, line).write_all(content).unwrap();
-        let reply = self.reply();
-        assert!(reply.starts_with("226 "), "{line}: {reply}");
-    }
 }

@@ -77,7 +77,7 @@ fn a_password_typed_in_any_place_is_in_no_file_of_the_server() {
     carol.expect("USER carol", 331);
     carol.expect(&format!("PASS {SECRET}"), 230);
     carol.expect(&format!("passwd {SECRET} {SECRET}3"), 200);
-    let mut verbs = verbs(&mut carol);
+    let mut verbs = carol.spellings();
     carol.put("mine", b"mine");
     verbs.extend(["XYZZY", "SITE", "SITE XYZZY", "HOST", "AUTH", "ACCT", ""].map(str::to_string));
     for verb in &verbs {

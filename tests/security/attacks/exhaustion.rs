@@ -77,7 +77,7 @@ fn every_verb_answers_an_empty_and_a_64_kib_argument_and_the_server_goes_on() {
     let mut client = server.registered("alice");
     client.expect("mkdir keep", 257);
     client.put("keep/f", b"f");
-    let mut verbs = verbs(&mut client);
+    let mut verbs = client.spellings();
     verbs.extend(
         ["AUTH", "HOST", "ACCT", "SMNT", "PBSZ", "XYZZY", "SITE", "SITE XYZZY", ""]
             .map(str::to_string),
