@@ -323,7 +323,8 @@ mod tests {
             ),
             (
                 &["--listen", "2121"],
-                "--listen needs an address with a port, such as 0.0.0.0:2121 or [::1]:2121, not \"2121\"",
+                "--listen needs an address with a port, such as 0.0.0.0:2121 or [::1]:2121, \
+                 not \"2121\"",
             ),
         ] {
             assert_eq!(request(args), Err(text.to_string()));
@@ -338,7 +339,8 @@ mod tests {
             ("\nwhat", "2: not of the form name = value"),
             (
                 "passive-ports = 9-8",
-                "1: passive-ports needs two ports from 1 to 65535, such as 40000-40100, not \"9-8\"",
+                "1: passive-ports needs two ports from 1 to 65535, such as 40000-40100, \
+                 not \"9-8\"",
             ),
             ("what = 1", "1: unknown setting what; see --help"),
             ("config = x", "1: unknown setting config; see --help"),

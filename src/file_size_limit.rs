@@ -26,8 +26,8 @@ pub fn check(length: u64) -> io::Result<()> {
     }
 }
 
-/// Fails with [`ErrorKind::FileTooLarge`] if standard output (1) or standard error (2) is a file that
-/// may not become `more` bytes longer.
+/// Fails with [`ErrorKind::FileTooLarge`] if standard output (1) or standard error (2) is a file
+/// that may not become `more` bytes longer.
 pub fn check_stream(descriptor: u8, more: u64) -> io::Result<()> {
     match fs::metadata(format!("/proc/self/fd/{descriptor}")) {
         Ok(metadata) if metadata.is_file() => check(metadata.len().saturating_add(more)),

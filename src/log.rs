@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::append::append_whole;
 use crate::config::{UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
-use crate::stderr::{StandardError, Stderr};
+use crate::stderr::{MessageQueue, Stderr};
 use crate::time;
 
 /// The most bytes of a value in the log. A longer value is written as its first [`HEAD`] bytes, `…`
@@ -32,7 +32,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Log {
     file: Mutex<Appender>,
     unauthenticated: Mutex<Allowance>,
-    stderr: Stderr,
+    stderr: MessageQueue,
 }
 
 impl Log {
@@ -43,7 +43,7 @@ impl Log {
         let is_torn = is_torn(&file)?;
         let appender = Appender { file, is_torn, lost: 0, complaints: LogRateLimit::default() };
         let unauthenticated = Mutex::new(Allowance::full());
-        let stderr = Stderr::start(StandardError)?;
+        let stderr = MessageQueue::start(Stderr)?;
         Ok(Log { file: Mutex::new(appender), unauthenticated, stderr })
     }
 

@@ -45,7 +45,7 @@ use log::{Log, LogLine, LogRateLimit};
 use reply::Reply;
 use server::{Server, Slot};
 use session::Session;
-use stderr::StandardError;
+use stderr::Stderr;
 use thread_pool::ThreadPool;
 
 /// The time before the next try if `accept` fails, for example because the process has no more file
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(code: u8, text: &str) -> ExitCode {
-    let _ = writeln!(StandardError, "plainftpd: {text}");
+    let _ = writeln!(Stderr, "plainftpd: {text}");
     ExitCode::from(code)
 }
 

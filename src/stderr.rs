@@ -20,11 +20,11 @@ const QUEUE: usize = 64;
 /// How long the end of the process waits for the last messages to be written.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// Standard error of the process. A write fails if that is a file which may not become so long.
+/// Standard error of the process. If it is a file, a write fails that would make the file too long.
 #[derive(Debug)]
-pub struct StandardError;
+pub struct Stderr;
 
-impl Write for StandardError {
+impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         file_size_limit::check_stream(2, bytes.len() as u64)?;
         io::stderr().write(bytes)
@@ -37,7 +37,7 @@ impl Write for StandardError {
 
 /// The queue of messages for standard error, and the thread that writes them.
 #[derive(Debug)]
-pub struct Stderr {
+pub struct MessageQueue {
     /// `None` only while the struct is dropped.
     queue: Option<SyncSender<Vec<u8>>>,
     dropped: Arc<AtomicU64>,
@@ -45,9 +45,9 @@ pub struct Stderr {
     ended: Mutex<Receiver<Infallible>>,
 }
 
-impl Stderr {
+impl MessageQueue {
     /// Starts the thread that writes to `sink`.
-    pub fn start(sink: impl Write + Send + 'static) -> io::Result<Stderr> {
+    pub fn start(sink: impl Write + Send + 'static) -> io::Result<MessageQueue> {
         let (queue, messages) = sync_channel(QUEUE);
         let (end, ended) = channel::<Infallible>();
         let dropped = Arc::new(AtomicU64::new(0));
@@ -57,7 +57,7 @@ impl Stderr {
             write_messages(sink, &messages, &counter);
             drop(end);
         })?;
-        Ok(Stderr { queue: Some(queue), dropped, ended: Mutex::new(ended) })
+        Ok(MessageQueue { queue: Some(queue), dropped, ended: Mutex::new(ended) })
     }
 
     /// Puts one line into the queue, without waiting. `text` must not hold a line end.
@@ -70,7 +70,7 @@ impl Stderr {
 }
 
 /// Waits a moment for the writer, so that a server that cannot start still shows its warnings.
-impl Drop for Stderr {
+impl Drop for MessageQueue {
     fn drop(&mut self) {
         self.queue = None;
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn no_session_waits_for_a_reader_that_has_stopped_and_dropped_messages_are_counted() {
         let ((begun, writes), (release, go)) = (channel(), channel());
-        let stderr = Stderr::start(Slow { begun, go }).unwrap();
+        let stderr = MessageQueue::start(Slow { begun, go }).unwrap();
         stderr.say(b"first");
         assert_eq!(writes.recv().unwrap(), "plainftpd: first\n");
         // The writer is blocked: the queue takes what fits, and the other messages are dropped.

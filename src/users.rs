@@ -126,17 +126,19 @@ impl Users {
         // The throttle comes before the cache. Otherwise an attempt that must wait would still
         // tell a guesser, without any delay, whether the password is right.
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyAttempts)?;
-        let found = self.file.look(|index| (index.find(name).cloned(), index.iterations()))?;
-        let (record, iterations) = found;
+        let (record, iterations) =
+            self.file.look(|index| (index.find(name).cloned(), index.iterations()))?;
         let record = record.filter(|record| record.role != Role::Disabled);
+        // Without an account, the password is compared with a hash that no password has.
         let decoy = PasswordHash::decoy(iterations.unwrap_or(self.iterations));
         let hash = record.as_ref().map_or(&decoy, |record| &record.hash);
-        let cached = || record.as_ref().filter(|it| self.password_cache.contains(it, password));
-        let is_right = cached().is_some() || {
+        let is_cached =
+            || record.as_ref().is_some_and(|record| self.password_cache.contains(record, password));
+        let is_right = is_cached() || {
             let _slot = self.hash_queue.acquire();
             // If a client opens many connections at once, the first one may have filled the cache
             // while this one waited.
-            cached().is_some() || hash.matches(password)
+            is_cached() || hash.matches(password)
         };
         let Some(record) = record.filter(|_| is_right) else {
             attempt.failed();

@@ -11,7 +11,8 @@ use crate::stats::Summary;
 /// The two tables and the notes, as Markdown.
 pub fn markdown(sheet: &Sheet, machine: &Machine, rounds: usize) -> String {
     let mut text = format!("{machine}. Rounds, interleaved: {rounds}.\n\n");
-    text += "Median (minimum … maximum). A ratio above 1 is better for plainftpd, whichever way the figure is better.\n\n";
+    text += "Median (minimum … maximum). If a ratio is above 1, plainftpd is better, also if a \
+             lower figure is better.\n\n";
     text += &table(
         &["work", "unit", "plainftpd", "best peer", "ratio", "limit", "ratio"],
         comparison(sheet),

@@ -468,7 +468,8 @@ fn the_lock_of_the_file_is_taken_before_the_account_lock() {
     ];
     for change in changes {
         thread::scope(|scope| {
-            // While a login holds the account lock, the change takes the lock of the file and then waits.
+            // While a login holds the account lock, the change takes the lock of the file and then
+            // waits.
             let lock = users.lock_accounts();
             scope.spawn(change);
             wait_until(is_locked);
