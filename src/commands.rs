@@ -1,8 +1,7 @@
-//! The language: a line is parsed to a [`Command`], one `match` runs it.
+//! The command language: [`parse`] turns a line into a [`Command`], and [`run`] runs it.
 //!
-//! A new word is a variant of [`Command`], its arms in [`run`], `needs` and `is_logged` (the
-//! compiler asks for each), its row in `commands/table.rs` and its handler. DESIGN.md lists all
-//! steps.
+//! A new word needs a variant of [`Command`]; its arms in [`run`], `needs` and `is_logged`, which
+//! the compiler asks for; its row in `commands/table.rs`; and a handler. DESIGN.md lists all steps.
 
 use std::time::SystemTime;
 
@@ -32,8 +31,8 @@ use permissions::Permission;
 pub use serve::serve;
 use table::{CommandInfo, Parser};
 
-/// What a client can ask for. Paths are arguments still, to be resolved against the folder that
-/// the client is in when the command runs.
+/// What a client can ask for. Paths are still arguments: they are resolved against the current
+/// folder when the command runs.
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     // Accounts
@@ -55,7 +54,7 @@ enum Command {
     ChangeFolder(Vec<u8>),
     List(Vec<u8>, listings::Form),
     MakeFolder(Vec<u8>),
-    /// A folder, and those above it that are missing.
+    /// Makes a folder, and the folders above it that are missing.
     MakeFolders(Vec<u8>),
     RemoveFolder(Vec<u8>),
     // Files and folders
@@ -108,29 +107,30 @@ enum Command {
     Features,
     OptionsFacts(Vec<u8>),
     Status(Option<Vec<u8>>),
-    /// What is so already, or changes nothing.
+    /// A command that asks for what is true already, or that changes nothing.
     Ok200(&'static str),
-    /// MODE or STRU with what is so already.
+    /// MODE or STRU with the only value that this server knows.
     Ok200TransferForm(&'static str),
     System,
     Noop,
     Quit,
 }
 
-/// A line that was read: what to run, or why not, and what else is known of it.
+/// A line that was read and parsed.
 #[derive(Debug)]
 struct Request {
     /// The row of the table, if the line begins with a spelling of it.
     info: Option<&'static CommandInfo>,
+    /// The command, or the reply that refuses the line.
     command: Result<Command, Reply>,
     /// The content that follows the line.
     body: Option<InlineBody>,
 }
 
-/// What the control connection must know of the language.
+/// What the control connection must know about the language.
 pub const LANGUAGE: Language = Language { is_ftp_verb: table::is_ftp_verb, classify };
 
-/// What a line is to a transfer that goes on.
+/// Says what a line means to a transfer in progress.
 fn classify(input: &Input) -> LineKind {
     let Some(request) = read(input) else { return LineKind::Other };
     match (request.command, request.body) {
@@ -144,28 +144,28 @@ fn classify(input: &Input) -> LineKind {
     }
 }
 
-/// Reads what came on the control connection, if it is a line.
+/// Parses the input of the control connection, if it is a line.
 fn read(input: &Input) -> Option<Request> {
     match input {
         Input::Line(line) if line.contains(&b'\r') => {
-            // Some servers take such a CR for the line's end. To run a part of the line, or to
-            // store a name that they cannot fetch, would both be wrong.
+            // Some servers take such a CR for the end of the line. It would be wrong to run a part
+            // of the line, and to store a name that such servers cannot fetch.
             let text =
                 "There is a CR inside the line; lines end with CRLF or LF. Nothing was done.";
             Some(Request { command: Err(Reply::new(501, text)), ..parse(line, false) })
         }
         Input::Line(line) => Some(parse(line, false)),
         Input::TooLong(start) => {
-            let text = "The line is longer than 8 KiB; nothing of it was done.";
+            let text = "The line is longer than 8 KiB; it was not run.";
             Some(Request { command: Err(Reply::new(500, text)), ..parse(start, true) })
         }
         Input::Cancel | Input::End => None,
     }
 }
 
-/// Finds the row of a line and lets its parser read the arguments. Pure: a wrong shape is 500 or
-/// 501 before anything runs. `is_cut` says that the end of the line is missing.
-#[inline(never)] // or its frame would be part of every handler's stack
+/// Finds the row of a line, and lets the row's parser read the arguments. Pure: a malformed line is
+/// 500 or 501 before anything runs. `is_cut` says that the end of the line is missing.
+#[inline(never)] // otherwise its frame would be part of every handler's stack
 fn parse(line: &[u8], is_cut: bool) -> Request {
     let Some((typed, rest)) = table::find_at_start(line) else {
         let command = Err(help::unknown(args::split_word(line).0));
@@ -183,8 +183,8 @@ fn parse(line: &[u8], is_cut: bool) -> Request {
 }
 
 impl Request {
-    /// Whether the command needs a login. What its example needs, each form of it does, so that a
-    /// line with wrong arguments has the same answer before a login.
+    /// Whether the command needs a login. If its example needs one, all of its lines do, so a line
+    /// with wrong arguments gets the same 530 before a login.
     fn needs_login(&self) -> bool {
         let example = self.info.map(|info| parse(info.example_line().as_bytes(), false).command);
         example.is_some_and(|command| {
@@ -197,7 +197,7 @@ fn log_in_first() -> Reply {
     Reply::new(530, "Log in first: login NAME PASSWORD")
 }
 
-/// Runs a command. `Ok` is the reply that follows whatever the command has said already.
+/// Runs a command. Returns its last reply.
 fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Reply, Failure> {
     use Command::*;
     if !permissions::allows(session.role(), command.needs()) {
@@ -275,7 +275,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
 }
 
 impl Command {
-    /// What a client must be allowed to do, to run it.
+    /// The permission that a client needs to run the command.
     fn needs(&self) -> Permission {
         use Command::*;
         match self {
@@ -295,7 +295,7 @@ impl Command {
             }
             Hash(_) | HashOnly(_) | Retrieve(..) => Permission::Read,
 
-            // Over an existing name a drop-box refuses them, where they run.
+            // Their handlers refuse a drop-box that would replace a file.
             Store(..) | StoreUnique(_) | MakeFolder(_) | MakeFolders(_) => Permission::Add,
 
             Append(..) | Touch(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => {
@@ -308,8 +308,8 @@ impl Command {
         }
     }
 
-    /// Whether the log tells of it also when it went well: changes and downloads do, and signing
-    /// in and out; looking around does not.
+    /// Whether the command is logged if it succeeds. Changes, downloads, logins and logouts are;
+    /// listings and questions are not. Failures are always logged.
     fn is_logged(&self) -> bool {
         use Command::*;
         match self {
@@ -334,7 +334,7 @@ impl Command {
         }
     }
 
-    /// Whether what RNFR or REST left is there for the command after this one too.
+    /// Whether the command keeps what RNFR or REST has left for the next command.
     fn keeps_pending(&self) -> bool {
         use Command::*;
         matches!(

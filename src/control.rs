@@ -1,8 +1,8 @@
 //! The control connection: lines in, replies out.
 //!
-//! Hides how bytes become lines (`decoder.rs`) and content (`content.rs`), which lines wait while a
-//! transfer goes on, and when replies really travel: they gather until input runs out, so pipelined
-//! commands are answered in few segments.
+//! `decoder.rs` turns bytes into lines, and `content.rs` reads inline content. This file decides
+//! which lines wait during a transfer, and when replies are sent: they stay in a buffer until the
+//! input is used up, so pipelined commands are answered in few packets.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -16,45 +16,47 @@ pub use content::{CANCELLED, InlineBody};
 pub use decoder::Input;
 use decoder::{Decoder, LineUse};
 
-/// Room for what most clients send at once. An idle session holds no more.
+/// The size of a new input buffer, in bytes: enough for what most clients send at once. An idle
+/// session keeps no more.
 const INBOX: usize = 256;
-/// Room, in the end, for what fills it again and again: pipelined lines, or lines and content.
+/// The size to which the input buffer grows if the client keeps filling it, in bytes.
 const LARGE_INBOX: usize = 16 * 1024;
+/// The size of the output buffer, in bytes.
 const OUTBOX: usize = 16 * 1024;
-/// This much room for replies stays between commands. A long reply's is given back, because a
-/// session may idle for long.
+/// The size of the output buffer that stays allocated between commands, in bytes. A larger one is
+/// freed, because a session may be idle for a long time.
 const KEPT: usize = 1024;
-/// The most bytes of lines that wait for a transfer to end; further ones are left unread. An ABOR
-/// is seen behind that much, which is more than 9,000 NOOPs.
+/// The most bytes of lines that wait for the end of a transfer. Further ones stay unread. So the
+/// server sees an ABOR after 64 KiB of other lines, which is more than 9,000 NOOPs.
 const HELD: usize = 64 * 1024;
-/// So often a look at what comes during a transfer reads; who sends without an end must not hold it
-/// up.
+/// The most reads per look at the input during a transfer. A client that sends without end must not
+/// stop the transfer.
 const FILLS_A_LOOK: usize = 64;
-/// How long a connection that we close may take to end, while its client still sends: closing a
-/// socket with unread input would reset it, and the last reply could be lost on the way.
+/// How long the server reads from a client after its last reply. If it closed a socket with unread
+/// input, the system would reset the connection, and the reply could be lost.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What a line is to a transfer that goes on.
+/// What a line means to a transfer in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
     /// ABOR.
     Abort,
-    /// STAT, which asks how far the transfer is.
+    /// STAT: asks for the number of bytes so far.
     Status,
     /// QUIT.
     Quit,
-    /// Content may follow it, which must not be looked at as lines.
+    /// A line that content may follow. The content must not be read as lines.
     WithContent,
     /// Another line.
     Other,
 }
 
-/// What the control connection must know of the language.
+/// What the control connection must know about the language.
 #[derive(Debug, Clone, Copy)]
 pub struct Language {
-    /// Whether this is an FTP verb, whose argument is bytes to the end of the line.
+    /// Whether a word is an FTP verb, whose argument is all bytes to the end of the line.
     pub is_ftp_verb: fn(&[u8]) -> bool,
-    /// What this line is to a transfer; of a line over the limit there is only the beginning.
+    /// What a line means to a transfer. Of a line over the limit there is only the beginning.
     pub classify: fn(&Input) -> LineKind,
 }
 
@@ -64,13 +66,13 @@ pub struct Control {
     stream: Arc<TcpStream>,
     local: Option<SocketAddr>,
     idle: Duration,
-    /// Until when a client that has not logged in may go on, whatever it sends or reads meanwhile.
+    /// When the session of a client that is not logged in ends, whatever the client sends or reads.
     deadline: Option<Instant>,
     stall: Duration,
-    /// The time-outs that the socket has, for reading and for writing.
+    /// The timeouts that are set on the socket, for reading and for writing.
     timeouts: [Option<Duration>; 2],
     inbox: Vec<u8>,
-    /// What of the inbox is not used yet.
+    /// The part of the inbox that is not used yet.
     unused: std::ops::Range<usize>,
     /// The last read filled the inbox, and it could be larger.
     was_full: bool,
@@ -78,21 +80,21 @@ pub struct Control {
     classify: fn(&Input) -> LineKind,
     outbox: Vec<u8>,
     held: HeldLines,
-    /// No line may be looked at before the held ones have had their turn.
+    /// No further line may be read before the held ones have been run.
     blocked: bool,
     ended: bool,
 }
 
 impl Control {
-    /// Takes a connection over; `idle` is the longest that the client may be silent, `stall` the
-    /// longest that it may leave replies unread.
+    /// A control connection over `stream`. `idle` is how long the client may be silent, and `stall`
+    /// how long it may leave replies unread.
     pub fn new(
         stream: Arc<TcpStream>,
         language: Language,
         idle: Duration,
         stall: Duration,
     ) -> io::Result<Control> {
-        // Without this a reply may wait 40 ms for the acknowledgement of the one before.
+        // Otherwise a reply may wait 40 ms for the acknowledgement of the previous one.
         stream.set_nodelay(true)?;
         Ok(Control {
             stream,
@@ -113,7 +115,7 @@ impl Control {
         })
     }
 
-    /// Sets until when the client may go on, if there is an end to it.
+    /// Sets when the session ends, if it has a deadline.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
@@ -127,7 +129,7 @@ impl Control {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Before each wait for what the client sends: sets the time-out, unless it is that already.
+    /// Sets the timeout for the next read, unless the socket has it already.
     fn arm_reading(&mut self) -> io::Result<()> {
         let wanted = self.left().map_or(self.idle, |left| left.min(self.idle));
         if wanted.is_zero() {
@@ -141,7 +143,7 @@ impl Control {
         Ok(())
     }
 
-    /// Before each write: sets the time-out. Past the deadline there is still time for the last
+    /// Sets the timeout for the next write. After the deadline there is still time for the last
     /// reply.
     fn arm_writing(&mut self) -> io::Result<()> {
         let wanted = self.left().map_or(self.stall, |left| left.max(LINGER).min(self.stall));
@@ -153,8 +155,8 @@ impl Control {
         Ok(())
     }
 
-    /// The next command line. [`ErrorKind::TimedOut`] where it was not complete in time, however
-    /// slowly its bytes drip in.
+    /// Reads the next command line. Fails with [`ErrorKind::TimedOut`] if it is not complete in
+    /// time, even if single bytes keep coming.
     pub fn read_line(&mut self) -> io::Result<Input> {
         if let Some(held) = self.held.pop() {
             return Ok(held);
@@ -163,7 +165,7 @@ impl Control {
         self.read_input(LineUse::Command)
     }
 
-    /// The next line of this use, behind those that are held.
+    /// Reads the next line after those that are held.
     fn read_input(&mut self, line_use: LineUse) -> io::Result<Input> {
         let mut since = None;
         loop {
@@ -180,7 +182,7 @@ impl Control {
         }
     }
 
-    /// A line that needs no more reading.
+    /// Decodes a line from the inbox, if it has a complete one.
     fn input_at_hand(&mut self, line_use: LineUse) -> Option<Input> {
         let mut bytes = self.inbox.get(self.unused.clone()).unwrap_or_default();
         let input = self.decoder.decode(&mut bytes, line_use);
@@ -189,9 +191,9 @@ impl Control {
         input
     }
 
-    /// Looks, without waiting, at the lines that have come since. `takes` says of each whether it
-    /// was for the transfer; the others wait for their turn. Its second argument says whether none
-    /// waits yet. For use during a transfer.
+    /// Looks at the lines that came during a transfer, without waiting. `takes` says of each line
+    /// whether the transfer has used it up; the others are held until the transfer ends. The second
+    /// argument of `takes` says that no line is held yet.
     pub fn look(&mut self, takes: &mut dyn FnMut(LineKind, bool) -> bool) -> io::Result<()> {
         let mut fills = 0;
         while !self.blocked && fills <= FILLS_A_LOOK {
@@ -210,8 +212,8 @@ impl Control {
         Ok(())
     }
 
-    /// Waits for input, `patience` at most. False if there was none in that time, or if lines that
-    /// wait keep it from being looked at.
+    /// Waits up to `patience` for input. Returns false if none came, or if held lines keep the
+    /// server from reading it.
     pub fn wait_for_input(&mut self, patience: Duration) -> bool {
         if self.blocked || self.ended || !self.unused.is_empty() {
             return false;
@@ -225,28 +227,28 @@ impl Control {
                 self.ended = read == 0;
                 true
             }
-            // Any other trouble is met again at the next look.
+            // The next look meets any other error again.
             Err(error) => error.kind() != ErrorKind::TimedOut,
         }
     }
 
-    /// Whether the client has sent all that it will send, as far as is known.
+    /// Whether the server knows that the client has ended its input.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether the client has ended its input, and no QUIT is among the lines that wait: RFC 959
-    /// §4.1.1 has that as an ABOR.
+    /// Whether the client has ended its input without a QUIT among the held lines. RFC 959 §4.1.1
+    /// takes that as an ABOR.
     pub fn has_ended_without_quit(&self) -> bool {
         self.ended && !self.held.holds_quit
     }
 
-    /// Whether a line has begun that has no end yet.
+    /// Whether a line has begun and has no end yet.
     pub fn is_inside_line(&self) -> bool {
         self.decoder.is_inside_line()
     }
 
-    /// Reads what is there. False where nothing is.
+    /// Reads the input that has come. Returns false if there is none.
     fn fill_without_waiting(&mut self) -> io::Result<bool> {
         if self.ended {
             return Ok(false);
@@ -269,7 +271,7 @@ impl Control {
         }
     }
 
-    /// The address by which the client reached us.
+    /// The server's address on this connection.
     pub fn local(&mut self) -> io::Result<SocketAddr> {
         match self.local {
             Some(local) => Ok(local),
@@ -277,7 +279,7 @@ impl Control {
         }
     }
 
-    /// Reads more input, after the replies so far are on their way. False at its end.
+    /// Sends the buffered replies and reads more input. Returns false at the end of the input.
     fn fill(&mut self) -> io::Result<bool> {
         self.flush_before_read()?;
         if self.was_full {
@@ -289,14 +291,13 @@ impl Control {
         Ok(read > 0)
     }
 
-    /// Sends the replies so far, and sets the time-out for the wait that follows.
+    /// Sends the buffered replies, and sets the timeout for the read that follows.
     fn flush_before_read(&mut self) -> io::Result<()> {
         self.flush()?;
         self.arm_reading()
     }
 
-    /// Ends the connection of a client that will send no more, as QUIT and the end of input
-    /// promise.
+    /// Closes the connection of a client that will send no more, as after QUIT or the end of input.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;
         if self.unused.is_empty() && !self.fill_without_waiting()? {
@@ -305,8 +306,8 @@ impl Control {
         self.close_patiently()
     }
 
-    /// Ends the connection of a client that may be sending still, so that it can read the last
-    /// reply.
+    /// Closes the connection of a client that may still send. Reads on for a while, so that the
+    /// client gets the last reply.
     pub fn close_patiently(&mut self) -> io::Result<()> {
         self.flush()?;
         self.stream.shutdown(Shutdown::Write)?;
@@ -321,12 +322,12 @@ impl Control {
     }
 }
 
-/// Whether a time-out must be set anew: to the second it need not be right.
+/// Whether a timeout must be set again. It may be up to a second too long.
 fn differs(set: Option<Duration>, wanted: Duration) -> bool {
     set.is_none_or(|set| set < wanted || set > wanted + Duration::from_secs(1))
 }
 
-/// A read that a signal does not end, and whose time-out bears its proper name.
+/// Reads; retries after a signal. A timeout is an error of kind [`ErrorKind::TimedOut`].
 fn read_patiently(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.read(buffer) {
@@ -340,7 +341,7 @@ fn read_patiently(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize
 }
 
 impl Write for Control {
-    /// Gathers small pieces; sends a large one straight on.
+    /// Buffers small pieces. Sends a large one directly.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.outbox.len() + bytes.len() > OUTBOX {
             self.flush()?;
@@ -358,17 +359,17 @@ impl Write for Control {
             return Ok(());
         }
         let sent = self.send_all();
-        // After an error nobody knows how much of it went, so nothing is ever sent twice.
+        // After an error it is unknown how much was sent. Nothing must be sent twice.
         self.outbox.clear();
         if self.outbox.capacity() > KEPT {
-            self.outbox = Vec::new(); // cut short, it would leave a hole in the heap
+            self.outbox = Vec::new(); // a shrunk one would leave a hole in the heap
         }
         sent
     }
 }
 
 impl Control {
-    /// Sends the outbox. A stranger that takes it by drops is cut off at its deadline.
+    /// Sends the outbox. The deadline ends it for a client that reads only a few bytes at a time.
     fn send_all(&mut self) -> io::Result<()> {
         self.arm_writing()?;
         let mut rest = self.outbox.as_slice();
@@ -387,11 +388,11 @@ impl Control {
     }
 }
 
-/// Lines that wait for a transfer to end, in one piece of memory: a [`Vec`] for each would cost
-/// many times what a NOOP has bytes.
+/// Lines that are held until a transfer ends, in one block of memory: a [`Vec`] per line would cost
+/// many times the bytes of a NOOP.
 #[derive(Debug, Default)]
 struct HeldLines {
-    /// Each line behind a mark and before a LF.
+    /// For each line: a mark, the line, and a LF.
     bytes: Vec<u8>,
     used: usize,
     holds_quit: bool,

@@ -1,8 +1,8 @@
 //! The data connection: PASV and PORT (RFC 959 §4.1.2), EPSV and EPRT (RFC 2428).
 //!
-//! Hides how a second connection comes to be, and whose it may be: only the client's own address
-//! is connected to or accepted (RFC 2577). A connection from elsewhere is dropped and the wait goes
-//! on, so that nobody can use a transfer up.
+//! The server connects only to the client's own address, and accepts connections only from it (RFC
+//! 2577). It drops a connection from elsewhere and waits on, so an attacker cannot use up the port
+//! of a transfer.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
@@ -15,34 +15,34 @@ use std::time::{Duration, Instant};
 use crate::config::TICK;
 use crate::tally::Tally;
 
-/// What the next transfer will use.
+/// The data connection that is prepared for the next transfer.
 #[derive(Debug, Default)]
 pub enum DataSetup {
-    /// Nothing was set up.
+    /// None is prepared.
     #[default]
     Unset,
-    /// The client will connect here.
+    /// The client will connect to this listener.
     Passive(TcpListener, HeldPort),
-    /// The client waits for us there.
+    /// The client waits for a connection at this address.
     Active(SocketAddr),
 }
 
 /// Why there is no data connection.
 #[derive(Debug)]
 pub enum NoData {
-    /// The client said neither PASV nor PORT.
+    /// The client sent neither PASV nor PORT.
     Unset,
-    /// Nobody came to this port.
-    NobodyCame(u16),
+    /// No connection came to this port.
+    NoConnection(u16),
     /// The client could not be reached at this port.
     Unreachable(u16, io::Error),
     /// The caller asked to stop.
     Stopped,
-    /// The server's own trouble.
+    /// The server failed.
     Failed(io::Error),
 }
 
-/// Which way content goes.
+/// The direction of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     /// To the client.
@@ -51,11 +51,11 @@ pub enum Flow {
     In,
 }
 
-/// Ports for whoever needs one for a while (RFC 6335 §6).
+/// The dynamic ports, for short use (RFC 6335 §6).
 const DYNAMIC_PORTS: RangeInclusive<u16> = 49_152..=65_535;
 
-/// The ports for passive data connections. One account may hold half of them, so that it cannot
-/// keep all others from their files.
+/// The ports for passive data connections. One account may hold at most half of them, so that it
+/// cannot lock out the others.
 #[derive(Debug)]
 pub struct PassivePorts {
     range: Option<RangeInclusive<u16>>,
@@ -67,7 +67,7 @@ pub struct PassivePorts {
 pub enum NoPort {
     /// The account holds half of all ports.
     HalfHeld,
-    /// The system's reason.
+    /// The system could not open a port.
     Failed(io::Error),
 }
 
@@ -77,7 +77,8 @@ impl PassivePorts {
         Arc::new(PassivePorts { range, held: Mutex::default() })
     }
 
-    /// Listens for a client of `account` at the address that it reached us by, on a random port.
+    /// Listens for a client of `account` on a random port of `local`, the server's address on the
+    /// control connection.
     pub fn listen(
         self: &Arc<PassivePorts>,
         local: SocketAddr,
@@ -86,9 +87,8 @@ impl PassivePorts {
         let held = self.hold(account).ok_or(NoPort::HalfHeld)?;
         let listener = match &self.range {
             Some(ports) => listen_in(local, ports),
-            // A free one of the system's choice would do, but from those it leaves out all that a
-            // former connection keeps in TIME_WAIT: some thousands of small files, and it searches
-            // for long.
+            // The system could choose a free port, but it skips those that old connections keep in
+            // TIME_WAIT. After some thousands of small files that search takes long.
             None => {
                 listen_in(local, &DYNAMIC_PORTS).or_else(|_| TcpListener::bind(at_port(local, 0)))
             }
@@ -110,7 +110,7 @@ impl PassivePorts {
     }
 }
 
-/// A passive port that counts as the account's while this lives.
+/// A passive port that an account holds. Dropping this releases it.
 #[derive(Debug)]
 pub struct HeldPort {
     ports: Arc<PassivePorts>,
@@ -125,8 +125,9 @@ impl Drop for HeldPort {
 }
 
 impl DataSetup {
-    /// Opens the connection to `peer`, the other end of the control connection. Asks `stop` now
-    /// and then while it waits. What is done on the stream in the way of `flow` ticks.
+    /// Opens the data connection. `peer` is the client's address on the control connection. Calls
+    /// `stop` now and then while it waits. Reads or writes in the direction of `flow` time out
+    /// every [`TICK`].
     pub fn open(
         self,
         peer: SocketAddr,
@@ -139,7 +140,7 @@ impl DataSetup {
             DataSetup::Passive(listener, _held) => accept(listener, peer, patience, stop)?,
             DataSetup::Active(address) => connect(address, patience, stop)?,
         };
-        // A tick is a chance to look at the clock and at ABOR, no more.
+        // After each such timeout the copy loop looks at the clock and for ABOR.
         let timed = match flow {
             Flow::Out => stream.set_write_timeout(Some(TICK)),
             Flow::In => stream.set_read_timeout(Some(TICK)),
@@ -149,21 +150,21 @@ impl DataSetup {
     }
 }
 
-/// How long one try to connect may take. `std` cannot look at anything else while it connects, so
-/// `stop` is asked between the tries. The first try is short, because an ABOR should not wait; the
-/// others leave three seconds for the answer from a satellite.
-const FIRST_TRY: Duration = Duration::from_secs(1);
-const LATER_TRY: Duration = Duration::from_secs(3);
+/// How long one attempt to connect may take. `std` can do nothing else while it connects, so `stop`
+/// is called between attempts. The first attempt is short, because an ABOR should not wait. The
+/// others leave three seconds for the answer over a satellite.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
+const LATER_ATTEMPT: Duration = Duration::from_secs(3);
 
-/// A thread that connects would see a `stop` sooner, but a client could leave thousands of such
-/// threads behind by PORT, RETR and ABOR again and again.
+/// Connects to the client. A thread for this could be stopped sooner, but a client could leave
+/// thousands of such threads behind by repeating PORT, RETR and ABOR.
 fn connect(
     address: SocketAddr,
     patience: Duration,
     stop: &mut dyn FnMut() -> bool,
 ) -> Result<TcpStream, NoData> {
     let since = Instant::now();
-    let mut limit = FIRST_TRY;
+    let mut limit = FIRST_ATTEMPT;
     loop {
         let left = patience.saturating_sub(since.elapsed()).max(Duration::from_millis(1));
         match TcpStream::connect_timeout(&address, limit.min(left)) {
@@ -172,25 +173,26 @@ fn connect(
                 return Err(NoData::Unreachable(address.port(), error));
             }
             Err(_) if stop() => return Err(NoData::Stopped),
-            Err(_) => limit = LATER_TRY,
+            Err(_) => limit = LATER_ATTEMPT,
         }
     }
 }
 
-/// SO_RCVTIMEO counts for accept(2) too, and std offers it for streams.
+/// Sets a timeout for `accept`. SO_RCVTIMEO works for accept(2) too, but `std` offers it only for
+/// streams.
 fn with_timeout(listener: TcpListener) -> io::Result<TcpListener> {
     let socket = TcpStream::from(OwnedFd::from(listener));
     socket.set_read_timeout(Some(TICK))?;
     Ok(TcpListener::from(OwnedFd::from(socket)))
 }
 
-/// The same address, with the scope of an IPv6 link-local one, at another port.
+/// `address` with another port. The scope of an IPv6 link-local address stays.
 fn at_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address.set_port(port);
     address
 }
 
-/// An IPv4 address that is written as an IPv6 one becomes plain; any other one stays as it is.
+/// An IPv4 address in IPv6 form becomes a plain IPv4 address. Any other address stays.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
@@ -198,8 +200,8 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether both are the same host. A link-local IPv6 address names a host only together with the
-/// interface behind which it is (RFC 4007 §6).
+/// Whether both addresses are of the same host. A link-local IPv6 address names a host only
+/// together with its interface (RFC 4007 §6).
 fn is_same_host(one: SocketAddr, other: SocketAddr) -> bool {
     let host = |address| match canonical(address) {
         SocketAddr::V4(address) => (IpAddr::V4(*address.ip()), 0),
@@ -235,7 +237,7 @@ fn accept(
     loop {
         match listener.accept() {
             Ok((stream, from)) if is_same_host(from, peer) => return Ok(stream),
-            Ok(_) => {} // somebody else's; dropped
+            Ok(_) => {} // from another host; dropped
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
             }
@@ -247,17 +249,17 @@ fn accept(
         }
         if since.elapsed() >= patience {
             let port = listener.local_addr().map_or(0, |address| address.port());
-            return Err(NoData::NobodyCame(port));
+            return Err(NoData::NoConnection(port));
         }
     }
 }
 
-/// What a client gave as the place where it waits.
+/// The address at which the client waits for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostPort {
     /// An address and a port.
     At(SocketAddr),
-    /// An address family that there is none of (RFC 2428 §2: 522).
+    /// An address of an unknown family (RFC 2428 §2: 522).
     UnknownFamily,
 }
 
@@ -280,14 +282,14 @@ pub fn parse_eprt(argument: &[u8]) -> Option<HostPort> {
     let port = decimal::<u16>(port)?;
     let address = match *family {
         b"1" => IpAddr::V4(address.parse::<Ipv4Addr>().ok()?),
-        // A scope says which interface of the client it is, which means nothing here.
+        // A scope names an interface of the client, which means nothing here.
         b"2" => IpAddr::V6(address.split('%').next()?.parse::<Ipv6Addr>().ok()?),
         family => return decimal::<u32>(family).map(|_| HostPort::UnknownFamily),
     };
     Some(HostPort::At(SocketAddr::new(address, port)))
 }
 
-/// Digits only: `parse` alone would take a sign.
+/// Parses digits only. `parse` alone would accept a sign.
 fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     let digits = digits.trim_ascii();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -304,8 +306,8 @@ pub fn own_address(peer: SocketAddr, asked: SocketAddr) -> Option<SocketAddr> {
     (is_own && asked.port() >= 1024).then(|| at_port(peer, asked.port()))
 }
 
-/// The address that PASV's answer names: the one that the client itself reached, or for a peer
-/// from outside the one that the owner says. `None` where that is no IPv4 address.
+/// The address in the reply to PASV: the server's address on the control connection, or `public`,
+/// the configured one, for a peer from outside. `None` if that is not an IPv4 address.
 pub fn announced(local: IpAddr, peer: IpAddr, public: Option<&str>) -> Option<Ipv4Addr> {
     let IpAddr::V4(local) = local.to_canonical() else { return None };
     let is_near = match peer.to_canonical() {
@@ -313,7 +315,7 @@ pub fn announced(local: IpAddr, peer: IpAddr, public: Option<&str>) -> Option<Ip
         IpAddr::V6(_) => true,
     };
     match public {
-        // Resolved each time: the name of a dynamic address is given for its changes.
+        // Resolved each time, because the owner may have given the name of a dynamic address.
         Some(public) if !is_near => {
             (public, 0).to_socket_addrs().ok()?.find_map(|address| match address {
                 SocketAddr::V4(address) => Some(*address.ip()),
@@ -405,7 +407,7 @@ mod tests {
         let peer = "[fe80::1%2]:5".parse().unwrap();
         let own = own_address(peer, "[fe80::1]:2000".parse().unwrap());
         assert_eq!(own, Some("[fe80::1%2]:2000".parse().unwrap()));
-        // Where it listens the scope stays too.
+        // The address to listen on keeps its scope, too.
         assert_eq!(at_port(peer, 7), "[fe80::1%2]:7".parse().unwrap());
         assert_eq!(canonical(peer), peer);
         assert_eq!(
@@ -414,13 +416,13 @@ mod tests {
         );
     }
 
-    /// A port of an account on this host, with those of other tests.
+    /// A passive port of an account, on an address of this host.
     fn listen(local: &str) -> (DataSetup, u16) {
         PassivePorts::new(None).listen(SocketAddr::new(local.parse().unwrap(), 0), "alice").unwrap()
     }
 
     #[test]
-    fn one_account_holds_at_most_half_of_the_ports_and_gives_back_what_it_held() {
+    fn one_account_holds_at_most_half_of_the_ports_and_releases_them() {
         let local = "127.0.0.1:0".parse().unwrap();
         for (first, last, most) in
             [(61_000_u16, 61_000, 1), (61_010, 61_011, 1), (61_020, 61_024, 2)]
@@ -470,7 +472,7 @@ mod tests {
         let (setup, port) = listen("0.0.0.0");
         let wrong = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let mut asked = 0;
-        // Nobody from 127.0.0.2 is there when the wrong one has been dropped.
+        // The wrong connection is dropped, and none comes from 127.0.0.2.
         let stopped = setup.open("127.0.0.2:9".parse().unwrap(), Flow::In, PATIENCE, &mut || {
             asked += 1;
             asked == 2
@@ -480,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_ticks() {
+    fn an_accepted_connection_ticks() {
         let (setup, port) = listen("127.0.0.1");
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let peer = client.local_addr().unwrap();
@@ -496,11 +498,11 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_nobody_comes_to_is_named() {
+    fn a_port_without_a_connection_is_named() {
         let (setup, port) = listen("127.0.0.1");
-        let nobody =
+        let opened =
             setup.open("127.0.0.1:9".parse().unwrap(), Flow::In, Duration::ZERO, &mut || false);
-        assert!(matches!(nobody, Err(NoData::NobodyCame(named)) if named == port), "{nobody:?}");
+        assert!(matches!(opened, Err(NoData::NoConnection(named)) if named == port), "{opened:?}");
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! File name patterns: `*` for any bytes, `?` for one character.
 //!
-//! Backtracking to the last `*` only makes the match linear in practice and at worst the product
-//! of the two lengths, whatever the pattern (R. Cox, "Glob matching can be simple and fast too");
-//! recursion over every `*` is what CVE-2019-20176 and its kin were made of.
+//! The matcher goes back to the last `*` only. So it is linear in practice, and at worst takes the
+//! product of the two lengths (R. Cox, "Glob matching can be simple and fast too"). Recursion over
+//! every `*` caused CVE-2019-20176 and similar ones.
 
-/// Whether `name` has a pattern's special characters in it.
+/// Whether `name` contains `*` or `?`.
 pub fn is_pattern(name: &[u8]) -> bool {
     name.iter().any(|byte| matches!(byte, b'*' | b'?'))
 }
 
-/// Whether `name` matches `pattern` as a whole.
+/// Whether all of `name` matches `pattern`.
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -28,7 +28,7 @@ pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
                 n += 1;
             }
             _ => {
-                // The last star takes one byte more; earlier ones need not be tried again.
+                // The last star takes one more byte. Earlier stars need no new attempt.
                 let Some((at, taken)) = star else { return false };
                 star = Some((at, taken + 1));
                 (p, n) = (at + 1, taken + 1);
@@ -38,7 +38,7 @@ pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     pattern.get(p..).is_none_or(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
-/// The index behind the UTF-8 character at `n`; behind the byte, where it is none.
+/// The index after the UTF-8 character at `n`, or after the byte if it is not UTF-8.
 fn next_character(name: &[u8], n: usize) -> usize {
     let continues = |byte: &&u8| **byte & 0xc0 == 0x80;
     let rest = name.get(n + 1..).unwrap_or_default();
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_do_not_blow_up() {
+    fn many_stars_do_not_take_exponential_time() {
         // 2^100 steps for a matcher that recurses over every star.
         let (pattern, name) = ("a*".repeat(100) + "b", "a".repeat(250));
         assert!(!matches(pattern.as_bytes(), name.as_bytes()));
@@ -90,7 +90,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_matcher_agrees_with_the_definition(pattern in "[ab*?]{0,8}", name in "[ab]{0,10}") {
+        fn the_fast_matcher_agrees_with_the_definition(
+            pattern in "[ab*?]{0,8}",
+            name in "[ab]{0,10}",
+        ) {
             let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
             prop_assert_eq!(matches(pattern, name), by_definition(pattern, name));
         }

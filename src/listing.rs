@@ -1,10 +1,10 @@
-//! An [`Entry`] as a line of text, and entries as a stream of lines; pure.
+//! An [`Entry`] as a line of text, and entries as a stream of lines. Pure.
 //!
-//! A name stands in its line as its bytes, with `?` for CR and LF only, because programs ask for
-//! files by these names. What goes to the control connection passes `text::sanitized` besides.
+//! Programs ask for files by the names that they read here. So a line has the bytes of the name,
+//! with `?` only for CR and LF. Lines for the control connection also pass `text::sanitized`.
 //!
-//! `LIST` is the form of `ls -l`, which every client parses although no RFC says it; `NLST` is RFC
-//! 959 §4.1.3; the facts of `MLSD` and `MLST` are RFC 3659 §7.
+//! `LIST` has the form of `ls -l`, which every client parses although no RFC defines it. `NLST` is
+//! RFC 959 §4.1.3. The facts of `MLSD` and `MLST` are RFC 3659 §7.
 
 use std::io::{self, Read};
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::text;
 use crate::time;
 use crate::vfs::{Entry, Kind};
 
-/// Appends the line of `ls`: permissions, size, time, name, with `/` behind a folder's.
+/// Appends a line of `ls`: permissions, size, time and name, with a `/` after a folder's name.
 pub fn push_ls_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
     line.extend_from_slice(&permissions(entry));
     line.push(b' ');
@@ -27,7 +27,7 @@ pub fn push_ls_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
     }
 }
 
-/// Appends the line of `LIST`: the nine columns of `ls -l`.
+/// Appends a line of `LIST`: the nine columns of `ls -l`.
 pub fn push_list_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
     line.extend_from_slice(&permissions(entry));
     line.push(b' ');
@@ -40,21 +40,22 @@ pub fn push_list_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
     line.extend_from_slice(&text::on_one_line(&entry.name));
 }
 
-/// What an account may do with what is listed, for the fact `perm`.
+/// What an account may do with listed entries, as the fact `perm` shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowed {
-    /// See what is there.
+    /// Read files and folders.
     pub read: bool,
-    /// Put new things there.
+    /// Add files and folders.
     pub add: bool,
-    /// Change or remove what is there.
+    /// Change or remove files and folders.
     pub change: bool,
-    /// Give folders another name, which an administrator may not do with those of accounts.
+    /// Rename folders. An administrator may not rename the folders of accounts.
     pub rename_folders: bool,
 }
 
 impl Allowed {
-    /// RFC 3659 §7.5.5: append, delete, rename, retrieve, write; create, enter, list, make, purge.
+    /// Appends the letters of RFC 3659 §7.5.5. Files: append, delete, rename, retrieve, write.
+    /// Folders: create, delete, enter, rename, list, make, purge.
     fn push_perm(self, line: &mut Vec<u8>, entry: &Entry) {
         let Allowed { read, add, change, rename_folders } = self;
         let is_root = entry.name == b"/";
@@ -77,10 +78,10 @@ impl Allowed {
     }
 }
 
-/// The facts that MLSD and MLST know (RFC 3659 §7.5), in the order in which a line has them.
+/// The facts of MLSD and MLST (RFC 3659 §7.5), in their order on a line.
 pub const FACTS: [&str; 6] = ["type", "size", "modify", "perm", "unique", "UNIX.mode"];
 
-/// Which of [`FACTS`] a client wants; all, unless OPTS MLST said otherwise.
+/// The facts that a client wants: all, unless OPTS MLST chose some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FactChoice([bool; FACTS.len()]);
 
@@ -91,7 +92,7 @@ impl Default for FactChoice {
 }
 
 impl FactChoice {
-    /// The facts named in `list`, separated by `;`; unknown ones are passed over (RFC 3659 §7.9).
+    /// The facts in `list`, separated by `;`. Unknown names are ignored (RFC 3659 §7.9).
     pub fn named(list: &[u8]) -> FactChoice {
         let wants = |fact: &str| {
             list.split(|byte| *byte == b';')
@@ -100,12 +101,12 @@ impl FactChoice {
         FactChoice(FACTS.map(wants))
     }
 
-    /// The chosen ones, `type;size;`.
+    /// The names of the chosen facts, as in `type;size;`.
     pub fn names(&self) -> String {
         self.marked("", false)
     }
 
-    /// All of them, the chosen ones with a `*`, for FEAT (RFC 3659 §7.8).
+    /// The names of all facts, with a `*` after each chosen one, for FEAT (RFC 3659 §7.8).
     pub fn feature(&self) -> String {
         self.marked("*", true)
     }
@@ -120,8 +121,7 @@ impl FactChoice {
         names
     }
 
-    /// Appends `type=file;size=11; name`: the entry's facts, and `name` for what it is called
-    /// there.
+    /// Appends the chosen facts of the entry and `name`, as in `type=file;size=11; name`.
     pub fn push_line(&self, line: &mut Vec<u8>, entry: &Entry, name: &[u8], allowed: Allowed) {
         for (fact, chosen) in FACTS.iter().zip(self.0) {
             if chosen {
@@ -133,7 +133,7 @@ impl FactChoice {
     }
 }
 
-/// Appends `fact=value;`, if the entry has such a fact.
+/// Appends `fact=value;`, if the entry has the fact.
 fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str, allowed: Allowed) {
     if fact == "size" && entry.kind != Kind::File {
         return;
@@ -151,14 +151,14 @@ fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str, allowed: Allowed) {
         ("unique", _) => {
             line.extend_from_slice(format!("{:x}g{:x}", entry.id.0, entry.id.1).as_bytes());
         }
-        // What is left is UNIX.mode.
+        // The remaining fact is UNIX.mode.
         _ => line.extend([9, 6, 3, 0].map(|shift| b'0' | (entry.mode >> shift & 7) as u8)),
     }
     line.push(b';');
 }
 
-/// A listing as a source of bytes: each entry becomes a line with CRLF when it is read, so that a
-/// folder of any size takes no more memory than one chunk.
+/// A listing as a source of bytes. Each entry becomes a line with CRLF only when it is read, so a
+/// listing of any size takes the memory of one chunk.
 pub struct Lines<I, F> {
     entries: I,
     line: F,
@@ -173,7 +173,7 @@ where
     I: Iterator<Item = io::Result<Entry>>,
     F: FnMut(&mut Vec<u8>, &Entry),
 {
-    /// The lines of `entries`, each of which `line` appends.
+    /// The lines of `entries`. `line` appends the line of one entry.
     pub fn new(entries: I, line: F) -> Lines<I, F> {
         Lines { entries, line, ready: Vec::new(), used: 0 }
     }
@@ -200,7 +200,7 @@ where
     }
 }
 
-/// The facts of `info`, a line each.
+/// The facts that `info` shows, one per line.
 pub fn facts(entry: &Entry) -> Vec<Vec<u8>> {
     let kind = match entry.kind {
         Kind::File => "file",
@@ -218,7 +218,7 @@ pub fn facts(entry: &Entry) -> Vec<Vec<u8>> {
     lines
 }
 
-/// The ten characters that open a line of `ls -l`.
+/// The type and the permissions, as in the first ten characters of `ls -l`.
 fn permissions(entry: &Entry) -> [u8; 10] {
     let mut text = *b"-rwxrwxrwx";
     for (bit, letter) in text.iter_mut().rev().take(9).enumerate() {
@@ -264,7 +264,7 @@ mod tests {
         Allowed { read: true, add: true, change: true, rename_folders: true };
 
     #[test]
-    fn perm_says_what_the_account_may_do() {
+    fn perm_shows_what_the_account_may_do() {
         let perm = |kind, name: &[u8], allowed: Allowed| {
             let mut line = Vec::new();
             allowed.push_perm(&mut line, &entry(name, kind));
@@ -315,12 +315,13 @@ mod tests {
     }
 
     #[test]
-    fn facts_are_told_as_chosen() {
+    fn a_line_has_the_chosen_facts() {
         let entry = entry(b"a b.txt", Kind::File);
         let all = FactChoice::default();
         assert_eq!(
             facts_line(&all, &entry, "/d/a b.txt"),
-            "type=file;size=11;modify=20261123201900;perm=adfrw;unique=801g2a;UNIX.mode=0754; /d/a b.txt"
+            "type=file;size=11;modify=20261123201900;perm=adfrw;unique=801g2a;UNIX.mode=0754; \
+             /d/a b.txt"
         );
         assert_eq!(all.feature(), "type*;size*;modify*;perm*;unique*;UNIX.mode*;");
         let some = FactChoice::named(b"SIZE;unix.mode;nonsense;");
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_of_lines_holds_no_more_than_a_chunk() {
+    fn a_stream_of_lines_takes_the_memory_of_one_chunk() {
         let entries = (0..100_000).map(|_| Ok(entry(b"name", Kind::File)));
         let mut lines = Lines::new(entries, |line, entry| line.extend_from_slice(&entry.name));
         let (mut total, mut most) = (0, 0);
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_breaks_its_line_and_all_else_of_it_is_kept() {
+    fn no_name_breaks_its_line_and_its_other_bytes_are_kept() {
         assert!(line(&entry(b"x\r\n226 \x1b[2J", Kind::File)).ends_with("  x??226 \x1b[2J"));
     }
 }

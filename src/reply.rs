@@ -1,4 +1,4 @@
-//! Replies: three digits and text for a person (RFC 959 §4.2), and the one table that turns an
+//! Replies: a code and text for a person (RFC 959 §4.2), and the one table that turns an
 //! [`io::Error`] into a reply.
 
 use std::borrow::Cow;
@@ -6,27 +6,27 @@ use std::io::{self, ErrorKind};
 
 use crate::text;
 
-/// An answer to one command.
+/// The reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The three digits.
+    /// The code: three digits.
     pub code: u16,
     text: Vec<u8>,
-    /// The reason as the log may tell it: in words of our own, without what the client typed.
+    /// The reason for the log: in the server's own words, without anything that the client typed.
     why: Option<Cow<'static, str>>,
-    /// Of a reply of several lines, what follows the first. Boxed, for nearly every function
-    /// returns a reply, and few have more than one line.
+    /// The lines after the first. Boxed, because nearly every function returns a reply, and few
+    /// replies have several lines.
     more: Option<Box<More>>,
 }
 
-/// The text of a reply, and whether it may stand in the log.
+/// The text of a reply, and the reason for the log if the text may be logged.
 #[derive(Debug)]
 pub struct Text {
     bytes: Vec<u8>,
     why: Option<Cow<'static, str>>,
 }
 
-/// What stands in the source was not typed by a client.
+/// A text in the source was not typed by a client, so it may be logged.
 impl From<&'static str> for Text {
     fn from(text: &'static str) -> Text {
         Text { bytes: text.as_bytes().to_vec(), why: Some(Cow::Borrowed(text)) }
@@ -45,7 +45,7 @@ impl From<Vec<u8>> for Text {
     }
 }
 
-/// The lines after the first.
+/// The lines of a reply after the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct More {
     lines: Vec<Vec<u8>>,
@@ -53,9 +53,9 @@ struct More {
 }
 
 impl Reply {
-    /// A reply of one line. Control characters in `text` become `?`: no name can end it early. A
-    /// text that is made while the server runs may hold what the client typed, a password perhaps,
-    /// so it is no reason that the log may tell: see [`Reply::because`].
+    /// A reply of one line. Control characters in `text` become `?`, so no name can end the line. A
+    /// text that is made at run time may contain what the client typed, even a password, so it is
+    /// not logged: see [`Reply::because`].
     pub fn new(code: u16, text: impl Into<Text>) -> Reply {
         let Text { bytes, why } = text.into();
         let text = match text::sanitized(&bytes) {
@@ -65,17 +65,17 @@ impl Reply {
         Reply { code, text, why, more: None }
     }
 
-    /// The reply with a reason for the log, which must hold nothing that the client typed.
+    /// Sets the reason for the log. It must contain nothing that the client typed.
     pub fn because(self, why: impl Into<Cow<'static, str>>) -> Reply {
         Reply { why: Some(why.into()), ..self }
     }
 
-    /// The reason that the log may tell.
+    /// The reason for the log.
     pub fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }
 
-    /// A reply that speaks of a path: `before`, the path, `after`.
+    /// A reply about a path. Its text is `before`, the path, `after`.
     pub fn about(code: u16, before: &str, path: &[u8], after: &str) -> Reply {
         let reply = Reply::new(code, [before.as_bytes(), path, after.as_bytes()].concat());
         if code < 400 {
@@ -84,8 +84,8 @@ impl Reply {
         reply.because(format!("{before}{after}").trim_start_matches([':', ' ']).to_string())
     }
 
-    /// A reply of several lines, `text` the first and `closing` the last (RFC 959 §4.2: the lines
-    /// between begin with a space, so that none can be taken for the last).
+    /// A reply of several lines: `text` is the first, `closing` the last. The lines between begin
+    /// with a space, so none of them looks like the last (RFC 959 §4.2).
     pub fn multi(
         code: u16,
         text: impl Into<Text>,
@@ -97,19 +97,19 @@ impl Reply {
         Reply { more: Some(Box::new(more)), ..Reply::new(code, text) }
     }
 
-    /// The reply with more to say on its first line.
+    /// Adds `more` to the first line.
     pub fn and(mut self, more: &str) -> Reply {
         self.text.extend_from_slice(more.as_bytes());
         self
     }
 
-    /// What the failure of an operation on `path` is answered with.
+    /// The reply to a failed operation on `path`.
     pub fn failure(path: &[u8], error: &io::Error) -> Reply {
         let (code, cause) = cause_of(error);
         Reply::about(code, "", path, &format!(": {cause}"))
     }
 
-    /// What a failure that concerns no path is answered with.
+    /// The reply to a failed operation that is not about a path.
     pub fn trouble(error: &io::Error) -> Reply {
         let (code, cause) = cause_of(error);
         Reply::new(code, cause.clone()).because(cause)
@@ -130,8 +130,8 @@ impl Reply {
     }
 }
 
-/// The code and the cause in words. An error with a text of its own was made by us, in words that
-/// name nothing of the host; the texts of the system are not shown.
+/// The code and the cause in words. An error with a custom text comes from this server, and the
+/// text names nothing of the host. The system's texts are not shown.
 fn cause_of(error: &io::Error) -> (u16, String) {
     let (code, words) = match error.kind() {
         ErrorKind::NotFound => (550, "no such file or folder"),
@@ -150,7 +150,7 @@ fn cause_of(error: &io::Error) -> (u16, String) {
         ErrorKind::FileTooLarge => (552, "too large for the disk"),
         ErrorKind::NotSeekable => (554, "the transfer would begin beyond the end"),
         ErrorKind::InvalidFilename => (553, "the name is too long or not allowed"),
-        _ => (451, "trouble on the server's side"),
+        _ => (451, "a failure of the server"),
     };
     match (error.get_ref(), error.raw_os_error()) {
         (Some(ours), _) => (code, ours.to_string()),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_for_the_log_holds_our_own_words_only() {
+    fn the_reason_for_the_log_has_only_the_servers_own_words() {
         let why = |reply: Reply| reply.why().map(str::to_string);
         assert_eq!(why(Reply::new(530, "Wrong password.")).as_deref(), Some("Wrong password."));
         assert_eq!(why(Reply::new(500, format!("Unknown command \"{}\".", "secret"))), None);
@@ -210,7 +210,7 @@ mod tests {
         let out_of_descriptors = io::Error::from_raw_os_error(24);
         assert_eq!(
             Reply::failure(b"/x", &out_of_descriptors).encode(),
-            b"451 /x: trouble on the server's side (system error 24)\r\n"
+            b"451 /x: a failure of the server (system error 24)\r\n"
         );
         let ours = io::Error::new(ErrorKind::InvalidInput, "a folder cannot go into itself");
         assert_eq!(

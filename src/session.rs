@@ -1,4 +1,5 @@
-//! One client's session: who is here, where they are, what is pending, and how content travels.
+//! The state of one client's session: its login, its current folder, its settings, and what the
+//! next command needs of the last one.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +18,7 @@ use crate::vfs::{Vfs, VirtualPath};
 
 mod transfer;
 
-/// What the next command may need to know of the one before.
+/// What a command leaves for the next one.
 #[derive(Debug, Default)]
 pub enum Pending {
     /// Nothing.
@@ -38,7 +39,7 @@ pub enum Action {
     Rename,
 }
 
-/// The connection that content travels on: decided by the word, never guessed from state.
+/// The connection that content travels on. The command decides it, never the state of the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
     /// A data connection.
@@ -47,28 +48,28 @@ pub enum Channel {
     Inline,
 }
 
-/// What a client has set for its transfers, and REIN sets back.
+/// What the client has set for its transfers. REIN resets it.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// TYPE A; otherwise I. A session begins with I, where RFC 959 §3.1.1.5 has A: a device that
-    /// says no TYPE sends pictures, which converted line endings would ruin.
+    /// TYPE is A; otherwise it is I. A session begins with I, although RFC 959 §3.1.1.5 has A:
+    /// devices that send no TYPE send pictures, which converted line endings would damage.
     pub ascii: bool,
-    /// What the next transfer uses.
+    /// The data connection that is prepared for the next transfer.
     pub data: DataSetup,
-    /// EPSV ALL was said (RFC 2428 §4).
+    /// The client has sent EPSV ALL (RFC 2428 §4).
     pub only_epsv: bool,
-    /// The facts of MLSD and MLST.
+    /// The facts that MLSD and MLST show.
     pub facts: FactChoice,
 }
 
-/// Why a command brought no positive reply.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The client is told.
+    /// This reply says why.
     Refused(Reply),
     /// The client sent ABOR.
     Aborted,
-    /// There is no client left to tell.
+    /// The connection was lost, so there is no reply.
     Lost(io::Error),
 }
 
@@ -106,9 +107,9 @@ impl Login {
 /// The account that the client is logged in to.
 #[derive(Debug)]
 pub struct Account {
-    /// The account's name as the users file spells it.
+    /// The account's name, as the users file spells it.
     pub name: String,
-    /// What it may do.
+    /// The account's role.
     pub role: Role,
     /// The account's files.
     pub files: Vfs,
@@ -119,62 +120,64 @@ pub struct Account {
 pub enum LoginError {
     /// The account's folder cannot be used.
     Folder(io::Error),
-    /// The account has half of all places already.
+    /// The account has half of all sessions already.
     TooManySessions,
 }
 
-/// What the log will say of the present command.
+/// What the log line of the current command will contain.
 #[derive(Debug, Default)]
 pub struct LogContext {
-    /// The account that it concerned, where nobody is logged in to it now.
+    /// The account that the command was about, if the client is not logged in to it.
     pub account: Option<String>,
-    /// What it was done to.
+    /// The path that the command was about.
     pub path: Option<VirtualPath>,
-    /// Where that went.
+    /// The new path, after a copy or rename.
     pub to: Option<VirtualPath>,
-    /// Bytes of content moved.
+    /// The number of content bytes.
     pub bytes: Option<u64>,
-    /// Why it went wrong, if the owner of the server can do something about it.
+    /// Why the command failed, if the owner of the server can do something about it.
     pub why: Option<String>,
-    /// It was an attempt to log in, or to prove who one is, that failed.
+    /// The command was a failed login, or had a wrong password or code.
     pub failed_login: Option<FailedLogin>,
 }
 
 /// How an attempt to log in failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailedLogin {
-    /// The password or the code was compared, which takes its time.
+    /// The password or the code was wrong. The check took time.
     Wrong,
-    /// It was refused at once, because too many wait.
+    /// The server refused it at once, because too many logins wait.
     TooMany,
 }
 
-/// Who causes a line of the log, and so what it counts towards.
+/// The share of the log that a line counts towards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogShare {
-    /// Not limited here: a change by an account; a wrong password, which the throttle limits.
+    /// Not limited here: changes by accounts, and wrong passwords, which the throttle limits.
     Unlimited,
-    /// What clients say without being logged in.
+    /// Lines about a client that is not logged in.
     Unauthenticated,
-    /// What a stranger's session causes once: limited for all strangers together only.
+    /// A line that a session causes only once without a login. It counts only towards the limit of
+    /// all unauthenticated clients together.
     UnauthenticatedOnce,
-    /// Refusals to an account.
+    /// Refusals to a client that is logged in.
     Refusal,
 }
 
-/// What a session has had logged. It is never reset: logging out and in again is cheap.
+/// How many lines a session may still log. Nothing resets it, because a client can log out and in
+/// again at no cost.
 #[derive(Debug)]
 struct LogBudget {
-    stranger: u32,
+    unauthenticated: u32,
     refusals: u32,
-    /// Lines taken of what all strangers may have; given back at the login.
+    /// Lines taken from the limit of all unauthenticated clients. A login gives them back.
     taken: u32,
-    /// Whether the session was ever logged in.
+    /// Whether the client was ever logged in.
     had_account: bool,
     unlogged: u64,
 }
 
-/// One client.
+/// The session of one client.
 #[derive(Debug)]
 pub struct Session {
     // The way in and out
@@ -187,18 +190,18 @@ pub struct Session {
     /// The current folder.
     pub folder: VirtualPath,
     // What outlives a command
-    /// For transfers.
+    /// The settings for transfers.
     pub settings: Settings,
-    /// For the next command.
+    /// What the last command has left for the next one.
     pub pending: Pending,
-    /// The content that follows the present command's line. A command that takes content takes it
-    /// from here; what is left when the command ends is thrown away before the next line is read,
-    /// so that it is never run as commands.
+    /// The content that follows the current command's line. A command that takes content takes it
+    /// from here. The session throws away what is left before it reads the next line, so that
+    /// content is never run as commands.
     pub body: Option<InlineBody>,
-    /// The session ends after the present reply.
+    /// The session ends after the current reply.
     leaving: bool,
     // What the log says
-    /// Of the present command.
+    /// The log line of the current command.
     pub log_context: LogContext,
     received: u64,
     sent: u64,
@@ -206,8 +209,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins the session of a client that was given a place. It lives on the heap, and is made in
-    /// a frame of its own: of its thread's stack whole pages stay in use.
+    /// Begins the session of a client that has a slot. The session is on the heap, and this
+    /// function has a frame of its own, because whole pages of the thread's stack stay in use.
     #[inline(never)]
     pub fn new(
         server: Arc<Server>,
@@ -235,7 +238,7 @@ impl Session {
             received: 0,
             sent: 0,
             log_budget: LogBudget {
-                stranger: UNAUTHENTICATED_LOG_LINES,
+                unauthenticated: UNAUTHENTICATED_LOG_LINES,
                 refusals: REFUSAL_LOG_LINES,
                 taken: 0,
                 had_account: false,
@@ -249,7 +252,7 @@ impl Session {
         self.peer
     }
 
-    /// The server that it is a session of.
+    /// The server.
     pub fn server(&self) -> Arc<Server> {
         Arc::clone(&self.server)
     }
@@ -259,17 +262,17 @@ impl Session {
         &mut self.control
     }
 
-    /// Puts a reply on its way.
+    /// Says a reply. It may stay in the output buffer for now.
     pub fn say(&mut self, reply: &Reply) -> io::Result<()> {
         self.control.write_all(&reply.encode())
     }
 
-    /// Puts some lines of a multi-line reply on their way.
+    /// Says a part of a multi-line reply, as bytes.
     pub fn say_raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.control.write_all(bytes).map_err(Failure::Lost)
     }
 
-    /// A log line that says whose it is.
+    /// Begins a log line that names the session, the peer and the account.
     pub fn line(&self, event: &str) -> LogLine {
         let line = LogLine::new(event)
             .number("session", self.slot.session)
@@ -280,13 +283,13 @@ impl Session {
         }
     }
 
-    /// Whether the session may have one more line of this share logged; if not, it is counted.
-    /// Asked before the line is made, which may take a look at the disk.
+    /// Whether the session may log another line of this share. If not, counts it as unlogged.
+    /// Called before the line is made, because making it may read the disk.
     pub fn may_log(&mut self, share: LogShare) -> bool {
         let budget = &mut self.log_budget;
         let left = match share {
             LogShare::Unlimited | LogShare::UnauthenticatedOnce => return true,
-            LogShare::Unauthenticated => &mut budget.stranger,
+            LogShare::Unauthenticated => &mut budget.unauthenticated,
             LogShare::Refusal => &mut budget.refusals,
         };
         let rest = left.checked_sub(1);
@@ -297,7 +300,7 @@ impl Session {
         rest.is_some()
     }
 
-    /// Writes a line to the log, unless strangers have had too many.
+    /// Writes a line to the log, unless unauthenticated clients have used up their limit.
     pub fn log(&mut self, line: LogLine, share: LogShare) {
         let log = &self.server.log;
         match share {
@@ -323,21 +326,22 @@ impl Session {
         let line = line.number("received", self.received).number("sent", self.sent);
         let line = if unlogged > 0 { line.number("unlogged", unlogged) } else { line };
         let log = &self.server.log;
-        match self.log_budget.had_account {
-            true => log.write(line),
-            false => drop(log.write_unauthenticated(line, unlogged)),
+        if self.log_budget.had_account {
+            log.write(line);
+        } else {
+            log.write_unauthenticated(line, unlogged);
         }
     }
 
-    /// Does the work of logging in, during which the client's place is not given to another.
+    /// Does the work of a login, during which the client cannot be evicted.
     pub fn while_authenticating<T>(&self, work: impl FnOnce() -> T) -> T {
         self.slot.while_authenticating(work)
     }
 
-    /// Logs an account in, whose folder was opened: goes to its top.
+    /// Logs the client in to an account whose folder was opened, and goes to its top folder.
     pub fn log_in(&mut self, record: &Record, files: Vfs) -> Result<(), LoginError> {
         let limit = self.server.limit(record.quota);
-        // The first count of a large tree takes long, and whoever was let in gives way to nobody.
+        // The first count of a large tree takes long. A verified client must not be evicted then.
         self.slot.while_authenticating(|| files.set_quota(limit)).map_err(LoginError::Folder)?;
         if !self.slot.log_in(&record.name) {
             return Err(LoginError::TooManySessions);
@@ -413,7 +417,7 @@ impl Session {
         Ok(self.login.files()?)
     }
 
-    /// The path that an argument names, noted for the log.
+    /// Resolves an argument to a path, and keeps the path for the log.
     pub fn resolve(&mut self, argument: &[u8]) -> Result<VirtualPath, Failure> {
         match self.folder.join(argument) {
             Ok(path) => {
@@ -424,7 +428,7 @@ impl Session {
         }
     }
 
-    /// Ends the session after the present reply.
+    /// Ends the session after the current reply.
     pub fn leave(&mut self) {
         self.leaving = true;
     }
@@ -434,8 +438,8 @@ impl Session {
         self.leaving
     }
 
-    /// Decides about content that no command took: returns what a person must know of it. The
-    /// session ends if it is not worth reading.
+    /// Decides about content that no command took. Returns a note for the reply. Ends the session
+    /// if the content is not worth reading.
     pub fn refuse_body(&mut self) -> &'static str {
         match &self.body {
             None | Some(InlineBody::Text(_)) => "",
@@ -450,7 +454,7 @@ impl Session {
         }
     }
 
-    /// Reads the content that no command took, and throws it away.
+    /// Reads and throws away the content that no command took.
     pub fn discard_body(&mut self) -> io::Result<()> {
         match self.body.take() {
             Some(body) => self.control.discard(&body),
@@ -459,7 +463,7 @@ impl Session {
     }
 }
 
-/// Whether refused content is thrown away, and not the connection.
+/// Whether refused content is read and thrown away; otherwise the session ends.
 fn is_worth_reading(body: &InlineBody) -> bool {
     match body {
         InlineBody::Length(length) => *length <= DISCARD_LIMIT,

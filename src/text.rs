@@ -1,14 +1,14 @@
-//! Which bytes a person's terminal may see.
+//! Which bytes may be shown on a person's terminal.
 //!
 //! Names are bytes from the socket to the disk and back, UTF-8 by convention (RFC 2640 §2.2). A
-//! control character among them (C0, DEL, or C1 written in UTF-8) could end a reply early, forge a
-//! log line or drive a terminal, so replies show `?` in its place. Programs need the name itself: a
-//! listing over a data connection has every byte of it but CR and LF.
+//! control character (C0, DEL, or C1 in UTF-8) could end a reply early, forge a log line or control
+//! a terminal, so replies show `?` in its place. Programs need the name itself: a listing over a
+//! data connection has all of its bytes except CR and LF.
 
 use std::borrow::Cow;
 
-/// Whether a control character stands anywhere in `bytes`. Bytes that are not UTF-8 are no
-/// control characters: a name in another encoding stays usable.
+/// Whether `bytes` contain a control character. Bytes that are not UTF-8 do not count, so names in
+/// other encodings stay usable.
 pub fn has_control(bytes: &[u8]) -> bool {
     // Nearly every name is plain ASCII, which needs no decoding.
     if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
@@ -17,7 +17,7 @@ pub fn has_control(bytes: &[u8]) -> bool {
     bytes.utf8_chunks().any(|chunk| chunk.valid().chars().any(char::is_control))
 }
 
-/// `bytes` with a `?` for every control character, all else untouched.
+/// `bytes` with `?` in place of every control character.
 pub fn sanitized(bytes: &[u8]) -> Cow<'_, [u8]> {
     if !has_control(bytes) {
         return Cow::Borrowed(bytes);
@@ -33,7 +33,7 @@ pub fn sanitized(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// `bytes` with a `?` for every CR and LF, all else untouched: what a line can hold.
+/// `bytes` with `?` in place of every CR and LF, to fit on one line.
 pub fn on_one_line(bytes: &[u8]) -> Cow<'_, [u8]> {
     let breaks = |byte: &u8| matches!(byte, b'\r' | b'\n');
     if !bytes.iter().any(breaks) {
@@ -42,12 +42,12 @@ pub fn on_one_line(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(bytes.iter().map(|byte| if breaks(byte) { b'?' } else { *byte }).collect())
 }
 
-/// So many bytes, for a person: `1 byte`, `2 bytes`.
+/// A number of bytes as text: `1 byte`, `2 bytes`.
 pub fn bytes(count: u64) -> String {
     format!("{count} byte{}", if count == 1 { "" } else { "s" })
 }
 
-/// Appends a number in decimal, with blanks before it up to `width` columns.
+/// Appends a decimal number, with blanks before it up to `width` columns.
 pub fn push_number(out: &mut Vec<u8>, number: u64, width: usize) {
     let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
     out.resize(out.len() + width.max(digits), b' ');
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stand_at_the_right_of_their_columns() {
+    fn numbers_are_aligned_to_the_right() {
         let mut out = b"|".to_vec();
         for (number, width) in [(0, 0), (0, 2), (7, 3), (10, 2), (12345, 3), (u64::MAX, 0)] {
             push_number(&mut out, number, width);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_become_question_marks_and_other_encodings_pass() {
+    fn control_characters_become_question_marks_and_other_encodings_stay() {
         assert_eq!(&*sanitized(b"a\x1b[2Jb\r\n\x7f"), b"a?[2Jb???");
         assert_eq!(&*sanitized("c1 \u{9b} \u{85}".as_bytes()), b"c1 ? ?");
         assert_eq!(&*sanitized(b"latin-1 \xe9t\xe9"), b"latin-1 \xe9t\xe9");

@@ -1,21 +1,21 @@
 //! Civil dates from [`SystemTime`] and back, in UTC.
 //!
-//! Everything that the server shows is UTC: RFC 3659 §2.3 demands it for `MDTM`, and one clock for
-//! listings and the log saves everybody a question. The conversion between days and dates is the
-//! usual one over eras of 400 years, beginning on 1 March (H. Hinnant, "chrono-compatible
-//! low-level date algorithms", `civil_from_days`).
+//! The server shows all times in UTC. RFC 3659 §2.3 requires it for `MDTM`, and listings and the
+//! log use the same clock. The conversion between days and dates is the usual one over eras of 400
+//! years, beginning on 1 March (H. Hinnant, "chrono-compatible low-level date algorithms",
+//! `civil_from_days`).
 
 use std::time::{Duration, SystemTime};
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAY: i64 = 86_400;
-/// In nanoseconds.
+/// One second, in nanoseconds.
 const SECOND: i128 = 1_000_000_000;
-/// 0000-01-01 and 9999-12-31T23:59:59, in seconds since 1970: what four digits of a year can say.
+/// 0000-01-01 and 9999-12-31T23:59:59, in seconds since 1970: the range of a year with four digits.
 const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
-/// Half a mean Gregorian year, the age at which `ls -l` shows the year in place of the time.
+/// Half a mean Gregorian year. For older files `ls -l` shows the year in place of the time.
 const HALF_A_YEAR: Duration = Duration::from_secs(31_556_952 / 2);
 
 /// A date and time of day in UTC, years 0 to 9999.
@@ -31,7 +31,7 @@ pub struct Civil {
 }
 
 impl From<SystemTime> for Civil {
-    /// Times outside the years 0 to 9999 become the nearest one inside.
+    /// A time outside the years 0 to 9999 becomes the nearest time inside them.
     fn from(time: SystemTime) -> Civil {
         let signed = |distance: Duration| i128::try_from(distance.as_nanos()).unwrap_or(i128::MAX);
         let nanos = match time.duration_since(SystemTime::UNIX_EPOCH) {
@@ -76,8 +76,8 @@ fn month_name(month: i64) -> &'static str {
 }
 
 impl Civil {
-    /// `form` with digits in the place of its letters `Y`, `M`, `D`, `h`, `m`, `s` and, for
-    /// milliseconds, `i`: a listing has a date a line, and `format!` takes ten times as long.
+    /// `form` with digits in place of its letters `Y`, `M`, `D`, `h`, `m`, `s` and, for
+    /// milliseconds, `i`. A listing has one date per line, and `format!` takes ten times as long.
     fn written<const N: usize>(&self, mut form: [u8; N]) -> [u8; N] {
         let mut left = *self;
         for byte in form.iter_mut().rev() {
@@ -98,7 +98,7 @@ impl Civil {
     }
 }
 
-/// `2026-11-23T20:19:00.123Z`, the stamp that opens a log line (RFC 3339).
+/// `2026-11-23T20:19:00.123Z`, the timestamp of a log line (RFC 3339).
 pub fn log_stamp(time: SystemTime) -> [u8; 24] {
     Civil::from(time).written(*b"YYYY-MM-DDThh:mm:ss.iiiZ")
 }
@@ -113,8 +113,8 @@ pub fn time_val(time: SystemTime) -> [u8; 14] {
     Civil::from(time).written(*b"YYYYMMDDhhmmss")
 }
 
-/// The moment that a `time-val` of 14 digits names, with an optional fraction of a second that is
-/// not kept; of the short form of `SITE UTIME`, 12 digits, the first second of its minute.
+/// Parses a `time-val` of 14 digits. A fraction of a second is allowed and dropped. The short form
+/// of `SITE UTIME`, 12 digits, is the first second of its minute.
 pub fn parse_time_val(text: &[u8]) -> Option<SystemTime> {
     let (digits, fraction) = match text.iter().position(|byte| *byte == b'.') {
         Some(dot) => (text.get(..dot)?, text.get(dot + 1..)?),
@@ -137,13 +137,14 @@ pub fn parse_time_val(text: &[u8]) -> Option<SystemTime> {
     }
     let days = days_of(year, month, day);
     if date_of(days) != (year, month, day) {
-        return None; // the 30th of February
+        return None; // a day such as the 30th of February
     }
     let seconds = days * DAY + hour * 3600 + minute * 60 + second;
     let distance = Duration::from_secs(seconds.unsigned_abs());
-    match seconds < 0 {
-        true => SystemTime::UNIX_EPOCH.checked_sub(distance),
-        false => SystemTime::UNIX_EPOCH.checked_add(distance),
+    if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
     }
 }
 
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn times_beyond_four_digits_of_a_year_are_held_at_the_edge() {
+    fn times_beyond_four_digits_of_a_year_become_the_first_or_last() {
         assert_eq!(&time_val(at(LAST + 1, 0)), b"99991231235959");
         assert_eq!(&time_val(at(i64::MAX, 0)), b"99991231235959");
         assert_eq!(&time_val(at(i64::MIN + 1, 0)), b"00000101000000");

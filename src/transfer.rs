@@ -1,4 +1,4 @@
-//! The one copy loop, and how it can end.
+//! The one copy loop, the ways in which it ends, and the line endings of ASCII type.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -6,25 +6,28 @@ use std::time::{Duration, Instant};
 /// How a transfer ended.
 #[derive(Debug)]
 pub enum End {
-    /// The source had no more; so many bytes went to the sink.
+    /// The source ended. The number is how many bytes the sink has received.
     Complete(u64),
-    /// `stop` asked for it.
+    /// `stop` returned true.
     Aborted,
-    /// Nothing moved for the longest time allowed.
+    /// No byte moved for the longest time allowed.
     TimedOut,
-    /// The source failed.
+    /// Reading from the source failed.
     SourceFailed(io::Error),
-    /// The sink failed.
+    /// Writing to the sink failed.
     SinkFailed(io::Error),
 }
 
-/// The first buffer in bytes: a small file needs no more, and a large one little longer.
+/// The size of the first buffer, in bytes. A small file needs no larger one, and a large file loses
+/// little time by it.
 const FIRST_CHUNK: usize = 32 * 1024;
 
-/// Copies `source` to `sink` through a buffer of `chunk` bytes, where that many are there. Either
-/// may tick with [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`]: then the time since the last
-/// byte is held against `idle`. `stop` is told how many bytes have moved, and asked at every chunk
-/// and tick whether to go on.
+/// Copies `source` to `sink` through a buffer of up to `chunk` bytes.
+///
+/// A socket with a short timeout "ticks": it fails with [`ErrorKind::WouldBlock`] or
+/// [`ErrorKind::TimedOut`] again and again while it waits. The copy goes on after a tick, unless no
+/// byte has moved for `idle`. At every chunk, and at every tick of the sink, `stop` gets the number
+/// of bytes moved so far, and returns whether to stop.
 pub fn pump(
     source: &mut dyn Read,
     sink: &mut dyn Write,
@@ -68,8 +71,8 @@ pub fn pump(
     }
 }
 
-/// The same between things that do not tick. Fails with [`ErrorKind::Interrupted`] where `stop`
-/// asked for it.
+/// Like [`pump`], for sources and sinks that do not tick, such as files. Fails with
+/// [`ErrorKind::Interrupted`] if `stop` returned true.
 pub fn pump_all(
     source: &mut dyn Read,
     sink: &mut dyn Write,
@@ -86,7 +89,7 @@ fn is_tick(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// Which way line ends are turned.
+/// The direction in which line endings are converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineEnds {
     /// LF becomes CRLF; a CRLF stays one.
@@ -95,39 +98,47 @@ pub enum LineEnds {
     FromNetwork,
 }
 
-/// ASCII type (RFC 959 §3.1.1.1): a source whose line ends are turned on the fly.
+/// ASCII type (RFC 959 §3.1.1.1): a source whose line endings are converted while it is read.
 #[derive(Debug)]
 pub struct Ascii<R> {
     source: R,
     line_ends: LineEnds,
     raw: Vec<u8>,
-    turned: Vec<u8>,
+    converted: Vec<u8>,
     used: usize,
     after_cr: bool,
     ended: bool,
 }
 
 impl<R: Read> Ascii<R> {
-    /// Turns the line ends of `source`.
+    /// Converts the line endings of `source`.
     pub fn new(source: R, line_ends: LineEnds) -> Ascii<R> {
         let raw = vec![0; ASCII_CHUNK];
-        Ascii { source, line_ends, raw, turned: Vec::new(), used: 0, after_cr: false, ended: false }
+        Ascii {
+            source,
+            line_ends,
+            raw,
+            converted: Vec::new(),
+            used: 0,
+            after_cr: false,
+            ended: false,
+        }
     }
 
-    fn turn(&mut self, read: usize) {
+    fn convert(&mut self, read: usize) {
         for byte in self.raw.get(..read).unwrap_or_default() {
             match self.line_ends {
                 LineEnds::ToNetwork if *byte == b'\n' && !self.after_cr => {
-                    self.turned.extend_from_slice(b"\r\n");
+                    self.converted.extend_from_slice(b"\r\n");
                 }
-                LineEnds::ToNetwork => self.turned.push(*byte),
-                // A CR waits for what comes next.
+                LineEnds::ToNetwork => self.converted.push(*byte),
+                // A CR waits for the next byte, because CRLF becomes LF.
                 LineEnds::FromNetwork => {
                     if self.after_cr && *byte != b'\n' {
-                        self.turned.push(b'\r');
+                        self.converted.push(b'\r');
                     }
                     if *byte != b'\r' {
-                        self.turned.push(*byte);
+                        self.converted.push(*byte);
                     }
                 }
             }
@@ -140,19 +151,19 @@ const ASCII_CHUNK: usize = 64 * 1024;
 
 impl<R: Read> Read for Ascii<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.used == self.turned.len() && !self.ended {
-            self.turned.clear();
+        while self.used == self.converted.len() && !self.ended {
+            self.converted.clear();
             self.used = 0;
             let read = self.source.read(&mut self.raw)?;
-            self.turn(read);
+            self.convert(read);
             if read == 0 {
                 self.ended = true;
                 if self.after_cr && self.line_ends == LineEnds::FromNetwork {
-                    self.turned.push(b'\r');
+                    self.converted.push(b'\r');
                 }
             }
         }
-        let read = self.turned.get(self.used..).unwrap_or_default().read(buffer)?;
+        let read = self.converted.get(self.used..).unwrap_or_default().read(buffer)?;
         self.used += read;
         Ok(read)
     }
@@ -260,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_are_turned_on_the_fly_wherever_chunks_are_cut() {
+    fn line_endings_are_converted_wherever_chunks_are_cut() {
         for (line_ends, from, to) in [
             (LineEnds::ToNetwork, &b"a\nb\r\nc\rd\n\n"[..], &b"a\r\nb\r\nc\rd\r\n\r\n"[..]),
             (LineEnds::FromNetwork, b"a\r\nb\nc\rd\r\r\n\r", b"a\nb\nc\rd\r\n\r"),

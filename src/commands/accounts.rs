@@ -1,4 +1,4 @@
-//! Accounts: who is here, and how one becomes somebody.
+//! Commands on accounts: login, logout, registration, passwords.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub fn parse_passwd(args: Args<'_>) -> Result<Command, Reply> {
     args.exactly().map(|[old, new]| Command::ChangePassword(Password(old), Password(new)))
 }
 
-/// The answer to a refusal. If the client tries too often it is disconnected, because it holds a
-/// place while it waits.
+/// The reply to a refusal. After too many tries the session ends, because a waiting client occupies
+/// a slot.
 fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
     session.log_context.failed_login = match refusal {
         Refusal::WrongPassword => Some(FailedLogin::Wrong),
@@ -52,11 +52,13 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
         }
         Refusal::WrongCode => Reply::new(
             530,
-            "Registering needs the right code: register NAME PASSWORD CODE (quote a password that has spaces).",
+            "Registering needs the right code: register NAME PASSWORD CODE \
+             (quote a password that has spaces).",
         ),
         Refusal::BadName => Reply::new(
             553,
-            "A name has letters a to z, digits, \".\", \"_\" and \"-\": 1 to 32 of them, a letter or digit first.",
+            "A name has letters a to z, digits, \".\", \"_\" and \"-\": 1 to 32 of them, \
+             a letter or digit first.",
         ),
         Refusal::NameTaken => Reply::new(553, "That name is taken."),
         Refusal::ShortPassword(least) => {
@@ -71,8 +73,7 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
     }
 }
 
-/// USER: flushes what was known of the client before (RFC 959 §4.1.1). The same answer for every
-/// name.
+/// USER: logs the client out (RFC 959 §4.1.1). The reply is the same for every name.
 pub fn user(session: &mut Session, name: Vec<u8>) -> Result<Reply, Failure> {
     session.log_out();
     session.set_user_name(name);
@@ -87,10 +88,10 @@ pub fn pass(session: &mut Session, password: &Password) -> Result<Reply, Failure
     login(session, &name, password)
 }
 
-/// `login`. One answer for an unknown name and a wrong password; the log names only accounts that
-/// exist, because a password may have been typed in the name's place.
+/// `login`. An unknown name and a wrong password get the same reply. The log names only accounts
+/// that exist, because a password may have been typed in place of the name.
 pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<Reply, Failure> {
-    let was_somebody = session.account().is_some();
+    let was_logged_in = session.account().is_some();
     session.log_out();
     let server = session.server();
     let peer = session.peer().ip();
@@ -105,7 +106,7 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
             if server.users.exists(name).unwrap_or(false) {
                 session.log_context.account = Some(String::from_utf8_lossy(name).into_owned());
             }
-            return Err(login_refused(session, refused, was_somebody).into());
+            return Err(login_refused(session, refused, was_logged_in).into());
         }
     };
     home.map_err(LoginError::Folder)
@@ -115,7 +116,7 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<
     Ok(Reply::new(230, text))
 }
 
-/// The files that an account works with.
+/// Opens the files of an account.
 fn home_of(server: &Arc<Server>, record: &Record) -> io::Result<Vfs> {
     if record.role != Role::Admin {
         return Vfs::home(&server.workdir, &record.name);
@@ -123,8 +124,8 @@ fn home_of(server: &Arc<Server>, record: &Record) -> io::Result<Vfs> {
     Ok(Vfs::home_of_admin(&server.workdir, Arc::<Server>::clone(server)))
 }
 
-/// The answer to a login that failed, and whether the session goes on.
-fn login_refused(session: &mut Session, refused: Refusal, was_somebody: bool) -> Reply {
+/// The reply to a failed login. Ends the session after too many.
+fn login_refused(session: &mut Session, refused: Refusal, was_logged_in: bool) -> Reply {
     if !matches!(refused, Refusal::WrongPassword) {
         return refuse(session, refused);
     }
@@ -133,11 +134,11 @@ fn login_refused(session: &mut Session, refused: Refusal, was_somebody: bool) ->
         session.leave();
         return Reply::new(421, "Wrong name or password; too many failures, closing.");
     }
-    let more = if was_somebody { " You are logged out." } else { "" };
+    let more = if was_logged_in { " You are logged out." } else { "" };
     Reply::new(530, format!("Wrong name or password.{more}")).because("wrong name or password")
 }
 
-/// The users file, or the folder of a new account, is in the way. The log says what it is.
+/// The reply if the users file, or the folder of a new account, cannot be used. The log says why.
 fn no_accounts(session: &mut Session, error: &io::Error) -> Reply {
     session.log_context.why = Some(format!("the users file: {error}"));
     match error.kind() {
@@ -149,25 +150,23 @@ fn no_accounts(session: &mut Session, error: &io::Error) -> Reply {
     }
 }
 
-/// The answer to a client that had the right password and yet is not logged in.
+/// The reply to a client that had the right password but could not be logged in.
 fn login_failed(session: &mut Session, account: &str, why: LoginError) -> Failure {
     session.log_context.account = Some(account.to_string());
     match why {
-        // Which is not the client's fault.
         LoginError::Folder(error) => {
             session.log_context.why = Some(format!("the account's folder: {error}"));
             Reply::new(451, "Your folder cannot be opened; tell the owner of this server.").into()
         }
         LoginError::TooManySessions => {
             session.leave();
-            let text =
-                "Your account has half of all places already; end another session of it first.";
+            let text = "Your account has half of all sessions already; end another one first.";
             Reply::new(421, text).into()
         }
     }
 }
 
-/// `register`. Whoever is logged in stays so where it is refused.
+/// `register`. If it is refused, a client that is logged in stays logged in.
 pub fn register(
     session: &mut Session,
     name: &[u8],
@@ -176,8 +175,8 @@ pub fn register(
 ) -> Result<Reply, Failure> {
     let server = session.server();
     if code.is_some() && server.config.registration == Registration::Open {
-        // Whoever meant a password with spaces would get an account with its first word for a
-        // password.
+        // A client that meant a password with spaces would get an account whose password is the
+        // first word.
         let text = "This server asks for no code. Quote a password that has spaces: \"two words\".";
         return Err(Reply::new(501, text).into());
     }
@@ -188,7 +187,7 @@ pub fn register(
             .register(name, password, code, peer, |name| Vfs::create_home(&server.workdir, name))
     });
     let (record, (files, home)) = registered.map_err(|refused| {
-        // Without a code nothing was guessed.
+        // Without a code the client guessed nothing.
         let is_guess = matches!(refused, Refusal::WrongCode) && code.is_some();
         let reply = refuse(session, refused);
         if is_guess {
@@ -220,8 +219,8 @@ pub fn change_password(
     Ok(Reply::new(200, "Password changed."))
 }
 
-/// `unregister`: the account goes first, then its folder goes out of sight, before this server lets
-/// anybody register the name anew.
+/// `unregister`: removes the account, and then detaches its folder before any client of this server
+/// can register the name again.
 pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, Failure> {
     let name = own_name(session);
     session.log_context.account = Some(name.clone());
@@ -238,7 +237,10 @@ pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, F
         }
         Err(error) => {
             server.log.warn(&format!("the folder of {name}, who unregistered, is left: {error}"));
-            Ok(Reply::new(250, format!("Account {name} is gone; its folder awaits the owner.")))
+            Ok(Reply::new(
+                250,
+                format!("Account {name} is gone; its folder stays for the owner of this server."),
+            ))
         }
     }
 }
@@ -253,7 +255,9 @@ pub fn reinitialize(session: &mut Session) -> Result<Reply, Failure> {
 /// `whoami`.
 pub fn who_am_i(session: &mut Session) -> Result<Reply, Failure> {
     Ok(match session.account() {
-        None => Reply::new(211, "Nobody yet. Type: login NAME PASSWORD, or register NAME PASSWORD"),
+        None => {
+            Reply::new(211, "Not logged in. Type: login NAME PASSWORD, or register NAME PASSWORD")
+        }
         Some(account) => {
             Reply::about(211, &format!("{}, in ", account.name), session.folder.bytes(), "")
         }

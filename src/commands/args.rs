@@ -1,4 +1,5 @@
-//! The words behind the verb: a cursor that ends with everything used, or a 501 with the usage.
+//! The arguments of a command: each method reads all of them in one form, or returns a 501 reply
+//! with the usage.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -8,7 +9,7 @@ use crate::text;
 use crate::time;
 use crate::vfs::Existing;
 
-/// How a command is used: the spelling that was typed, and the arguments that belong behind it.
+/// How a command is used: the spelling that was typed, and the arguments that belong after it.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     /// The spelling, as the table has it.
@@ -62,46 +63,46 @@ impl<'l> Args<'l> {
         self.usage.spelling
     }
 
-    /// The bytes as they came.
+    /// The bytes, unchanged.
     pub fn raw(&self) -> &'l [u8] {
         self.bytes
     }
 
-    /// The 501 that shows how it is done.
+    /// The 501 reply with the usage.
     pub fn usage(&self) -> Reply {
         Reply::new(501, format!("Usage: {}", self.usage)).because("not as the usage says")
     }
 
-    /// The 501 for more words than there are arguments: a name or a password with spaces, most of
-    /// the time.
+    /// The 501 reply to more words than arguments. The usual reason is a name or a password with
+    /// spaces.
     pub fn too_many(&self) -> Reply {
         Reply::new(501, format!("Too many words; quote one that has spaces. Usage: {}", self.usage))
             .because("too many words")
     }
 
-    /// All of it as one argument, spaces included, as FTP verbs take theirs.
+    /// All bytes as one argument, spaces included: the form of FTP verbs.
     pub fn rest_of_line(&self) -> Result<Vec<u8>, Reply> {
         match self.bytes {
             b"" => Err(self.usage()),
-            // Backups hold names with tabs and worse. A line holds no LF, and none with a CR comes
-            // here.
+            // Backups contain names with tabs and other control characters. A line has no LF, and
+            // lines with a CR were refused before.
             bytes if bytes.contains(&0) => Err(nul()),
             bytes => Ok(bytes.to_vec()),
         }
     }
 
-    /// Checks that nothing but blanks is there; returns `value`.
+    /// Checks that there is no argument; returns `value`.
     pub fn expect_end<T>(&self, value: T) -> Result<T, Reply> {
         if self.is_empty() { Ok(value) } else { Err(self.usage()) }
     }
 
-    /// Whether nothing but blanks is there.
+    /// Whether there are only blanks.
     pub fn is_empty(&self) -> bool {
         self.bytes.trim_ascii().is_empty()
     }
 
-    /// The words, split as a shell splits them. A control character must be quoted: one that is not
-    /// comes from an arrow key on a terminal without line editing.
+    /// The words, split as a shell splits them. A control character must be quoted: without quotes
+    /// it comes from an arrow key on a terminal without line editing.
     pub fn words(&self) -> Result<Vec<Vec<u8>>, Reply> {
         let words = split(self.bytes);
         words.iter().try_for_each(Split::check)?;
@@ -119,7 +120,7 @@ impl<'l> Args<'l> {
         self.words()?.try_into().map_err(|words: Vec<_>| self.wrong_number(words.len() > N))
     }
 
-    /// The 501 for a wrong number of words.
+    /// The 501 reply to a wrong number of words.
     pub fn wrong_number(&self, is_too_many: bool) -> Reply {
         if is_too_many { self.too_many() } else { self.usage() }
     }
@@ -140,8 +141,8 @@ impl<'l> Args<'l> {
         }
     }
 
-    /// Words of which the first ones may be flags such as `-la`; returns the flags' letters and
-    /// the other words.
+    /// Words of which the first ones may be flags, such as `-la`. Returns the letters of the flags,
+    /// and the other words.
     pub fn flags(&self) -> Result<(Vec<u8>, Vec<Vec<u8>>), Reply> {
         let mut words = self.words()?;
         let is_flag = |word: &Vec<u8>| word.len() > 1 && word.starts_with(b"-");
@@ -151,7 +152,7 @@ impl<'l> Args<'l> {
         Ok((letters, others))
     }
 
-    /// Flags, of which only those in `known` may be there, and one path.
+    /// One path after optional flags, which must be among `known`.
     pub fn flags_and_path(&self, known: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>), Reply> {
         let (flags, mut paths) = self.flags()?;
         if paths.len() > 1 {
@@ -167,7 +168,7 @@ impl<'l> Args<'l> {
         }
     }
 
-    /// Two paths, behind an optional `-f`, which replaces a file that exists.
+    /// Two paths after an optional `-f`, which replaces an existing file.
     pub fn two_paths(&self) -> Result<(Existing, Vec<u8>, Vec<u8>), Reply> {
         let (flags, paths) = self.flags()?;
         let [from, to] = <[Vec<u8>; 2]>::try_from(paths)
@@ -179,12 +180,12 @@ impl<'l> Args<'l> {
         Ok((existing, from, to))
     }
 
-    /// A path of the rest of the line, or nothing.
+    /// All bytes as one path, or an empty path if there is none.
     pub fn path_or_none(&self) -> Result<Vec<u8>, Reply> {
         if self.is_empty() { Ok(Vec::new()) } else { self.rest_of_line() }
     }
 
-    /// The same behind flags such as `-la`, which mean nothing here.
+    /// All bytes after flags such as `-la` as one path, or an empty path. The flags have no effect.
     pub fn path_behind_flags(&self) -> Result<Vec<u8>, Reply> {
         let mut path = self.bytes;
         while path.starts_with(b"-") {
@@ -194,7 +195,8 @@ impl<'l> Args<'l> {
         Args { bytes: path, ..*self }.path_or_none()
     }
 
-    /// One path, all of the line; or quoted as by hand, for words that are also hand words.
+    /// One path: quoted, as typed by hand, or all bytes. For words that both people and programs
+    /// use.
     pub fn rest_of_line_or_quoted(&self) -> Result<Vec<u8>, Reply> {
         if self.bytes.starts_with(b"\"") || self.bytes.starts_with(b"'") {
             self.single()
@@ -203,7 +205,7 @@ impl<'l> Args<'l> {
         }
     }
 
-    /// The first word as a number; what follows it means nothing (`ALLO 100 R 10`).
+    /// The first word as a number. Other words have no effect (`ALLO 100 R 10`).
     pub fn first_number(&self) -> Result<u64, Reply> {
         let (word, _) = self.split_word();
         if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
@@ -212,7 +214,7 @@ impl<'l> Args<'l> {
         str::from_utf8(word).ok().and_then(|word| word.parse().ok()).ok_or_else(|| self.usage())
     }
 
-    /// The first word, and what follows the blank behind it.
+    /// The first word, and the arguments after it.
     pub fn split_word(&self) -> (&'l [u8], Args<'l>) {
         let (word, rest) = split_word(self.bytes);
         (word, Args { bytes: rest, ..*self })
@@ -226,7 +228,7 @@ impl<'l> Args<'l> {
         Ok((time, rest.rest_of_line()?))
     }
 
-    /// `640 PATH`: octal, of which the nine permission bits count.
+    /// `640 PATH`: an octal number, of which the nine permission bits count.
     pub fn mode_and_path(&self) -> Result<(u32, Vec<u8>), Reply> {
         let (word, rest) = self.split_word();
         let is_octal =
@@ -253,7 +255,7 @@ impl<'l> Args<'l> {
         }
     }
 
-    /// Whether a whole path and something behind it stand here.
+    /// Whether there is a complete path with text after it.
     pub fn has_text_behind_path(&self) -> bool {
         split(self.bytes).first().is_some_and(|path| {
             let (path, behind) = self.bytes.split_at_checked(path.end).unwrap_or_default();
@@ -261,8 +263,8 @@ impl<'l> Args<'l> {
         })
     }
 
-    /// A path and the bytes behind it, for `write FILE TEXT`. The text is what follows the blanks
-    /// after the path, as it was typed.
+    /// A path and the text after it, for `write FILE TEXT`. The text begins after the blanks that
+    /// follow the path, and is kept as it was typed.
     pub fn path_and_text(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Reply> {
         let mut words = split(self.bytes).into_iter();
         let path =
@@ -284,18 +286,18 @@ impl<'l> Args<'l> {
 }
 
 fn control_character() -> Reply {
-    Reply::new(501, "There is a control character that is not in quotes. Nothing was done.")
+    Reply::new(501, "There is a control character outside quotes. Nothing was done.")
 }
 
 fn nul() -> Reply {
-    Reply::new(501, "NUL cannot be part of that. Nothing was done.")
+    Reply::new(501, "A name or password cannot contain NUL. Nothing was done.")
 }
 
-/// A word and where it ends in what it was split from.
+/// A word, and the index in the line at which it ends.
 #[derive(Default)]
 struct Split {
     bytes: Vec<u8>,
-    /// Those of them that are neither quoted nor behind a backslash.
+    /// The bytes of the word that are not quoted and have no backslash before them.
     unquoted: Vec<u8>,
     end: usize,
 }
@@ -393,19 +395,18 @@ mod tests {
     }
 
     #[test]
-    fn open_quotes_and_control_characters_are_refused() {
+    fn open_quotes_and_unquoted_control_characters_are_refused() {
         let reply = |line| args(line).single().unwrap_err().encode();
         assert_eq!(reply("\"a b"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
         assert_eq!(reply("a\\"), b"501 A quote is not closed. Usage: mkdir [-p] DIR\r\n");
-        let unquoted =
-            b"501 There is a control character that is not in quotes. Nothing was done.\r\n";
+        let unquoted = b"501 There is a control character outside quotes. Nothing was done.\r\n";
         for line in ["a\x01b", "\x1b[A", "'a\tb'\x01", "\"a b\"\u{85}", "\x7f"] {
             assert_eq!(reply(line), unquoted, "{line:?}");
         }
         for line in ["a\0b", "'a\0b'", "a\\\0"] {
             assert_eq!(
                 reply(line),
-                b"501 NUL cannot be part of that. Nothing was done.\r\n",
+                b"501 A name or password cannot contain NUL. Nothing was done.\r\n",
                 "{line:?}"
             );
         }

@@ -1,4 +1,5 @@
-//! How content will travel: TYPE, MODE, STRU, and the data connection (RFC 959 §4.1.2, RFC 2428).
+//! Commands that prepare transfers: TYPE, MODE, STRU, and the data connection (RFC 959 §4.1.2, RFC
+//! 2428).
 
 use std::net::SocketAddr;
 
@@ -24,7 +25,7 @@ pub fn parse_type(args: Args<'_>) -> Result<Command, Reply> {
     }
 }
 
-/// MODE and STRU, of which there is one each; the others are refused by 504 (RFC 959 §5.4).
+/// MODE and STRU. This server has one value of each, and refuses the others by 504 (RFC 959 §5.4).
 pub fn parse_only(args: Args<'_>, letter: &[u8], text: &'static str) -> Result<Command, Reply> {
     match args.raw().trim_ascii() {
         b"" => Err(args.usage()),
@@ -63,29 +64,29 @@ pub fn representation(session: &mut Session, ascii: bool) -> Result<Reply, Failu
     ))
 }
 
-/// ABOR with nothing to stop: one 226. What waited for a transfer is closed.
+/// ABOR without a transfer: closes the prepared data connection; one 226.
 pub fn abort(session: &mut Session) -> Result<Reply, Failure> {
     session.settings.data = DataSetup::Unset;
     Ok(Reply::new(226, "Nothing to stop."))
 }
 
-/// After EPSV ALL nothing else will do (RFC 2428 §4).
+/// Refuses all other commands of this kind after EPSV ALL (RFC 2428 §4).
 fn not_after_epsv_all(session: &Session) -> Result<(), Failure> {
-    match session.settings.only_epsv {
-        true => Err(Reply::new(501, "EPSV ALL was said: only EPSV from now on.").into()),
-        false => Ok(()),
+    if session.settings.only_epsv {
+        return Err(Reply::new(501, "After EPSV ALL, only EPSV is possible.").into());
     }
+    Ok(())
 }
 
-/// The address by which the client reached us, with the scope of an IPv6 link-local one.
+/// The server's address on the control connection, with the scope of an IPv6 link-local address.
 fn local(session: &mut Session) -> Result<SocketAddr, Failure> {
     let local = session.control().local().map_err(Failure::Lost)?;
     Ok(data::canonical(local))
 }
 
-/// Opens a port in place of the one before, and says which.
+/// Opens a port in place of the previous one; returns its number.
 fn listen(session: &mut Session, local: SocketAddr) -> Result<u16, Failure> {
-    session.settings.data = DataSetup::Unset; // its port is free before another is taken
+    session.settings.data = DataSetup::Unset; // frees the old port before it takes another
     let server = session.server();
     let account = session.account().map_or("", |account| &account.name);
     match server.passive_ports.listen(local, account) {
@@ -102,7 +103,8 @@ fn listen(session: &mut Session, local: SocketAddr) -> Result<u16, Failure> {
     }
 }
 
-const HALF_HELD: &str = "Your account holds half of the passive ports already; let a transfer of another session end first.";
+const HALF_HELD: &str = "Your account holds half of the passive ports already; \
+                         wait until a transfer of another session ends.";
 
 /// PASV.
 pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
@@ -114,7 +116,7 @@ pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
         if local.is_ipv4() {
             session.log_context.why = Some("the public address could not be resolved".to_string());
         }
-        return Err(Reply::new(425, "PASV has no address to tell here; use EPSV.").into());
+        return Err(Reply::new(425, "PASV has no IPv4 address to offer; use EPSV.").into());
     };
     let port = listen(session, local)?;
     let ([a, b, c, d], [high, low]) = (address.octets(), port.to_be_bytes());
@@ -143,19 +145,19 @@ fn family_of(address: SocketAddr) -> u8 {
     if address.ip().to_canonical().is_ipv4() { 1 } else { 2 }
 }
 
-/// RFC 2428 §2.
+/// The 522 reply of RFC 2428 §2.
 fn wrong_family(supported: u8) -> Failure {
     let reply = Reply::new(522, format!("Network protocol not supported, use ({supported})"));
     reply.because("not the address family of this connection").into()
 }
 
-/// PORT, EPRT: the client's own address only, and no port of a service (RFC 2577 §3, §4).
+/// PORT, EPRT: accepts only the client's own address, and no port below 1024 (RFC 2577 §3, §4).
 pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> {
     not_after_epsv_all(session)?;
     if !session.server().config.active {
         return Err(Reply::new(
             502,
-            "The owner has switched active connections off; send EPSV or PASV.",
+            "The owner of this server has switched active connections off; send EPSV or PASV.",
         )
         .into());
     }
@@ -167,7 +169,11 @@ pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> 
     }
     let Some(own) = data::own_address(peer, address) else {
         session.log_context.why = Some(format!("asked to connect to {address}"));
-        return Err(Reply::new(504, "Only to your own address, and to a port from 1024 up.").into());
+        return Err(Reply::new(
+            504,
+            "The server connects only to your own address, and to a port from 1024 up.",
+        )
+        .into());
     };
     session.settings.data = DataSetup::Active(own);
     Ok(Reply::new(200, format!("Port {} accepted.", own.port())))

@@ -1,4 +1,4 @@
-//! What this server can do beyond RFC 959 (RFC 2389), how it stands, and what it refuses.
+//! What this server can do beyond RFC 959 (RFC 2389), the state of the session, and refused verbs.
 
 use crate::listing::FactChoice;
 use crate::reply::Reply;
@@ -7,7 +7,7 @@ use crate::session::{Failure, Session};
 use super::Command;
 use super::args::Args;
 
-/// FEAT. A test holds each line to its word.
+/// FEAT. A test uses each feature that this lists.
 pub fn features(session: &mut Session) -> Result<Reply, Failure> {
     let features = [
         "EPRT".to_string(),
@@ -62,7 +62,7 @@ pub fn parse_language(args: Args<'_>) -> Result<Command, Reply> {
     }
 }
 
-/// Verbs of the RFCs that there is no use for here: 502, and nothing changes.
+/// The verbs of the RFCs that this server refuses: 502.
 pub fn refuse(args: Args<'_>) -> Result<Command, Reply> {
     let verb = args.spelling();
     Err(match verb {
@@ -93,7 +93,7 @@ pub fn parse_stat(args: Args<'_>) -> Result<Command, Reply> {
 
 /// STAT without a path.
 pub fn status(session: &mut Session) -> Result<Reply, Failure> {
-    let who = session.account().map_or("Nobody yet".to_string(), |account| account.name.clone());
+    let who = session.account().map_or("no".to_string(), |account| account.name.clone());
     let kind = if session.settings.ascii { "A" } else { "I" };
     let lines = vec![
         format!("from {}", session.peer()).into_bytes(),

@@ -1,4 +1,4 @@
-//! Folders and files, all but their content.
+//! Commands on folders and files, except transfers of content.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 use super::Command;
 use super::args::Args;
 
-/// What a failure on a path is answered with. The answer to a pattern says which word takes
+/// The reply to a failure on a path. If the path is a pattern, the reply names the word that takes
 /// patterns.
 pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
     move |error| {
@@ -69,7 +69,7 @@ pub fn print_folder(session: &mut Session) -> Result<Reply, Failure> {
     Ok(Reply::about(257, "", &quoted(&session.folder), " is the current folder."))
 }
 
-/// CWD, `cd`, CDUP. `~` is the top folder, as at home.
+/// CWD, `cd`, CDUP. `~` is the top folder, as a shell has it for the home folder.
 pub fn change_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(if argument == b"~" { b"/" } else { argument })?;
     session.files()?.check_dir(&path).map_err(failure(&path))?;
@@ -83,7 +83,7 @@ pub fn make_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Fail
     let path = session.resolve(argument)?;
     match session.files()?.make_folder(&path) {
         Ok(()) => Ok(Reply::about(257, "", &quoted(&path), " created.")),
-        // Devices that make their folder level by level read the path here too.
+        // Devices that make their folder level by level read the path from this reply, too.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             Err(Reply::about(550, "", &quoted(&path), " exists already.").into())
         }
@@ -91,7 +91,7 @@ pub fn make_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Fail
     }
 }
 
-/// `mkdir -p`: also makes the folders above that are missing. It is no error if all are there.
+/// `mkdir -p`: also makes the folders above that are missing. It succeeds if the folder exists.
 pub fn make_folders(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     let files = session.files()?;
@@ -134,7 +134,7 @@ pub fn remove_file(session: &mut Session, argument: &[u8]) -> Result<Reply, Fail
 pub fn remove_tree(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     session.files()?.remove_tree(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", path.bytes(), " removed, with all in it."))
+    Ok(Reply::about(250, "", path.bytes(), " removed, with everything in it."))
 }
 
 /// `touch`.
@@ -237,8 +237,8 @@ fn entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, Entry),
     Ok((path, entry))
 }
 
-/// A path and its entry, of a file that RETR would send: SIZE and MDTM tell about nothing else (RFC
-/// 3659 §3.1, §4.1), and programs take a 213 for the sign of a file.
+/// A path and its entry, if RETR would send it. SIZE and MDTM answer about nothing else (RFC 3659
+/// §3.1, §4.1), because programs take a 213 as the sign of a file.
 fn file_entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, Entry), Failure> {
     let (path, entry) = entry(session, argument)?;
     match entry.kind {
@@ -256,7 +256,7 @@ pub fn info(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
     Ok(Reply::multi(213, [path.bytes(), b":"].concat(), listing::facts(&entry), "End."))
 }
 
-/// Largest file, in bytes, that SIZE reads through to count its lines.
+/// The largest file, in bytes, that SIZE reads in TYPE A to count its lines.
 const COUNTED: u64 = 8 * 1024 * 1024;
 
 /// SIZE (RFC 3659 §4): the size that the client would receive, in ASCII type too.
@@ -281,8 +281,8 @@ pub fn modification_time(session: &mut Session, argument: &[u8]) -> Result<Reply
     Ok(Reply::new(213, time::time_val(entry.modified).to_vec()))
 }
 
-/// MFMT (draft-somers-ftp-mfxx-04 §3), MDTM with a time, and SITE UTIME. The reply has the time that
-/// the disk stored: some file systems keep only even seconds, or no year before 1980.
+/// MFMT (draft-somers-ftp-mfxx-04 §3), MDTM with a time, and SITE UTIME. The reply has the time
+/// that the disk stored: some file systems keep only even seconds, or no year before 1980.
 pub fn set_time(
     session: &mut Session,
     time: SystemTime,
@@ -301,7 +301,7 @@ pub fn set_mode(session: &mut Session, mode: u32, argument: &[u8]) -> Result<Rep
     Ok(Reply::about(200, "", path.bytes(), &format!(" has permissions {mode:04o}.")))
 }
 
-/// SHA-256 as a sink for content.
+/// A sink that computes the SHA-256 of what is written to it.
 struct Hasher(Sha256);
 
 impl Write for Hasher {
@@ -315,8 +315,8 @@ impl Write for Hasher {
     }
 }
 
-/// `hash` (draft-bryan-ftpext-hash-02 §3: the algorithm, the range of bytes, the hash, the name) and
-/// XSHA256, which answers the hash only.
+/// `hash` answers the algorithm, the range of bytes, the hash and the path
+/// (draft-bryan-ftpext-hash-02 §3). XSHA256 answers the hash only.
 pub fn hash(session: &mut Session, argument: &[u8], hash_only: bool) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     let hashed = session.run_cancellable(|files, stop| {

@@ -1,10 +1,10 @@
-//! Help and hints, all from the table of commands.
+//! Help and hints, from the table of commands.
 
 use crate::reply::Reply;
 
 use super::table::{COMMANDS, Group, find};
 
-/// The answer to an unknown word, with a hint if a known one is near.
+/// The reply to an unknown word, with a hint if a known one is similar.
 pub fn unknown(name: &[u8]) -> Reply {
     const SHOWN: usize = 32;
     let shown = String::from_utf8_lossy(name.get(..SHOWN).unwrap_or(name)).into_owned();
@@ -15,34 +15,34 @@ pub fn unknown(name: &[u8]) -> Reply {
     Reply::new(500, format!("Unknown command \"{shown}\". {hint}")).because("unknown command")
 }
 
-/// Words that delete, rename or end the session. A hint names none of them, because a person may do
-/// as it says without reading on.
+/// Words that delete, rename or end the session. A hint never names them, because a person may
+/// follow a hint without reading further.
 const NEVER_HINTED: [&str; 6] = ["unregister", "logout", "rmdir", "rm", "mv", "quit"];
 
-/// The spelling of a hand word that is nearest to `name`, if it is near enough and may be hinted
-/// at. A farther one would be a wrong guess.
+/// The spelling of a hand word that is most similar to `name`, if it is similar enough and a hint
+/// may name it. A less similar one would be a wrong guess.
 fn nearest(name: &[u8]) -> Option<&'static str> {
     const LONGEST: usize = 16;
     if name.len() > LONGEST {
         return None;
     }
     let name = name.to_ascii_lowercase();
-    // One slip in a short word, two in a longer one.
+    // One typing error in a short word, two in a longer one.
     let most = if name.len() < 4 { 1 } else { 2 };
     let by_hand = COMMANDS.iter().filter(|word| word.is_by_hand());
     by_hand
         .flat_map(|word| word.spellings().map(move |spelling| (word, spelling)))
         .map(|(word, spelling)| {
-            let is_kept_back = NEVER_HINTED.contains(&word.name);
-            (distance(&name, spelling.as_bytes()), is_kept_back, spelling)
+            let is_never_hinted = NEVER_HINTED.contains(&word.name);
+            (distance(&name, spelling.as_bytes()), is_never_hinted, spelling)
         })
         .filter(|(distance, _, spelling)| *distance <= most && *distance < spelling.len())
-        .min_by_key(|(distance, is_kept_back, _)| (*distance, *is_kept_back))
-        .filter(|(_, is_kept_back, _)| !is_kept_back)
+        .min_by_key(|(distance, is_never_hinted, _)| (*distance, *is_never_hinted))
+        .filter(|(_, is_never_hinted, _)| !is_never_hinted)
         .map(|(_, _, spelling)| spelling)
 }
 
-/// How many bytes must be put in, taken out or changed to make one of the other (Levenshtein).
+/// The number of bytes to insert, remove or change to turn `a` into `b` (Levenshtein).
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.iter().enumerate() {
@@ -59,8 +59,8 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// What `help` says between its first and its last line: the hand words and `help` itself fit a
-/// screen of 24 lines and a student's `recv(1024)`.
+/// The lines of `help` between its first and its last. The whole reply fits a screen of 24 lines
+/// and a student's `recv(1024)`.
 const HELP: &[&str] = &[
     "register NAME PASSWORD [CODE]  create an account",
     "login NAME PASSWORD, logout    log in, log out",
@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn no_hint_names_a_word_that_deletes_renames_or_leaves_nor_a_verb() {
-        let harmless = "register login passwd whoami free pwd cd ls mkdir touch cp info hash get put write append \
+        let harmless = "register login passwd whoami free pwd cd ls mkdir touch cp info hash get \
+            put write append \
             help";
         let harmless: Vec<_> = harmless.split_whitespace().collect();
         let by_hand = || COMMANDS.iter().filter(|word| word.is_by_hand());
@@ -212,7 +213,8 @@ mod tests {
             let name = word.name;
             assert!(
                 places[0] != places[1],
-                "may a hint name \"{name}\"? If so, add it to `harmless` in this test, else to NEVER_HINTED"
+                "may a hint name \"{name}\"? If so, add it to `harmless` in this test, \
+                 else to NEVER_HINTED"
             );
         }
         // Every spelling of a word does the same. One in upper case is a verb.

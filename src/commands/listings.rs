@@ -17,20 +17,20 @@ use super::args::Args;
 use super::files::failure;
 use super::permissions::{self, Permission};
 
-/// Which listing, and by which way.
+/// The form of a listing, and the connection on which it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// `ls`: inline.
+    /// `ls`: over the control connection.
     ByHand,
-    /// STAT with a path: inline.
+    /// STAT with a path: over the control connection.
     Status,
-    /// LIST: data.
+    /// LIST: over a data connection.
     Long,
-    /// NLST: data.
+    /// NLST: over a data connection.
     Names,
-    /// MLSD: data.
+    /// MLSD: over a data connection.
     Facts,
-    /// MLST: one entry, inline.
+    /// MLST: one entry, over the control connection.
     FactsOfOne,
 }
 
@@ -53,7 +53,7 @@ enum Found {
     Pattern,
 }
 
-/// Lists what `argument` stands for, in one of the forms.
+/// Lists what `argument` stands for.
 pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     match form {
@@ -188,12 +188,12 @@ fn status(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     Ok(Reply::new(code, broken_off.unwrap_or("End.".to_string())))
 }
 
-/// MLSD (RFC 3659 §7): of a folder only.
+/// MLSD (RFC 3659 §7): lists a folder only.
 fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let files = session.files()?;
     if files.entry(path).map_err(failure(path))?.kind != Kind::Folder {
         return Err(
-            Reply::about(501, "", path.bytes(), ": not a folder; MLST tells about a file").into()
+            Reply::about(501, "", path.bytes(), ": not a folder; use MLST for a file").into()
         );
     }
     let entries = files.entries(path).map_err(failure(path))?;
@@ -203,14 +203,14 @@ fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     })
 }
 
-/// What the account may do with what is listed; `at_top` with what lies in its top folder.
+/// What the account may do with the listed entries. `at_top` says that they are in the top folder.
 fn allowed(session: &Session, at_top: bool) -> Allowed {
     let role = session.role();
     Allowed {
         read: permissions::allows(role, Permission::Read),
         add: permissions::allows(role, Permission::Add),
         change: permissions::allows(role, Permission::Change),
-        // There an administrator has the folders of the accounts.
+        // The top folder of an administrator has the folders of the accounts.
         rename_folders: !(at_top && role == Some(Role::Admin)),
     }
 }

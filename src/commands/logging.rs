@@ -1,9 +1,8 @@
-//! What the log says of a command.
+//! The log line of a command.
 //!
-//! Hides what must not be said: of what was typed only a word of the table, paths of things that
-//! exist, and reasons in the server's own words, because a password may have been typed in any
-//! place. Also decides how much of it is written: a session has a budget for what costs the client
-//! nothing.
+//! A password may have been typed in any place of a line. So the log has only words of the table,
+//! paths that exist, and reasons in the server's own words. Each session has a budget for lines
+//! that cost the client nothing.
 
 use std::time::Instant;
 
@@ -17,15 +16,15 @@ use super::table::CommandInfo;
 pub struct Outcome<'r> {
     /// The code of its reply.
     pub code: u16,
-    /// The reason of the reply, in words of our own.
+    /// The reason of the reply, in the server's own words.
     pub why: Option<&'r str>,
-    /// When it began.
+    /// When the command began.
     pub since: Instant,
-    /// Whether the client was logged in when it began.
+    /// Whether the client was logged in when the command began.
     pub had_account: bool,
 }
 
-/// Writes the line for one command, if the session may have one more.
+/// Writes the line of one command, if the session's budget allows another line.
 pub fn log_command(session: &mut Session, info: Option<&CommandInfo>, outcome: &Outcome<'_>) {
     let share = share_of(session, outcome);
     if !session.may_log(share) {
@@ -35,7 +34,7 @@ pub fn log_command(session: &mut Session, info: Option<&CommandInfo>, outcome: &
     let is_refused = code >= 400;
     let is_failed_login = session.log_context.failed_login.is_some();
     let mut line = session.line(if is_failed_login { "login-failed" } else { "command" });
-    // A failed login says whose it was as other lines do.
+    // A failed login names its account by `user`, as other lines do.
     let is_user = is_failed_login && session.account().is_none();
     if let Some(account) = session.log_context.account.as_ref().filter(|_| is_user) {
         line = line.with("user", account);
@@ -45,7 +44,7 @@ pub fn log_command(session: &mut Session, info: Option<&CommandInfo>, outcome: &
         line = line.with("account", account);
     }
     for (key, path) in [("path", &session.log_context.path), ("to", &session.log_context.to)] {
-        // A refused name that does not exist may have been a password, too.
+        // A path that does not exist may have been a password.
         let is_known = |path: &&VirtualPath| {
             !is_refused || session.files().is_ok_and(|files| files.entry(path).is_ok())
         };
@@ -63,17 +62,19 @@ pub fn log_command(session: &mut Session, info: Option<&CommandInfo>, outcome: &
     session.log(line.number("code", code.into()).number("ms", milliseconds), share);
 }
 
-/// Who causes the line. A login that failed is always written, because the owner wants to see each
-/// one, and attempts are slow, more and more so.
+/// The share that the line counts towards. Failed logins are always written, because the owner of
+/// the server wants to see each of them, and each attempt is slower than the one before.
 fn share_of(session: &Session, outcome: &Outcome<'_>) -> LogShare {
     match session.log_context.failed_login {
         Some(FailedLogin::Wrong) => return LogShare::Unlimited,
         Some(FailedLogin::TooMany) => return LogShare::UnauthenticatedOnce,
         None => {}
     }
-    match outcome.had_account || session.account().is_some() {
-        false => LogShare::Unauthenticated,
-        true if outcome.code >= 400 => LogShare::Refusal,
-        true => LogShare::Unlimited,
+    if !outcome.had_account && session.account().is_none() {
+        LogShare::Unauthenticated
+    } else if outcome.code >= 400 {
+        LogShare::Refusal
+    } else {
+        LogShare::Unlimited
     }
 }

@@ -1,43 +1,44 @@
-//! What each command needs, and what each role may: one table, asked in one place.
+//! Roles and permissions: what each role may do.
 
 use crate::users::Role;
 
-/// What a command needs.
+/// A permission that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
-    /// Nothing: it is for strangers too.
+    /// None: also clients that are not logged in may run the command.
     Nothing,
-    /// To be logged in.
+    /// The client must be logged in.
     LoggedIn,
-    /// To see what is there: names, sizes, times, content.
+    /// The role may see names, sizes, times and content.
     Read,
-    /// To put new things there.
+    /// The role may add files and folders.
     Add,
-    /// To change or remove what is there.
+    /// The role may change and remove files and folders.
     Change,
-    /// To be the one person whose account it is.
+    /// The role may change the account itself.
     Own,
 }
 
-/// Rows are roles, columns what they may beside being logged in.
+/// The permissions of each role, beside `Nothing` and `LoggedIn`.
 const MAY: [(Role, &[Permission]); 5] = [
     (Role::User, &[Permission::Read, Permission::Add, Permission::Change, Permission::Own]),
-    // An account for guests: whoever has it must not lock the others out.
+    // Guests share such an account. None of them may lock the others out.
     (Role::ReadOnly, &[Permission::Read]),
     (Role::Drop, &[Permission::Add]),
-    // Its folder is everybody's; the account itself is the owner's to remove.
+    // An administrator sees all accounts' folders. Only the owner of the server removes the
+    // account.
     (Role::Admin, &[Permission::Read, Permission::Add, Permission::Change]),
     (Role::Disabled, &[]),
 ];
 
-/// Whether a role, or a stranger, may do what needs this right.
-pub fn allows(role: Option<Role>, right: Permission) -> bool {
-    match (role, right) {
+/// Whether a client of this role (`None`: not logged in) has the permission.
+pub fn allows(role: Option<Role>, permission: Permission) -> bool {
+    match (role, permission) {
         (_, Permission::Nothing) => true,
         (None, _) => false,
         (Some(role), Permission::LoggedIn) => role != Role::Disabled,
-        (Some(role), right) => {
-            MAY.iter().any(|(row, permissions)| *row == role && permissions.contains(&right))
+        (Some(role), permission) => {
+            MAY.iter().any(|(row, permissions)| *row == role && permissions.contains(&permission))
         }
     }
 }
@@ -47,23 +48,22 @@ mod tests {
     use super::super::{parse, table::COMMANDS};
     use super::*;
 
-    /// Every word's example, with what it needs; `-` for what is refused to everybody.
+    /// The permission that each word's example needs; `-` if the server refuses the word.
     const NEEDS: &str = "\
         register:nothing login:nothing logout:nothing whoami:nothing help:nothing quit:nothing \
-        USER:nothing PASS:nothing REIN:nothing FEAT:nothing OPTS:nothing CLNT:nothing LANG:nothing SYST:nothing \
-        NOOP:nothing SITE:nothing SITE_HELP:nothing SITE_REGISTER:nothing \
-        free:login pwd:login cd:login CWD:login CDUP:login TYPE:login PASV:login EPSV:login PORT:login \
-        EPRT:login REST:login ALLO:login ABOR:login MODE:login STRU:login \
-        ls:read info:read hash:read get:read SIZE:read MDTM:read XSHA256:read LIST:read NLST:read MLSD:read \
-        MLST:read STAT:read RETR:read \
-        mkdir:add put:add write:add MKD:add STOR:add STOU:add \
-        rmdir:change rm:change touch:change cp:change mv:change append:change RMD:change DELE:change RNFR:change \
-        RNTO:change MFMT:change APPE:change SITE_CPFR:change SITE_CPTO:change SITE_COPY:change SITE_RMDIR:change \
-        SITE_CHMOD:change SITE_UTIME:change \
-        passwd:own unregister:own SITE_PASSWD:own SITE_UNREGISTER:own \
-        ACCT:- SMNT:- AUTH:- HOST:-";
+        USER:nothing PASS:nothing REIN:nothing FEAT:nothing OPTS:nothing CLNT:nothing \
+        LANG:nothing SYST:nothing NOOP:nothing SITE:nothing SITE_HELP:nothing \
+        SITE_REGISTER:nothing free:login pwd:login cd:login CWD:login CDUP:login TYPE:login \
+        PASV:login EPSV:login PORT:login EPRT:login REST:login ALLO:login ABOR:login MODE:login \
+        STRU:login ls:read info:read hash:read get:read SIZE:read MDTM:read XSHA256:read \
+        LIST:read NLST:read MLSD:read MLST:read STAT:read RETR:read mkdir:add put:add write:add \
+        MKD:add STOR:add STOU:add rmdir:change rm:change touch:change cp:change mv:change \
+        append:change RMD:change DELE:change RNFR:change RNTO:change MFMT:change APPE:change \
+        SITE_CPFR:change SITE_CPTO:change SITE_COPY:change SITE_RMDIR:change SITE_CHMOD:change \
+        SITE_UTIME:change passwd:own unregister:own SITE_PASSWD:own SITE_UNREGISTER:own ACCT:- \
+        SMNT:- AUTH:- HOST:-";
 
-    /// What the forms of a word need that its example has not, or that need something else.
+    /// The permissions of forms that differ from the word's example.
     const FORMS: &[(&str, &str)] = &[
         ("MDTM f", "read"),
         ("MDTM 20200101000000 f", "change"),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_needs_what_is_written_here_and_every_role_may_what_it_should() {
+    fn every_word_needs_the_permission_that_this_test_lists_and_every_role_has_its_own() {
         let needs: Vec<_> =
             NEEDS.split_whitespace().map(|pair| pair.split_once(':').unwrap()).collect();
         for (name, _) in &needs {

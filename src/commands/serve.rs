@@ -12,7 +12,7 @@ use super::args::split_word;
 use super::logging::{Outcome, log_command};
 use super::{Request, log_in_first, read, run};
 
-/// Serves one client: read, parse, run, reply, until QUIT or the end.
+/// Serves one client until the session ends.
 pub fn serve(mut session: Box<Session>) -> io::Result<()> {
     session.log_connect();
     let ended = converse(&mut session);
@@ -26,11 +26,11 @@ pub fn serve(mut session: Box<Session>) -> io::Result<()> {
     }
 }
 
-// Why a session ends, where that is the client's wish.
+// The reasons of an end that the client asked for.
 const QUIT: &str = "quit";
 const END_OF_INPUT: &str = "end of input";
 
-/// Returns why the session ends.
+/// Reads, parses, runs and answers lines. Returns why the session ends.
 fn converse(session: &mut Session) -> io::Result<&'static str> {
     session.say(&Reply::new(220, GREETING))?;
     let mut bad_lines = 0;
@@ -45,7 +45,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             {
                 let refused = session.line("refused").with("why", "http").number("code", 421);
                 session.log(refused, LogShare::UnauthenticatedOnce);
-                session.say(&Reply::new(421, "This is no web server."))?;
+                session.say(&Reply::new(421, "This is not a web server."))?;
                 return Ok("http");
             }
             Ok(input) => match read(&input) {
@@ -69,7 +69,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
         let (reply, bad) = answered?;
         bad_lines = if bad && session.account().is_none() { bad_lines + 1 } else { 0 };
         if bad_lines == BAD_LINES {
-            session.say(&Reply::new(421, "Too many lines that were no commands; closing."))?;
+            session.say(&Reply::new(421, "Too many lines that are not commands; closing."))?;
             return Ok("bad lines");
         }
         session.say(&reply)?;
@@ -83,28 +83,27 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
     }
 }
 
-/// Strangers have a time-out of their own, whatever they say in it.
+/// Ends the session of a client that did not log in before its deadline.
 fn overdue(session: &mut Session) -> io::Result<&'static str> {
     say_time_is_up(session, "No login in time; closing.")?;
     Ok("not logged in")
 }
 
-/// Says that a timeout has passed. A client that sends its lines without their ends waits for an
-/// answer, and must hear why there is none.
+/// Says that a timeout has passed. A client that sent a line without its end waits for a reply, so
+/// this says why there was none.
 fn say_time_is_up(session: &mut Session, text: &'static str) -> io::Result<()> {
     let reply = Reply::new(421, text);
-    let reply = match session.control().is_inside_line() {
-        true => reply.and(" Your last line has no end; send a newline after each command."),
-        false => reply,
-    };
-    session.say(&reply)
+    let is_inside_line = session.control().is_inside_line();
+    let hint = " Your last line has no end; send a newline after each command.";
+    session.say(&if is_inside_line { reply.and(hint) } else { reply })
 }
 
 const GREETING: &str =
     "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.";
 
-/// A browser that was tricked into posting to this port must not get far (CVE-2021-3618 and its
-/// kin). Only before a login: a browser has none, and a person may write such a line into a file.
+/// Whether a line is the start of an HTTP request. A browser that was tricked into posting to this
+/// port must not run commands (CVE-2021-3618 and similar). This holds only before a login, because
+/// a browser does not log in, and a person may write such a line into a file.
 fn is_http(line: &[u8]) -> bool {
     const METHODS: [&str; 10] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"];
@@ -113,7 +112,7 @@ fn is_http(line: &[u8]) -> bool {
         return false;
     }
     if line.len() == LINE_LIMIT {
-        // Its end was thrown away; its beginning says enough.
+        // The end of the line was thrown away, so its beginning must decide.
         return target.starts_with(b"/");
     }
     let Some((rest, [major, b'.', minor])) = target.trim_ascii().split_last_chunk::<3>() else {
@@ -122,7 +121,7 @@ fn is_http(line: &[u8]) -> bool {
     major.is_ascii_digit() && minor.is_ascii_digit() && rest.ends_with(b"HTTP/")
 }
 
-/// Runs what was parsed and logs it; also says whether it was a bad line.
+/// Runs a request and logs it. Returns the reply, and whether the line counts as a bad line.
 fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> {
     let since = Instant::now();
     let had_account = session.account().is_some();
@@ -142,9 +141,10 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
             return Ok((reply.and(session.refuse_body()), is_bad));
         }
     };
-    let pending = match command.keeps_pending() {
-        true => Pending::Nothing,
-        false => std::mem::take(&mut session.pending),
+    let pending = if command.keeps_pending() {
+        Pending::Nothing
+    } else {
+        std::mem::take(&mut session.pending)
     };
     let is_logged = command.is_logged();
     let reply = match run(session, command, pending) {
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn web_requests_are_told_from_commands() {
+    fn web_requests_differ_from_commands() {
         for line in ["GET / HTTP/1.1", "POST /x HTTP/2.0 ", "PUT x HTTP/0.9"] {
             assert!(is_http(line.as_bytes()), "{line}");
         }
@@ -197,7 +197,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_look_for_web_requests_panic(line in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn no_bytes_make_the_check_for_web_requests_panic(
+            line in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
             let _ = is_http(&line);
         }
     }

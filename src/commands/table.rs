@@ -1,7 +1,7 @@
 //! The table of commands: every spelling once, with its usage, its example and its parser.
 //!
-//! HELP, usage replies, hints and the log's word come from it. What a command needs, and whether it
-//! is logged, stands beside `run` in `commands.rs`.
+//! Help, usage replies, hints and the log's word come from the table. What a command needs, and
+//! whether it is logged, stands beside `run` in `commands.rs`.
 
 use crate::control::InlineBody;
 use crate::data;
@@ -14,12 +14,12 @@ use super::args::{Args, Usage, split_word};
 use super::listings::Form;
 use super::{accounts, data_connection, features, files, listings, transfers};
 
-/// One command of the language: how it is spelled, explained and read.
+/// One command: how it is spelled, explained and parsed.
 #[derive(Debug)]
 pub struct CommandInfo {
-    /// Where `help` shows it.
+    /// The part of the help that shows the command.
     pub group: Group,
-    /// The first spelling: a hand word in lower case, an FTP verb in upper case.
+    /// The main spelling: in lower case for words typed by hand, in upper case for FTP verbs.
     pub name: &'static str,
     /// Other spellings.
     aliases: &'static [&'static str],
@@ -27,23 +27,23 @@ pub struct CommandInfo {
     arguments: &'static str,
     /// The arguments of an example.
     example: &'static str,
-    /// What it does, in a phrase.
+    /// A phrase that says what the command does.
     pub purpose: &'static str,
-    /// Reads the rest of the line.
+    /// The parser for the rest of the line.
     pub parser: Parser,
 }
 
-/// Reads the arguments of one command. The kind of parser says whether content follows the line.
+/// The parser of a command's arguments. Its kind says whether content follows the line.
 #[derive(Debug, Clone, Copy)]
 pub enum Parser {
-    /// The line is all there is.
+    /// No content follows.
     Line(fn(Args<'_>) -> Result<Command, Reply>),
     /// Content follows on the control connection. A client sends it after a malformed line too, so
-    /// the parser always says which content that is.
+    /// the parser always returns which content that is.
     WithContent(fn(Args<'_>) -> (Result<Command, Reply>, InlineBody)),
 }
 
-/// Where `help` shows a command.
+/// The part of the help that shows a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
     /// Words that people type by hand.
@@ -52,7 +52,7 @@ pub enum Group {
     Ftp,
     /// Commands of SITE.
     Site,
-    /// Known FTP verbs that this server refuses; no list shows them.
+    /// FTP verbs that this server knows and refuses. No list shows them.
     Refused,
 }
 
@@ -81,10 +81,10 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Hand, "logout", &[], "", "",
         "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
     row(Hand, "passwd", &[], "OLD NEW", "wonderland looking-glass",
-        "change your password",
-        Line(accounts::parse_passwd)),
+        "change your password", Line(accounts::parse_passwd)),
     row(Hand, "unregister", &[], "PASSWORD", "wonderland",
-        "delete your account and your folder", Line(|args| args.single().map(|word| Unregister(Password(word))))),
+        "delete your account and your folder",
+        Line(|args| args.single().map(|word| Unregister(Password(word))))),
     row(Hand, "whoami", &[], "", "",
         "who you are and where", Line(|args| args.expect_end(WhoAmI))),
     row(Hand, "free", &["quota", "df"], "", "",
@@ -104,20 +104,22 @@ pub const COMMANDS: &[CommandInfo] = &[
         "remove an empty folder", Line(|args| args.single().map(RemoveFolder))),
 
     row(Hand, "rm", &["del", "delete"], "[-r] PATH", "-r docs",
-        "remove a file; with -r also a folder with all in it", Line(files::parse_rm)),
+        "remove a file; with -r also a folder with everything in it", Line(files::parse_rm)),
     row(Hand, "touch", &["create", "mkfile"], "FILE", "new.txt",
         "create an empty file, or set a file's time to now", Line(|args| args.single().map(Touch))),
     row(Hand, "cp", &["copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
-        "copy a file or a folder; -f replaces a file", Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
+        "copy a file or a folder; -f replaces a file",
+        Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
     row(Hand, "mv", &["move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
-        "rename or move; -f replaces a file", Line(|args| files::parse_copy_or_rename(args, Action::Rename))),
+        "rename or move; -f replaces a file",
+        Line(|args| files::parse_copy_or_rename(args, Action::Rename))),
     row(Hand, "info", &[], "PATH", "notes.txt",
         "size, time and kind", Line(|args| args.single().map(Info))),
     row(Hand, "hash", &[], "FILE", "notes.txt",
         "the content's SHA-256", Line(|args| args.rest_of_line_or_quoted().map(Hash))),
 
     row(Hand, "get", &["cat", "download", "more", "less"], "FILE", "notes.txt",
-        "send me a file: a count, then so many bytes",
+        "show or fetch a file: a line with its size in bytes, then the bytes",
         Line(|args| Ok(Retrieve(args.single()?, Channel::Inline)))),
     row(Hand, "put", &["upload", "send"], "FILE [SIZE]", "photo.jpg 48211",
         "store SIZE bytes that follow; without SIZE, what you type, up to a line with only \".\"",
@@ -126,7 +128,7 @@ pub const COMMANDS: &[CommandInfo] = &[
         "store the text; without it, what you type, up to a line with only \".\"",
         WithContent(|args| transfers::parse_text(args, Store))),
     row(Hand, "append", &[], "FILE [TEXT]", "notes.txt and bread",
-        "like write, at the end of the file, in place",
+        "add text at the end of a file, in place; otherwise like write",
         WithContent(|args| transfers::parse_text(args, Append))),
 
     row(Hand, "help", &["?"], "[WORD]", "put",
@@ -136,7 +138,7 @@ pub const COMMANDS: &[CommandInfo] = &[
         "leave", Line(|args| args.expect_end(Quit))),
 
     row(Ftp, "USER", &[], "NAME", "alice",
-        "who wants to log in", Line(|args| args.rest_of_line().map(User))),
+        "the name for a login; PASS follows", Line(|args| args.rest_of_line().map(User))),
     row(Ftp, "PASS", &[], "PASSWORD", "wonderland",
         "the password of USER", Line(|args| Ok(Pass(Password(args.rest_of_line()?))))),
     row(Ftp, "REIN", &[], "", "",
@@ -152,7 +154,8 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "DELE", &[], "FILE", "my notes.txt",
         "remove a file", Line(|args| args.rest_of_line().map(RemoveFile))),
     row(Ftp, "RNFR", &[], "PATH", "my notes.txt",
-        "what RNTO will rename", Line(|args| args.rest_of_line().map(|path| Source(Action::Rename, path)))),
+        "what RNTO will rename",
+        Line(|args| args.rest_of_line().map(|path| Source(Action::Rename, path)))),
     row(Ftp, "RNTO", &[], "PATH", "your notes.txt",
         "its new name", Line(|args| args.rest_of_line().map(|path| Target(Action::Rename, path)))),
     row(Ftp, "SIZE", &[], "FILE", "my notes.txt",
@@ -165,20 +168,25 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "XSHA256", &[], "FILE", "my notes.txt",
         "the content's SHA-256 alone", Line(|args| args.rest_of_line_or_quoted().map(HashOnly))),
     row(Ftp, "TYPE", &[], "A or I", "I",
-        "convert line endings (A), or leave all bytes as they are (I)", Line(data_connection::parse_type)),
+        "convert line endings (A), or leave all bytes as they are (I)",
+        Line(data_connection::parse_type)),
     row(Ftp, "MODE", &[], "S", "S",
-        "stream mode, the only one", Line(|args| data_connection::parse_only(args, b"S", "MODE is S."))),
+        "stream mode, the only one",
+        Line(|args| data_connection::parse_only(args, b"S", "MODE is S."))),
     row(Ftp, "STRU", &[], "F", "F",
-        "file structure, the only one", Line(|args| data_connection::parse_only(args, b"F", "STRU is F."))),
+        "file structure, the only one",
+        Line(|args| data_connection::parse_only(args, b"F", "STRU is F."))),
     row(Ftp, "PASV", &[], "", "",
-        "open a port for the next transfer's data connection", Line(|args| args.expect_end(Passive))),
+        "open a port for the next transfer's data connection",
+        Line(|args| args.expect_end(Passive))),
     row(Ftp, "EPSV", &[], "[1 or 2 or ALL]", "",
         "like PASV, for IPv6 too", Line(data_connection::parse_epsv)),
     row(Ftp, "PORT", &[], "H1,H2,H3,H4,P1,P2", "127,0,0,1,156,64",
         "where the client waits for the data connection",
         Line(|args| data_connection::parse_active(args, data::parse_port))),
     row(Ftp, "EPRT", &[], "|FAMILY|ADDRESS|PORT|", "|2|::1|40000|",
-        "like PORT, for IPv6 too", Line(|args| data_connection::parse_active(args, data::parse_eprt))),
+        "like PORT, for IPv6 too",
+        Line(|args| data_connection::parse_active(args, data::parse_eprt))),
     row(Ftp, "LIST", &[], "[PATH or PATTERN]", "*.txt",
         "a listing with facts, over a data connection",
         Line(|args| Ok(List(args.path_behind_flags()?, Form::Long)))),
@@ -191,11 +199,13 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "MLST", &[], "[PATH]", "my notes.txt",
         "the facts about one file", Line(|args| Ok(List(args.path_or_none()?, Form::FactsOfOne)))),
     row(Ftp, "STAT", &[], "[PATH]", "my docs",
-        "how the session stands; or a listing, over this connection", Line(features::parse_stat)),
+        "the state of the session; or a listing, over this connection", Line(features::parse_stat)),
     row(Ftp, "RETR", &[], "FILE", "my notes.txt",
-        "send a file, over a data connection", Line(|args| Ok(Retrieve(args.rest_of_line()?, Channel::Data)))),
+        "send a file, over a data connection",
+        Line(|args| Ok(Retrieve(args.rest_of_line()?, Channel::Data)))),
     row(Ftp, "STOR", &[], "FILE", "my notes.txt",
-        "store a file, over a data connection", Line(|args| Ok(Store(args.rest_of_line()?, Channel::Data)))),
+        "store a file, over a data connection",
+        Line(|args| Ok(Store(args.rest_of_line()?, Channel::Data)))),
     row(Ftp, "APPE", &[], "FILE", "my notes.txt",
         "append to a file in place, over a data connection",
         Line(|args| Ok(Append(args.rest_of_line()?, Channel::Data)))),
@@ -206,7 +216,8 @@ pub const COMMANDS: &[CommandInfo] = &[
         "where in the file the next RETR begins, or the next STOR writes in place",
         Line(|args| args.first_number().map(Restart))),
     row(Ftp, "ALLO", &[], "BYTES", "1048576",
-        "ask whether so much would fit", Line(|args| args.first_number().map(Allocate))),
+        "ask whether that many bytes fit under the quota",
+        Line(|args| args.first_number().map(Allocate))),
     row(Ftp, "ABOR", &[], "", "",
         "stop the transfer", Line(|_| Ok(Abort))),
     row(Ftp, "FEAT", &[], "", "",
@@ -218,30 +229,32 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, "LANG", &[], "[EN]", "EN",
         "the language of replies, which is English", Line(features::parse_language)),
     row(Ftp, "SITE", &[], "COMMAND", "HELP",
-        "what FTP has no verb for; SITE HELP lists it",
+        "commands that FTP has no verb for; SITE HELP lists them",
         Line(|_| Err(Reply::new(500, "Unknown SITE command. SITE HELP lists them.")))),
     row(Ftp, "SYST", &[], "", "",
         "what kind of server this is", Line(|args| args.expect_end(System))),
     row(Ftp, "NOOP", &[], "", "",
-        "nothing but an answer", Line(|_| Ok(Noop))),
+        "do nothing but answer", Line(|_| Ok(Noop))),
 
     row(Site, "SITE HELP", &[], "", "",
         "this list", Line(|_| Ok(SiteHelp))),
     row(Site, "SITE REGISTER", &[], "NAME PASSWORD [CODE]", "alice wonderland",
         "create an account and log in", Line(accounts::parse_register)),
     row(Site, "SITE PASSWD", &[], "OLD NEW", "wonderland looking-glass",
-        "change your password",
-        Line(accounts::parse_passwd)),
+        "change your password", Line(accounts::parse_passwd)),
     row(Site, "SITE UNREGISTER", &[], "PASSWORD", "wonderland",
-        "delete your account and your folder", Line(|args| args.single().map(|word| Unregister(Password(word))))),
+        "delete your account and your folder",
+        Line(|args| args.single().map(|word| Unregister(Password(word))))),
     row(Site, "SITE CPFR", &[], "PATH", "my notes.txt",
-        "what SITE CPTO will copy", Line(|args| args.rest_of_line().map(|path| Source(Action::Copy, path)))),
+        "what SITE CPTO will copy",
+        Line(|args| args.rest_of_line().map(|path| Source(Action::Copy, path)))),
     row(Site, "SITE CPTO", &[], "PATH", "your notes.txt",
         "the copy's name", Line(|args| args.rest_of_line().map(|path| Target(Action::Copy, path)))),
     row(Site, "SITE COPY", &[], "[-f] FROM TO", "\"my notes.txt\" copy.txt",
-        "copy a file or a folder, names quoted as by hand", Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
+        "copy a file or a folder, names quoted as by hand",
+        Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
     row(Site, "SITE RMDIR", &[], "PATH", "my docs",
-        "remove a folder with all in it", Line(|args| args.rest_of_line().map(RemoveTree))),
+        "remove a folder with everything in it", Line(|args| args.rest_of_line().map(RemoveTree))),
     row(Site, "SITE CHMOD", &[], "MODE PATH", "640 my notes.txt",
         "set the nine permission bits",
         Line(|args| args.mode_and_path().map(|(mode, path)| SetMode(mode, path)))),
@@ -260,37 +273,37 @@ pub const COMMANDS: &[CommandInfo] = &[
 ];
 
 impl CommandInfo {
-    /// Every spelling, the name first.
+    /// All spellings of the command, its name first.
     pub fn spellings(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
-    /// A line that a client could send.
+    /// The example: a line that a client could send.
     pub fn example_line(&self) -> String {
         Usage { spelling: self.name, arguments: self.example }.to_string()
     }
 
-    /// How it is used, in this spelling of it.
+    /// How the command is used, if typed in this spelling.
     pub fn usage(&self, spelling: &'static str) -> Usage {
         Usage { spelling, arguments: self.arguments }
     }
 
-    /// Whether people type it by hand.
+    /// Whether people type this command by hand.
     pub fn is_by_hand(&self) -> bool {
         self.group == Hand
     }
 }
 
-/// A command, and which of its spellings was typed.
+/// A command and the spelling of it that was typed.
 #[derive(Debug, Clone, Copy)]
 pub struct Typed {
     /// The command.
     pub info: &'static CommandInfo,
-    /// The spelling as the table has it.
+    /// The spelling, as the table has it.
     pub spelling: &'static str,
 }
 
-/// The command that is spelled like this, in any case.
+/// Finds the command with this spelling, in upper or lower case.
 pub fn find(name: &[u8]) -> Option<Typed> {
     let is = |spelling: &&str| spelling.as_bytes().eq_ignore_ascii_case(name);
     COMMANDS
@@ -298,7 +311,8 @@ pub fn find(name: &[u8]) -> Option<Typed> {
         .find_map(|info| info.spellings().find(is).map(|spelling| Typed { info, spelling }))
 }
 
-/// The command that a line begins with, and what stands behind it. A command of SITE has two words.
+/// Finds the command at the start of a line; also returns the bytes after it. A command of SITE is
+/// two words.
 pub fn find_at_start(line: &[u8]) -> Option<(Typed, &[u8])> {
     let (verb, rest) = split_word(line);
     let typed = find(verb)?;
@@ -313,9 +327,9 @@ pub fn find_at_start(line: &[u8]) -> Option<(Typed, &[u8])> {
 
 const SITE: &str = "SITE";
 
-/// Whether it is an FTP verb, which takes the rest of the line as one argument, byte for byte.
+/// Whether `name` is an FTP verb, which takes the rest of the line as one argument, byte for byte.
 pub fn is_ftp_verb(name: &[u8]) -> bool {
-    // HASH is both, and programs send it with whatever names there are.
+    // HASH is both, and programs send it with names of any bytes.
     find(name)
         .is_some_and(|typed| matches!(typed.info.group, Ftp | Refused) || typed.info.name == "hash")
 }
@@ -325,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_is_there_once() {
+    fn no_spelling_occurs_twice() {
         let mut spellings: Vec<String> =
             COMMANDS.iter().flat_map(CommandInfo::spellings).map(str::to_ascii_lowercase).collect();
         let count = spellings.len();

@@ -137,11 +137,8 @@ fn too_many_or_too_few_words_are_answered_with_the_usage() {
         ("cd.. x", "501 Usage: cd..\r\n"),
         ("xmkd", "501 Usage: XMKD DIR\r\n"),
         ("site copy a", "501 Usage: SITE COPY [-f] FROM TO\r\n"),
-        (
-            "rm a\x01b",
-            "501 There is a control character that is not in quotes. Nothing was done.\r\n",
-        ),
-        ("DELE a\0b", "501 NUL cannot be part of that. Nothing was done.\r\n"),
+        ("rm a\x01b", "501 There is a control character outside quotes. Nothing was done.\r\n"),
+        ("DELE a\0b", "501 A name or password cannot contain NUL. Nothing was done.\r\n"),
     ] {
         assert_eq!(refused(line), reply, "{line}");
     }
@@ -194,7 +191,7 @@ fn a_long_line_of_a_content_word_does_not_let_its_content_be_run() {
         let request = long_line(&long);
         assert_eq!(
             text(&request.command.unwrap_err()),
-            "500 The line is longer than 8 KiB; nothing of it was done.\r\n"
+            "500 The line is longer than 8 KiB; it was not run.\r\n"
         );
         assert_eq!(request.body, body);
     }

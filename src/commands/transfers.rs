@@ -1,4 +1,4 @@
-//! Content, over the control connection and over data connections.
+//! Uploads and downloads, over the control connection and over data connections.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -34,7 +34,7 @@ fn put_arguments(args: Args<'_>) -> Result<(Vec<u8>, InlineBody), Reply> {
     Ok((path, body))
 }
 
-/// Digits as a number; more than there are numbers for as the largest.
+/// Parses digits. A number that is too large becomes the largest one.
 fn count(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -42,8 +42,8 @@ fn count(digits: &[u8]) -> Option<u64> {
     Some(str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX))
 }
 
-/// What a client that wrote this malformed line will send next: the line ends with a size, or has
-/// none.
+/// The content that a client sends after a malformed `put`. If the line ends with a number, that is
+/// the size.
 fn what_follows_malformed_put(args: Args<'_>) -> InlineBody {
     let words: Vec<_> =
         args.raw().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).collect();
@@ -54,8 +54,8 @@ fn what_follows_malformed_put(args: Args<'_>) -> InlineBody {
     }
 }
 
-/// `write FILE TEXT`, `write FILE`, and the same for `append`; `command` makes the one or the
-/// other.
+/// `write FILE TEXT`, `write FILE`, and `append` in the same two forms. `command` is the variant of
+/// [`Command`].
 pub fn parse_text(
     args: Args<'_>,
     command: fn(Vec<u8>, Channel) -> Command,
@@ -65,7 +65,7 @@ pub fn parse_text(
             Ok(command(path, Channel::Inline)),
             text.map_or(InlineBody::UntilDot, InlineBody::Text),
         ),
-        // The text stood on the line, or a quote left open hides whether it did.
+        // The text is on the line. (If a quote is open, this cannot be known.)
         Err(reply) if args.has_text_behind_path() => (Err(reply), InlineBody::Text(Vec::new())),
         Err(reply) => (Err(reply), InlineBody::UntilDot),
     }
@@ -85,7 +85,7 @@ pub fn retrieve(
         Channel::Data => {
             let offset = offset(pending);
             if session.settings.ascii {
-                // The offset is one of what travels (RFC 3659 §5.2), so it is counted there.
+                // The offset counts the bytes that are sent (RFC 3659 §5.2), not those of the file.
                 let mut source = Ascii::new(file, LineEnds::ToNetwork);
                 let skipped = session.run_cancellable(|_, stop| {
                     let mut before = source.by_ref().take(offset);
@@ -122,7 +122,7 @@ pub fn store(
     pending: Pending,
 ) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
-    // A drop-box takes new files only.
+    // A drop-box accepts new files only.
     let may_replace = permissions::allows(session.role(), Permission::Change);
     let existing = if may_replace { Existing::Replace } else { Existing::Keep };
     let (replaced, bytes) = match channel {
@@ -139,7 +139,7 @@ pub fn store(
                 _ if existing == Existing::Keep => {
                     return Err(Reply::new(
                         550,
-                        "This account may not write into a file that is there.",
+                        "This account may not write into an existing file.",
                     )
                     .into());
                 }
@@ -157,7 +157,7 @@ pub fn store(
     Ok(Reply::about(226, "", path.bytes(), &format!(" {done}, {}.", text::bytes(bytes))))
 }
 
-/// STOU (RFC 959 §4.1.3, RFC 1123 §4.1.2.9): a name that is free, told by the 150.
+/// STOU (RFC 959 §4.1.3, RFC 1123 §4.1.2.9): stores under a free name, which the 150 reply names.
 pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply, Failure> {
     let mut wanted = session.resolve(name.unwrap_or(b"file"))?;
     if wanted.is_root() {
@@ -165,14 +165,14 @@ pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply,
     }
     let (path, upload) = session.files()?.create_unique(&wanted).map_err(failure(&wanted))?;
     session.log_context.path = Some(path.clone());
-    // Exactly in this form, so that programs can read it.
-    let told = path.name().filter(|_| path.parent() == session.folder).unwrap_or(path.bytes());
-    let invitation = Reply::about(150, "FILE: ", told, "");
+    // Programs parse exactly this form.
+    let name = path.name().filter(|_| path.parent() == session.folder).unwrap_or(path.bytes());
+    let invitation = Reply::about(150, "FILE: ", name, "");
     let bytes = session.receive_data(upload, &path, &invitation, "put")?;
     Ok(Reply::about(226, "", path.bytes(), &format!(" stored, {}.", text::bytes(bytes))))
 }
 
-/// APPE, `append`: in place.
+/// APPE, `append`: writes at the end of the file itself, not into a temporary file.
 pub fn append(
     session: &mut Session,
     argument: &[u8],
@@ -192,10 +192,10 @@ pub fn append(
             session.receive_data(upload?, &path, &invitation, "append")?
         }
     };
-    Ok(Reply::about(226, "", path.bytes(), &format!(" grown by {}.", text::bytes(bytes))))
+    Ok(Reply::about(226, "", path.bytes(), &format!(": {} added.", text::bytes(bytes))))
 }
 
-/// ALLO (RFC 959 §4.1.3): whether it would fit the quota; nothing needs to be held.
+/// ALLO (RFC 959 §4.1.3): checks the quota. Reserves nothing.
 pub fn allocate(session: &mut Session, bytes: u64) -> Result<Reply, Failure> {
     session.files()?.check_room(bytes).map_err(|error| Reply::trouble(&error))?;
     Ok(Reply::new(200, "No need to allocate; it would fit."))

@@ -8,13 +8,13 @@ use super::{Control, read_patiently};
 /// How inline content is delimited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InlineBody {
-    /// It stood on the command line: this text and a line end.
+    /// The content was on the command line: this text and a line end.
     Text(Vec<u8>),
-    /// So many raw bytes follow.
+    /// This number of raw bytes follows.
     Length(u64),
-    /// Lines follow, up to one that holds only `.`.
+    /// Lines follow, up to one that has only `.`.
     UntilDot,
-    /// Something follows, and nobody can say where it ends.
+    /// Content follows, and its end is unknown.
     Unknown,
 }
 
@@ -22,17 +22,17 @@ pub enum InlineBody {
 pub const CANCELLED: ErrorKind = ErrorKind::Other;
 
 impl Control {
-    /// The `length` raw bytes that follow, in which nothing is interpreted.
+    /// The `length` raw bytes that follow. Nothing in them is interpreted.
     pub fn content(&mut self, length: u64) -> Content<'_> {
         Content { control: self, left: length }
     }
 
-    /// The lines that follow, up to one that holds only `.`.
+    /// The lines that follow, up to one that has only `.`.
     pub fn text(&mut self) -> Text<'_> {
         Text { control: self, line: Vec::new(), used: 0, ended: false }
     }
 
-    /// Throws away the content that follows.
+    /// Reads and throws away the content that follows.
     pub fn discard(&mut self, body: &InlineBody) -> io::Result<()> {
         match body {
             InlineBody::Length(length) => self.content(*length).discard(),
@@ -42,15 +42,15 @@ impl Control {
     }
 }
 
-/// Reads up to the end. `io::copy` would do, but its 8 KiB of stack, where every session passes by,
-/// would be most of what an idle one holds.
+/// Reads to the end. `io::copy` would do the same, but it takes 8 KiB of stack in every session,
+/// and that would be most of the memory of an idle one.
 fn exhaust(source: &mut dyn Read) -> io::Result<()> {
     let mut scrap = vec![0; 4096];
     while source.read(&mut scrap)? > 0 {}
     Ok(())
 }
 
-/// Counted content; [`Read`] ends early only where the connection does.
+/// Content of a known length. [`Read`] ends early only if the connection ends.
 #[derive(Debug)]
 pub struct Content<'c> {
     control: &'c mut Control,
@@ -63,7 +63,7 @@ impl Content<'_> {
         self.left
     }
 
-    /// Reads the rest and forgets it.
+    /// Reads and throws away the rest.
     pub fn discard(&mut self) -> io::Result<()> {
         exhaust(self)
     }
@@ -90,7 +90,7 @@ impl Read for Content<'_> {
     }
 }
 
-/// Content in lines, with LF ends and the doubled dots undone (RFC 5321 §4.5.2). [`Read`] fails
+/// Content in lines, with LF as line end and without doubled dots (RFC 5321 §4.5.2). [`Read`] fails
 /// with [`ErrorKind::UnexpectedEof`] if the connection ends before the text does, with
 /// [`ErrorKind::InvalidData`] for a line over the limit, after which one may read on, and with
 /// [`CANCELLED`] if the client cancels it, after which it has ended.
@@ -103,7 +103,7 @@ pub struct Text<'c> {
 }
 
 impl Text<'_> {
-    /// Reads up to the end of the text and forgets it.
+    /// Reads and throws away the text, to its end.
     pub fn discard(&mut self) -> io::Result<()> {
         loop {
             match exhaust(self) {
@@ -116,7 +116,7 @@ impl Text<'_> {
         }
     }
 
-    /// Reads the next line into `line`. False at the end of the text.
+    /// Reads the next line into `line`. Returns false at the end of the text.
     fn next_line(&mut self) -> io::Result<bool> {
         if self.ended {
             return Ok(false);

@@ -1,6 +1,5 @@
-//! Bytes in, lines out: which bytes end a line, which are Telnet's (RFC 854, and RFC 959 §2.3 and
-//! RFC 1123 §4.1.2.12 on its use in FTP), which erase others, and the line limit. Pure: it knows no
-//! socket.
+//! Bytes in, lines out: line ends, Telnet (RFC 854; RFC 959 §2.3 and RFC 1123 §4.1.2.12 on its use
+//! in FTP), bytes that erase others, and the line limit. Pure: no socket here.
 
 use crate::config::LINE_LIMIT;
 
@@ -17,29 +16,29 @@ const WILL: u8 = 0xfb;
 const SB: u8 = 0xfa;
 /// Interrupt Process: Ctrl-C.
 const IP: u8 = 0xf4;
-/// Data Mark: where Telnet's Synch stands in the stream.
+/// Data Mark: marks the place of Telnet's Synch in the stream.
 const DM: u8 = 0xf2;
 const SE: u8 = 0xf0;
 
-/// The most requests that are answered until the answers are fetched; further ones are not. A
-/// client that asks for options without an end and reads no answer cannot make them pile up.
+/// The most Telnet requests that are answered until the answers are sent. A client that sends
+/// requests without end and reads no answer cannot make the answers pile up.
 const ANSWERS: usize = 32;
 
-/// What came next.
+/// The next input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
     /// A line, without its end.
     Line(Vec<u8>),
-    /// The first bytes of a line over the limit, whose rest was thrown away.
+    /// The first bytes of a line over the limit. The rest was thrown away.
     TooLong(Vec<u8>),
     /// Ctrl-C at the start of a line of inline text.
     Cancel,
-    /// The client has sent all that it will send. A last line without an end is not a command: it
-    /// may be the half of one. The decoder never returns this.
+    /// The client has ended its input. A last line without an end is not a command, because it may
+    /// be half of one. The decoder never returns this.
     End,
 }
 
-/// What the next line is for.
+/// How the next line is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineUse {
     /// A command.
@@ -53,32 +52,32 @@ enum State {
     /// Before the first ordinary byte of a line.
     #[default]
     Start,
-    /// Behind the IAC of a Telnet command, at the start of a line.
+    /// After the IAC of a Telnet command, at the start of a line.
     TelnetCommand,
-    /// Behind this request, before the option that it is for.
+    /// After this request, before its option.
     Option(u8),
     Subnegotiation,
     SubnegotiationCommand,
     /// In a line.
     Inside,
-    /// Behind a CR, which ends the line if LF or NUL follows.
+    /// After a CR, which ends the line if LF or NUL follows.
     AfterCr,
-    /// Behind a byte 0xFF in a command line. A second one belongs to it.
+    /// After a byte 0xFF in a command line. A second one belongs to it.
     AfterIac,
 }
 
-/// Cuts a stream of bytes into lines, whatever pieces it comes in.
+/// Splits a stream of bytes into lines, in whatever pieces the stream comes.
 ///
 /// LF, CRLF and CR NUL end a line, and any other CR is part of it. There are two exceptions. In the
 /// argument of an FTP verb CR NUL stands for a CR (RFC 2640 §3.1): lftp sends a name with a CR in
 /// it like this, and what follows must not be run. `ABOR` and a CR are complete at once, because
-/// clients send them as TCP urgent data, whose last byte travels apart.
+/// clients send them as TCP urgent data, whose last byte comes separately.
 #[derive(Debug)]
 pub struct Decoder {
     is_ftp_verb: fn(&[u8]) -> bool,
-    /// Without what was erased.
+    /// The line so far, without erased characters.
     line: Vec<u8>,
-    /// The line has come to the argument of an FTP verb, in which nothing is erased.
+    /// The line has reached the argument of an FTP verb, in which nothing is erased.
     in_ftp_argument: bool,
     too_long: bool,
     state: State,
@@ -90,7 +89,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder at the start of a line; `is_ftp_verb` tells the verbs whose argument is the rest
+    /// A decoder at the start of a line. `is_ftp_verb` knows the verbs whose argument is the rest
     /// of the line, byte for byte.
     pub fn new(is_ftp_verb: fn(&[u8]) -> bool) -> Decoder {
         Decoder {
@@ -105,11 +104,11 @@ impl Decoder {
         }
     }
 
-    /// Takes bytes off the front of `bytes`, up to the end of the next line or all of them.
+    /// Takes bytes from the front of `bytes`: up to the end of the next line, or all of them.
     pub fn decode(&mut self, bytes: &mut &[u8], line_use: LineUse) -> Option<Input> {
         while let Some((byte, rest)) = bytes.split_first() {
-            // A terminal that sends Ctrl-C may show nothing until its next request is answered. The
-            // reply to the Ctrl-C must come behind that answer.
+            // After Ctrl-C a terminal may show nothing until its next request is answered. So the
+            // reply to the Ctrl-C must come after that answer.
             let is_telnet = match self.state {
                 State::Start => *byte == IAC,
                 State::TelnetCommand => (SE..=DONT).contains(byte),
@@ -127,12 +126,12 @@ impl Decoder {
         std::mem::take(&mut self.cancels).then_some(Input::Cancel)
     }
 
-    /// Takes what must be sent in answer to Telnet requests.
+    /// Takes the answers to Telnet requests, which must be sent.
     pub fn take_answers(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.answers)
     }
 
-    /// Whether a line has begun that has no end yet.
+    /// Whether a line has begun and has no end yet.
     pub fn is_inside_line(&self) -> bool {
         matches!(self.state, State::Inside | State::AfterCr | State::AfterIac)
     }
@@ -198,8 +197,8 @@ impl Decoder {
         ends_word && (self.is_ftp_verb)(self.line.trim_ascii_start())
     }
 
-    /// Erases the last character, for terminals without line editing: a whole one in UTF-8. What a
-    /// line over the limit has lost cannot be told, so nothing is erased in it.
+    /// Erases the last character, for terminals without line editing. In UTF-8 it may have several
+    /// bytes. Nothing is erased in a line over the limit, because its end was not kept.
     fn erase(&mut self) {
         self.state = State::Inside;
         while !self.too_long && self.line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
@@ -213,8 +212,7 @@ impl Decoder {
                 self.state = State::Start;
                 self.cancels |= byte == IP && line_use == LineUse::Text;
             }
-            // Of `IAC DM IAC DO x` the DM may travel out of band. The IAC before it stands alone
-            // then.
+            // Of `IAC DM IAC DO x` the DM may come out of band. The IAC before it is then alone.
             (IAC, LineUse::Command) => {}
             _ => {
                 self.push(IAC);
@@ -224,8 +222,8 @@ impl Decoder {
         None
     }
 
-    /// Every option is refused. A peer that is refused must not ask again (RFC 854), so no two
-    /// peers can keep each other busy.
+    /// Refuses every option. A refused peer must not ask again (RFC 854), so two peers cannot keep
+    /// each other busy.
     fn answer(&mut self, request: u8, option: u8) {
         let refusal = match request {
             DO => WONT,
@@ -259,7 +257,7 @@ impl Decoder {
 }
 
 /// A line without the rest of a Telnet Synch before an ABOR. Clients send `IAC IP IAC DM ABOR`, and
-/// any one of the first four bytes may be the urgent one, which travels out of band: BSD's ftp and
+/// any one of the first four bytes may be the urgent one, which comes out of band: BSD's ftp and
 /// Perl's Net::FTP lose the second IAC, others the DM.
 fn without_synch(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|byte| !matches!(*byte, IAC | IP | DM)).unwrap_or(0);

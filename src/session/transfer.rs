@@ -163,7 +163,7 @@ impl Session {
             }
             Err(NoData::Stopped) if monitor.aborted => return Err(Failure::Aborted),
             Err(NoData::Stopped) => "the client has disconnected".to_string(),
-            Err(NoData::NobodyCame(port)) => format!(
+            Err(NoData::NoConnection(port)) => format!(
                 "no connection came to port {port} within {} s; a firewall may block it",
                 patience.as_secs()
             ),

@@ -51,11 +51,11 @@ fn a_line_over_8_kib_is_answered_once_and_never_executed() {
     client.expect("mkdir keep", 257);
     for verb in ["mkdir", "write f", "xyzzy", "USER"] {
         client.send_line(&format!("{verb} {}\trm -r keep", "x".repeat(9000)));
-        assert_eq!(client.reply(), "500 The line is longer than 8 KiB; nothing of it was done.");
+        assert_eq!(client.reply(), "500 The line is longer than 8 KiB; it was not run.");
     }
     client.send(vec![b'x'; 1_000_000]);
     client.send("\nrm -r nothing\n");
-    assert_eq!(client.reply(), "500 The line is longer than 8 KiB; nothing of it was done.");
+    assert_eq!(client.reply(), "500 The line is longer than 8 KiB; it was not run.");
     assert_eq!(client.reply(), "550 /nothing: no such file or folder");
     client.expect("cd keep", 250);
 }
@@ -73,7 +73,7 @@ fn before_a_login_ten_bad_lines_in_a_row_end_the_session_and_a_good_one_starts_t
         }
     }
     client.send_line("ls");
-    assert_eq!(client.rest(), "421 Too many lines that were no commands; closing.\r\n");
+    assert_eq!(client.rest(), "421 Too many lines that are not commands; closing.\r\n");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_browser_that_posts_commands_is_shown_the_door() {
         let mut client = server.connect();
         client
             .send(format!("{request}\r\nHost: x\r\n\r\nregister mallory password\r\nmkdir x\r\n"));
-        assert_eq!(client.rest(), "421 This is no web server.\r\n");
+        assert_eq!(client.rest(), "421 This is not a web server.\r\n");
     }
     assert!(!server.users().contains("mallory"));
 }
@@ -207,7 +207,7 @@ fn a_long_request_line_does_not_hide_the_browser() {
     let mut client = server.connect();
     let path = "a".repeat(9000);
     client.send(format!("POST /{path} HTTP/1.1\r\nHost: x\r\n\r\nregister mallory password\r\n"));
-    assert_eq!(client.rest(), "421 This is no web server.\r\n");
+    assert_eq!(client.rest(), "421 This is not a web server.\r\n");
     assert!(!server.users().contains("mallory"));
 }
 
@@ -484,7 +484,7 @@ fn active_connections_can_be_switched_off() {
     for line in ["PORT 127,0,0,1,200,0", "EPRT |1|127.0.0.1|51200|"] {
         assert_eq!(
             client.ask(line),
-            "502 The owner has switched active connections off; send EPSV or PASV."
+            "502 The owner of this server has switched active connections off; send EPSV or PASV."
         );
     }
     assert!(!client.ask("FEAT").contains("EPRT"));

@@ -24,13 +24,12 @@ fn an_account_at_half_of_the_places_is_told_so_and_others_log_in() {
         .collect();
     let mut further = server.connect();
     further.send("login alice password\r\n");
-    let refusal =
-        "421 Your account has half of all places already; end another session of it first.\r\n";
+    let refusal = "421 Your account has half of all sessions already; end another one first.\r\n";
     assert_eq!(further.rest(), refusal);
     let log = server.log();
     assert!(
         log.contains(
-            " word=login account=alice why=\"Your account has half of all places already; "
+            " word=login account=alice why=\"Your account has half of all sessions already; "
         ),
         "{log}"
     );
@@ -68,7 +67,7 @@ fn an_account_at_half_of_the_passive_ports_is_told_so_and_others_transfer() {
         client.expect("login alice password", 230);
         sessions.push(client);
     }
-    let refusal = "425 Your account holds half of the passive ports already; let a transfer of another session end first.";
+    let refusal = "425 Your account holds half of the passive ports already; wait until a transfer of another session ends.";
     // One session holds one port, however often it asks.
     for _ in 0..3 {
         sessions[0].expect("PASV", 227);

@@ -299,7 +299,9 @@ proptest! {
     #[test]
     fn lines_are_the_same_in_whatever_pieces_they_come(
         input in prop::collection::vec(
-            prop::sample::select(b"aABOR \r\n\0\x04.\x08\x7f\xff\xf0\xf2\xf4\xfa\xfb\xfd\xfe\x06".to_vec()),
+            prop::sample::select(
+                b"aABOR \r\n\0\x04.\x08\x7f\xff\xf0\xf2\xf4\xfa\xfb\xfd\xfe\x06".to_vec(),
+            ),
             0..64,
         ),
         sizes in prop::collection::vec(1..9_usize, 64),

@@ -80,7 +80,7 @@ fn no_http_request_gets_a_command_run_or_anything_quoted() {
                 client.half_close();
                 let said = client.rest();
                 let said: Vec<_> = said.lines().skip(answers).collect();
-                assert_eq!(said, ["421 This is no web server."], "{start}{method}");
+                assert_eq!(said, ["421 This is not a web server."], "{start}{method}");
             }
         }
     }
@@ -244,7 +244,7 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
     client.send([&b"\xff\xf1".repeat(100_000), &b"SITE CHMOD 640 f\r\n"[..]].concat());
     assert_eq!(reply_of(&mut client), "200 /f has permissions 0640.");
     client.send([b"SITE CPFR ".as_slice(), &b"\xff\xff".repeat(100_000), b"\r\n"].concat());
-    assert_eq!(reply_of(&mut client), "500 The line is longer than 8 KiB; nothing of it was done.");
+    assert_eq!(reply_of(&mut client), "500 The line is longer than 8 KiB; it was not run.");
     client.send(
         [b"\xff\xfa".as_slice(), &b"DELE f\r\n".repeat(100_000), b"\xff\xf0NOOP\r\n"].concat(),
     );

@@ -118,7 +118,7 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
                 "{}: {reply}",
                 lossy(name)
             );
-            assert!(reply_of(&mut client).starts_with("211 Nobody yet."), "{}", lossy(name));
+            assert!(reply_of(&mut client).starts_with("211 Not logged in."), "{}", lossy(name));
         }
         // A line's end within the name ends the command.
         for end in ["\n", "\r\n", "\r\0"] {
@@ -131,7 +131,7 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
             if !(verb.starts_with(b"SITE") && end == "\r\0") {
                 assert!(reply_of(&mut client).starts_with("500 "));
             }
-            assert!(reply_of(&mut client).starts_with("211 Nobody yet."));
+            assert!(reply_of(&mut client).starts_with("211 Not logged in."));
         }
     }
     assert_eq!(server.users(), users);
