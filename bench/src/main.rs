@@ -45,7 +45,8 @@ struct Arguments {
     #[arg(long)]
     peers: bool,
     /// Measure only these rows.
-    #[arg(long, value_name = "ROW,..", value_delimiter = ',', value_parser = ROWS.map(|row| row.name))]
+    #[arg(long, value_name = "ROW,..", value_delimiter = ',')]
+    #[arg(value_parser = ROWS.map(|row| row.name))]
     only: Vec<String>,
     /// Measure only these servers; plainftpd and the limits have names too.
     #[arg(long, value_name = "SERVER,..", value_delimiter = ',')]

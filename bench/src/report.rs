@@ -113,11 +113,16 @@ fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
 /// All figures of all rounds, as JSON.
 pub fn json(sheet: &Sheet, machine: &Machine, rounds: usize) -> Value {
     let figures = sheet.lines.iter().map(|line| {
-        let servers = line.columns.iter().map(|column| (column.server.to_string(), json!(column.values)));
+        let values = |column: &Column| (column.server.to_string(), json!(column.values));
+        let servers = line.columns.iter().map(values);
+        let better = match line.figure.better {
+            Better::Higher => "higher",
+            Better::Lower => "lower",
+        };
         json!({
             "work": line.figure.title,
             "unit": line.figure.unit,
-            "better": match line.figure.better { Better::Higher => "higher", Better::Lower => "lower" },
+            "better": better,
             "servers": servers.collect::<serde_json::Map<_, _>>(),
         })
     });

@@ -81,10 +81,11 @@ fn configure_vsftpd(dir: &Path, home: &Path) -> Result<()> {
     fs::create_dir(&empty)?;
     let (dir, home, empty) = (dir.display(), home.display(), empty.display());
     let text = format!(
-        "listen=YES\nlisten_address=127.0.0.1\nbackground=NO\nanonymous_enable=NO\nlocal_enable=YES\n\
-         write_enable=YES\nchroot_local_user=YES\nallow_writeable_chroot=YES\nlocal_root={home}\n\
-         pam_service_name={SERVICE}\nsecure_chroot_dir={empty}\nxferlog_enable=YES\n\
-         vsftpd_log_file={dir}/transfers.log\nmax_clients=0\nmax_per_ip=0\nidle_session_timeout=86400\n"
+        "listen=YES\nlisten_address=127.0.0.1\nbackground=NO\nanonymous_enable=NO\n\
+         local_enable=YES\nwrite_enable=YES\nchroot_local_user=YES\nallow_writeable_chroot=YES\n\
+         local_root={home}\npam_service_name={SERVICE}\nsecure_chroot_dir={empty}\nxferlog_enable=YES\n\
+         vsftpd_log_file={dir}/transfers.log\nmax_clients=0\nmax_per_ip=0\n\
+         idle_session_timeout=86400\n"
     );
     Ok(fs::write(dir.to_string() + "/vsftpd.conf", text)?)
 }
@@ -148,12 +149,12 @@ fn configure_proftpd((user, group): Owner, dir: &Path, home: &Path) -> Result<()
     }
     // mod_delay makes each login as slow as the slowest. Without it, the peer shows its best.
     let text = format!(
-        "ServerType standalone\nDefaultAddress 127.0.0.1\nPort %{{env:PORT}}\nUseIPv6 off\nUseReverseDNS off\n\
-         User {NAME}\nGroup {NAME}\nMaxInstances none\nAuthOrder mod_auth_file.c\n\
-         AuthUserFile {dir}/accounts\nAuthGroupFile {dir}/groups\nRequireValidShell off\nDefaultRoot ~\n\
-         AllowOverwrite on\nTransferLog {dir}/transfers.log\nSystemLog {dir}/system.log\nWtmpLog off\n\
-         ScoreboardFile {dir}/scoreboard\nPidFile {dir}/pid\nTimeoutIdle 0\nTimeoutNoTransfer 0\n\
-         <IfModule mod_delay.c>\nDelayEngine off\n</IfModule>\n",
+        "ServerType standalone\nDefaultAddress 127.0.0.1\nPort %{{env:PORT}}\nUseIPv6 off\n\
+         UseReverseDNS off\nUser {NAME}\nGroup {NAME}\nMaxInstances none\n\
+         AuthOrder mod_auth_file.c\nAuthUserFile {dir}/accounts\nAuthGroupFile {dir}/groups\nRequireValidShell off\n\
+         DefaultRoot ~\nAllowOverwrite on\nTransferLog {dir}/transfers.log\n\
+         SystemLog {dir}/system.log\nWtmpLog off\nScoreboardFile {dir}/scoreboard\nPidFile {dir}/pid\n\
+         TimeoutIdle 0\nTimeoutNoTransfer 0\n<IfModule mod_delay.c>\nDelayEngine off\n</IfModule>\n",
         dir = dir.display()
     );
     Ok(fs::write(dir.join("proftpd.conf"), text)?)

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn the_libraries_of_a_package_are_separated_from_its_other_dependencies() {
-        let depends = "vsftpd\n |Depends: debconf\n  Depends: libc6\n  Depends: libcap2\n  Depends: netbase\n";
+        let depends = "vsftpd\n |Depends: debconf\n  Depends: libc6\n  Depends: libcap2\n  \
+                       Depends: netbase\n";
         assert_eq!(libraries(depends), ["libcap2"]);
     }
 }

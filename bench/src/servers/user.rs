@@ -13,7 +13,8 @@ use super::packages::run;
 use crate::client::NAME;
 
 /// `secretpw` by sha512crypt with its default rounds, as Debian hashes passwords.
-pub const SHA512CRYPT: &str = "$6$plainftpdbench$xR5t.NT2oJvWPyHEjDxV9lJ1joRgBztfe/wP6.fMQPBfKnVtetBHwZ/r1SDZVLZNxKT3jPKh2hcJN0cC5QXxs0";
+pub const SHA512CRYPT: &str = "$6$plainftpdbench$xR5t.NT2oJvWPyHEjDxV9lJ1joRgBztfe/\
+                              wP6.fMQPBfKnVtetBHwZ/r1SDZVLZNxKT3jPKh2hcJN0cC5QXxs0";
 
 /// The name of the PAM service.
 pub const SERVICE: &str = "plainftpd-bench";
@@ -39,7 +40,8 @@ impl SystemUser {
         service.set_len(0)?;
         CREATED.store(true, Ordering::Relaxed);
         service.write_all(
-            b"auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n",
+            b"auth required pam_unix.so\naccount required pam_unix.so\n\
+              session required pam_permit.so\n",
         )?;
         let mut create = Command::new("useradd");
         create.args(["--system", "--user-group", "--no-create-home", "--home-dir", "/"]);
