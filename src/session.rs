@@ -65,7 +65,7 @@ pub struct Settings {
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// This reply says why.
+    /// The client gets this reply.
     Refused(Reply),
     /// The client sent ABOR.
     Aborted,

@@ -192,7 +192,7 @@ pub fn append(
             session.receive_data(upload?, &path, &invitation, "append")?
         }
     };
-    Ok(Reply::about(226, "", path.bytes(), &format!(": {} added.", text::bytes(bytes))))
+    Ok(Reply::about(226, "", path.bytes(), &format!(" extended by {}.", text::bytes(bytes))))
 }
 
 /// ALLO (RFC 959 §4.1.3): checks the quota. Reserves nothing.
