@@ -37,7 +37,7 @@ impl Disk {
         self.dir.path()
     }
 
-    /// Fills it up but for so many pages.
+    /// Fills it up and leaves `free` pages.
     fn fill(&self, free: usize) {
         let mut filler = File::create(self.path().join("filler")).unwrap();
         let mut length = 0;
@@ -52,7 +52,8 @@ impl Disk {
         filler.set_len((length - free * PAGE) as u64).unwrap();
     }
 
-    /// Takes all inodes but so many. By links, for a file is opened to be made: see `make_space`.
+    /// Takes all inodes and leaves `free` of them. It makes links, because making a file opens it: see
+    /// `make_space`.
     fn fill_inodes(&self, free: usize) {
         let fillers = self.path().join("fillers");
         fs::create_dir(&fillers).unwrap();
@@ -419,7 +420,7 @@ fn check_log(log: &str) {
     }
 }
 
-/// One test at a time, for the same reason for which this is a binary of its own.
+/// Lets one test run at a time. The reason is the same as for a binary of its own.
 fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -484,7 +485,7 @@ fn accounts_stay_as_they_are_while_the_disk_is_full() {
             }
             assert_eq!(client.ask("passwd password another"), "452 the disk is full");
             same(&before, &everything(&server), "passwd");
-            // Nobody was logged out, and who may log in is the same.
+            // No session was logged out, and the same accounts can log in.
             assert_eq!(client.get("small").unwrap(), small());
             server.connect().expect("login alice password", 230);
         }
@@ -690,7 +691,7 @@ fn a_full_log_and_a_standard_error_that_nothing_reads_hold_no_session_up() {
     let log = server.dir().join("log.txt");
     fs::remove_file(&log).unwrap();
     disk.fill(0);
-    // More of what is told on standard error than its queue holds: a broken line of the users file,
+    // More messages on standard error than its queue holds: a broken line of the users file,
     // each time in another place.
     let users = server.users();
     let mut others: Vec<_> = (0..3).map(|_| server.connect()).collect();

@@ -13,7 +13,8 @@ use crate::support::{
     without,
 };
 
-/// At least so many, and on until enough of everything was tried, which is a matter of chance.
+/// The least number of rounds. More follow until enough of everything was tried, which is a matter
+/// of chance.
 const ROUNDS: u64 = 100;
 const MOST_ROUNDS: u64 = 500;
 const WORKERS: u64 = 3;
@@ -547,7 +548,7 @@ impl Tally {
                 self.unregistering_cut_off[0] += 1;
                 self.kept_accounts.push((name, password));
             } else {
-                // What is left of it is nobody's until the owner has looked at it.
+                // No account gets what is left of it until the owner has looked at it.
                 let code = if server.real(&name).exists() { 553 } else { 230 };
                 client.expect(&format!("register {name} password"), code);
                 self.unregistering_cut_off[1] += 1;

@@ -30,7 +30,7 @@ struct Generator<'v> {
     verbs: &'v [&'v str],
     dice: Dice,
     name: String,
-    /// Where somebody waits for data connections.
+    /// The port of a listener that accepts data connections.
     sink: u16,
     copies: usize,
     stream: Vec<u8>,
@@ -96,7 +96,7 @@ impl Generator<'_> {
         }
     }
 
-    /// A transfer that may succeed: with a data connection that somebody takes.
+    /// A transfer that may succeed: with a data connection that is accepted.
     fn transfer(&mut self) {
         if self.dice.once_in(3) {
             let offset = self.dice_number();
@@ -170,7 +170,7 @@ impl Generator<'_> {
         path
     }
 
-    /// A path as by hand: quoted where it must be, mostly.
+    /// A path for a hand command. Most paths that need quotes get them.
     fn hand_path(&mut self) -> String {
         let path = self.path();
         match self.dice.below(8) {
@@ -353,7 +353,7 @@ impl Generator<'_> {
         let line = if arguments.is_empty() { verb.clone() } else { format!("{verb} {arguments}") };
         let mut line = line.into_bytes();
         // A number that is turned into a large one makes a file that takes hours to read, and a
-        // port may be somebody else's.
+        // port may belong to another program.
         let may_change =
             !["PORT", "EPRT", "REST"].contains(&verb.to_ascii_uppercase().as_str()) && !is_copy;
         if may_change && self.dice.once_in(8) {
@@ -581,7 +581,7 @@ fn plant(path: &Path) {
     symlink("../secret", path.join("d/link")).unwrap();
 }
 
-/// A server with things around it that nobody may touch.
+/// A server with things around it that no client may touch.
 struct Arena {
     server: Server,
     dir: tempfile::TempDir,
@@ -748,7 +748,7 @@ impl Arena {
     }
 }
 
-/// Ends the sink when it is dropped, also where an assertion has failed.
+/// Ends the sink when it is dropped, also if an assertion has failed.
 struct End<'s> {
     stop: &'s AtomicBool,
     port: u16,
@@ -792,7 +792,7 @@ fn no_stream_of_commands_breaks_the_server_or_gets_out() {
         let mut failure = None;
         while failure.is_none() && (rounds == 0 || since.elapsed() < lasts) {
             let seed = first.wrapping_add(rounds);
-            // No administrator: all is its own, also what nobody else may touch.
+            // No administrator, because an administrator may touch everything.
             let third = ["readonly:-", "drop:200K", "user:200K"][(seed % 3) as usize];
             for (account, role_and_quota) in ["user:200K", "user:-", third].into_iter().enumerate()
             {

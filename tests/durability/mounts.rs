@@ -220,8 +220,9 @@ fn curl_and_lftp_upload_list_move_and_remove_where_a_disk_is_mounted() {
 
         let (host, port) = (house.server.address().ip(), house.server.address().port());
         let script = format!(
-            "set cmd:fail-exit yes; set ftp:ssl-allow no; set net:max-retries 1; mirror -R tree {folder}/tree; \
-             put photo -o {folder}/photo; mv {folder}/photo {folder}/other; mirror {folder}/tree {folder}; \
+            "set cmd:fail-exit yes; set ftp:ssl-allow no; set net:max-retries 1; \
+             mirror -R tree {folder}/tree; put photo -o {folder}/photo; \
+             mv {folder}/photo {folder}/other; mirror {folder}/tree {folder}; \
              rm {folder}/other; rm -r {folder}/tree; cls {folder}"
         );
         let output = Command::new("lftp")
@@ -474,7 +475,7 @@ fn a_move_over_a_file_whose_source_cannot_go_says_that_both_are_there() {
 #[test]
 fn abor_stops_a_move_between_disks() {
     let Some(House { server, mut client, _mounts, _elsewhere }) = House::new(&[]) else { return };
-    // Sparse, and so many bytes that nobody waits for their end.
+    // A sparse file, too long for any test to wait for its end.
     let large = fs::File::create(server.real("alice/large")).unwrap();
     large.set_len(1 << 40).unwrap();
     let big = tempfile::tempdir().unwrap();
@@ -519,7 +520,7 @@ fn two_servers_that_share_a_disk_leave_what_the_other_has_on_its_way() {
     drop(data);
     assert!(alice.reply().starts_with("226 "));
     assert_eq!(alice.get("disk/d/f").unwrap(), b"half and half");
-    // Its own leftovers go.
+    // A server removes its own leftovers.
     drop(two);
     let two = Server::in_folder(yours.path(), &[]);
     two.wait_for_sweeper();

@@ -1,7 +1,7 @@
 //! A soak: whole sessions under faults and kill -9, with every byte accounted for.
 //!
-//! `PLAINFTPD_SOAK_SECONDS=3600 cargo test --release --test durability soak:: -- --nocapture` is the
-//! long form.
+//! The long form is
+//! `PLAINFTPD_SOAK_SECONDS=3600 cargo test --release --test durability soak:: -- --nocapture`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -67,7 +67,8 @@ impl Totals {
     fn told(&self, seconds: u64, kills: u64) -> String {
         let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
         format!(
-            "{seconds} s, {} sessions, {} transfers, {} bytes, {} faults injected, {kills} kills, {} things checked after them, {} losses",
+            "{seconds} s, {} sessions, {} transfers, {} bytes, {} faults injected, \
+             {kills} kills, {} things checked after them, {} losses",
             of(&self.sessions),
             of(&self.transfers),
             of(&self.bytes),
@@ -83,7 +84,7 @@ impl Totals {
 enum Node {
     Folder,
     File(Arc<Vec<u8>>),
-    /// `base` and a part of `more`, which was on its way; where there was no base, maybe nothing.
+    /// `base` and a part of `more`. If there was no base, the file may be missing.
     Grown {
         base: Option<Arc<Vec<u8>>>,
         more: Arc<Vec<u8>>,
@@ -503,8 +504,8 @@ impl Worker<'_> {
         self.log_in_anew()
     }
 
-    /// The end of a data connection is the end of the file, so a part may be stored; under a name
-    /// that is not used again, for nobody knows when.
+    /// The end of a data connection is the end of the file, so a part may be stored. The name is
+    /// not used again, because the part may be stored at any later moment.
     fn vanish_in_store(&mut self) -> Told<()> {
         self.fresh += 1;
         let (path, more, way) =
@@ -632,7 +633,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// One that asks for a large file and does not read it: it aborts, vanishes, or is told.
+    /// A client asks for a large file and does not read it. It aborts, disconnects, or hears 426.
     fn stalled_reader(&mut self) -> Told<()> {
         let way = self.dice.way();
         let mut peer = self.large_reader()?;
@@ -692,7 +693,7 @@ struct Phase {
     killing: AtomicBool,
 }
 
-/// The life of an account: the sessions of somebody who registers, works, comes again, leaves.
+/// The life of an account: it registers, works in several sessions, and unregisters.
 fn live(phase: &Phase, totals: &Totals, name: String, seed: u64) -> (Account, Told<bool>) {
     let account = Account {
         name,
@@ -793,7 +794,7 @@ fn check_account(server: &Server, totals: &Totals, account: &Account) -> Told<()
     let Some(password) = password else {
         match account.stage {
             Stage::Registered => totals.lose(&format!("the account {name}")),
-            // What is left of its folder is nobody's now.
+            // What is left of its folder belongs to no account now.
             _ => drop(fs::remove_dir_all(server.real(name))),
         }
         return Ok(());
@@ -850,8 +851,8 @@ fn back_to_base(server: &Server, descriptors: usize) {
     }
 }
 
-/// The log has whole lines and tells of no panic; then it begins anew, for it may not fill the
-/// disk.
+/// Checks that the log has whole lines and tells of no panic. Then empties it, because it must not
+/// fill the disk.
 fn check_log(dir: &Path) {
     let log = fs::read_to_string(dir.join("log.txt")).unwrap();
     for line in log.lines() {

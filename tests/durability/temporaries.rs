@@ -1,5 +1,5 @@
-//! What is on its way lies beside the name that it will take, under a name that does not exist for
-//! anybody: whether it is live or was left by a kill, in a plain folder or where a disk is mounted.
+//! A temporary file lies beside the name that it will take. No client can see or name it, whether
+//! its upload is in progress or a kill has left it, in a plain folder or on a mounted disk.
 
 use std::fs;
 use std::io::Write;
@@ -131,7 +131,7 @@ fn reserved_names_do_not_exist_and_cannot_be_created_by_any_word() {
     assert_eq!(client.get("f").unwrap(), b"x");
 }
 
-/// A plain folder, and one where a disk is mounted.
+/// A plain folder, and one on a mounted disk.
 fn in_both_kinds_of_folder(check: impl Fn(&Server, &mut Client, &Path)) {
     for is_mounted in [false, true] {
         let server = Server::with(&["--quota", "4M"]);

@@ -1,4 +1,4 @@
-//! Uploads: where they may begin, what they keep of the file that they replace.
+//! Uploads: at which offset they may begin, and what they keep of the file that they replace.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -144,7 +144,7 @@ fn what_replaces_a_file_is_never_more_open_than_the_file_itself() {
     assert_eq!(fs::metadata(server.real("alice/key")).unwrap().mode() & 0o777, 0o640);
 }
 
-/// A server whose files may have so many bytes at most.
+/// A server whose files may have `limit` bytes at most.
 fn with_file_size_limit(dir: &Path, limit: u64) -> Server {
     let mut command = Command::new("prlimit");
     command.arg(format!("--fsize={limit}")).arg("--").arg(env!("CARGO_BIN_EXE_plainftpd"));

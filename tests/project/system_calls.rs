@@ -56,7 +56,7 @@ fn calls(work: impl Fn(&mut Client), expected: &str) {
     work(&mut client);
     client.expect("ALLO 2", 200);
     let calls = between(&traced.end(), "ALLO 1", "ALLO 2").join(" ");
-    // A passive port is one of chance; where it is taken, another is tried.
+    // The server picks a passive port at random. If it is taken, it tries another.
     assert_eq!(calls.replace("socket setsockopt bind close ", ""), expected);
 }
 

@@ -1,4 +1,4 @@
-//! Accounts through the running server: the file, the policy, and where no password ever is.
+//! Accounts through the running server: the users file, the policy, and no password on the disk.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -218,7 +218,8 @@ fn a_malformed_line_locks_its_account_with_one_warning() {
     let warnings: Vec<_> = log.lines().filter(|line| line.contains("users file, line")).collect();
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].ends_with(
-        "text=\"users file, line 1: the hash is not of the form pbkdf2-sha256$ITERATIONS$SALT$HASH\""
+        "text=\"users file, line 1: the hash is not of the form \
+         pbkdf2-sha256$ITERATIONS$SALT$HASH\""
     ));
 }
 
@@ -238,7 +239,7 @@ fn no_password_is_on_the_disk_or_in_the_log_however_it_was_mistyped() {
     ] {
         client.ask(line);
     }
-    // Logged out, each as somebody in a hurry might.
+    // Before a login, as a user in a hurry may type it.
     for line in [
         "Xyzzy-Secret2",
         "login Xyzzy-Secret2 alice",

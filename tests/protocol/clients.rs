@@ -182,7 +182,8 @@ fn curl_uploads_downloads_resumes_and_takes_ranges() {
     assert_eq!(sha256(&scene.stored("part")), sha256(&content));
     // Text, a listing, commands, an empty file, appending.
     scene.write("lines", b"one\ntwo\n");
-    scene.run("curl", &["-sS", "-B", "-T", "lines", &scene.url("lines")]); // which makes CRLFs of them
+    // Which makes CRLFs of them.
+    scene.run("curl", &["-sS", "-B", "-T", "lines", &scene.url("lines")]);
     assert_eq!(scene.stored("lines"), b"one\ntwo\n");
     assert_eq!(scene.run("curl", &["-sS", "-B", &scene.url("lines")]), b"one\ntwo\n");
     scene.write("empty", b"");
@@ -252,7 +253,8 @@ fn lftp_mirrors_both_ways_and_does_the_rest_of_its_work() {
     let content = noise(5_000_000, 2);
     scene.write("big", &content);
     let lftp = |commands: &str| {
-        let open = "set net:max-retries 2; set net:timeout 20; set cmd:fail-exit yes; set ftp:ssl-allow no;";
+        let open = "set net:max-retries 2; set net:timeout 20; set cmd:fail-exit yes; \
+                    set ftp:ssl-allow no;";
         let open =
             format!("{open} open -u alice,password 127.0.0.1 -p {}; {commands}", scene.port());
         String::from_utf8(scene.run("lftp", &["-c", &open])).unwrap()
@@ -286,9 +288,12 @@ fn tnftp_works_as_somebody_types_at_it() {
     scene.write("one.txt", b"one\n");
     scene.write("two.txt", b"two\n");
     let script = format!(
-        "open 127.0.0.1 {}\nuser alice password\nprompt off\nbinary\nput \"a b\"\nmkdir docs\ncd docs\nmput *.txt\nls\n\
-         cd ..\nget \"a b\" back\nrename \"a b\" \"c d\"\nsize \"c d\"\nmodtime \"c d\"\nlcd sub\ncd docs\nmget *.txt\n\
-         passive\nget one.txt active.txt\ncd ..\nreget \"c d\" again\nmdelete docs/*\nrmdir docs\nsystem\nremotehelp\nfeatures\nbye\n",
+        "open 127.0.0.1 {}\nuser alice password\nprompt off\nbinary\nput \"a b\"\nmkdir docs\n\
+         cd docs\nmput *.txt\nls\n\
+         cd ..\nget \"a b\" back\nrename \"a b\" \"c d\"\nsize \"c d\"\nmodtime \"c d\"\n\
+         lcd sub\ncd docs\nmget *.txt\n\
+         passive\nget one.txt active.txt\ncd ..\nreget \"c d\" again\n\
+         mdelete docs/*\nrmdir docs\nsystem\nremotehelp\nfeatures\nbye\n",
         scene.port()
     );
     fs::create_dir(scene.here.path().join("sub")).unwrap();

@@ -66,7 +66,8 @@ fn a_put_whose_size_is_none_ends_the_session_for_its_content_may_follow() {
     client.send_line("mkdir d\r\nput x 7bytes\r\nrm -r d");
     assert_eq!(
         client.rest(),
-        "257 \"/d\" created.\r\n501 Usage: put FILE [SIZE] (Closing, because more content may follow.)\r\n"
+        "257 \"/d\" created.\r\n501 Usage: put FILE [SIZE] \
+         (Closing, because more content may follow.)\r\n"
     );
     assert!(server.real("alice/d").is_dir());
 }
@@ -221,7 +222,8 @@ fn a_client_that_falls_silent_within_refused_content_is_told_why_it_was_refused(
     client.send(format!("write f\n{}", "a line\n".repeat(3000)));
     assert_eq!(
         client.reply(),
-        "150 What you type now becomes the text of /f. Then type a line with only \".\"; or press Ctrl-C, and nothing is stored."
+        "150 What you type now becomes the text of /f. Then type a line with only \".\"; \
+         or press Ctrl-C, and nothing is stored."
     );
     let rest = client.rest();
     assert!(rest.starts_with("552 ") && rest.lines().count() == 1, "{rest:?}");
@@ -235,7 +237,8 @@ fn whoever_goes_on_sending_after_the_server_has_ended_the_session_is_not_reset()
     client.send("put x 12y\n");
     assert_eq!(
         client.rest(),
-        "501 Usage: put FILE [SIZE] (Closing, because more content may follow.)\r\n"
+        "501 Usage: put FILE [SIZE] \
+         (Closing, because more content may follow.)\r\n"
     );
     client.send([b'x'; 100_000]);
     client.half_close();
@@ -322,7 +325,8 @@ fn a_100_mb_random_file_goes_in_and_out_by_a_plain_nc_pipeline() {
         output.stdout
     };
     let said = run(
-        "(printf 'register alice password\nput random %s\n' $(stat -c %s random); cat random) | nc -N $HOST $PORT",
+        "(printf 'register alice password\nput random %s\n' $(stat -c %s random); cat random) \
+         | nc -N $HOST $PORT",
     );
     let said = String::from_utf8(said).unwrap();
     assert!(said.ends_with("226 /random stored, 100000000 bytes.\r\n"), "{said}");

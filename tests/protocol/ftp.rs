@@ -306,7 +306,7 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
     let why = format!("no connection came to port {port} within 1 s; a firewall may block it");
     assert_eq!(client.ask("RETR f"), format!("425 No data connection: {why}."));
     assert!(server.log().contains("code=425 ") && server.log().contains(&format!("why=\"{why}\"")));
-    // Nobody listens there any more, nor where the client said that it would.
+    // The passive port is closed, and so is the port that the client named.
     assert!(TcpStream::connect((client.server_ip(), port)).is_err());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     client.expect(&format!("EPRT |1|127.0.0.1|{closed}|"), 200);
@@ -515,7 +515,7 @@ fn no_word_lets_its_content_be_taken_for_commands_during_a_transfer() {
     };
     let waiting: Vec<_> = spellings.into_iter().map(begin).collect();
     for (word, mut client, stream, stored) in waiting {
-        // All of it has been looked at, for it came in one piece.
+        // The server has read all of it, because it came in one piece.
         assert_eq!(client.reply(), "213 0 bytes so far.", "{word}");
         drop(stream);
         assert_eq!(client.reply(), "226 /other stored, 0 bytes.", "{word}");
@@ -537,7 +537,8 @@ fn a_peer_that_stands_still_is_426_after_the_stall_timeout() {
     stream.write_all(b"half").unwrap();
     assert_eq!(
         client.reply(),
-        "426 Nothing moved for 1 s; the transfer was ended. The part that arrived is kept; it can be resumed."
+        "426 Nothing moved for 1 s; the transfer was ended. \
+         The part that arrived is kept; it can be resumed."
     );
     // Slow but moving is fine, for longer than the time-out.
     let mut stream = client.begin(Way::Epsv, "STOR slow");
@@ -704,7 +705,7 @@ fn one_hundred_thousand_files_are_listed_in_flat_memory() {
 fn a_listing_that_breaks_off_is_ended_by_its_code_all_the_same() {
     use std::os::unix::fs::{PermissionsExt, chown};
     use std::os::unix::process::CommandExt;
-    // For root no folder is unreadable, so the server must be somebody else.
+    // Root can read every folder, so the server must run as another user.
     const NOBODY: u32 = 65_534;
     let dir = tempfile::tempdir().unwrap();
     if chown(dir.path(), Some(NOBODY), Some(NOBODY)).is_err() {
@@ -712,7 +713,7 @@ fn a_listing_that_breaks_off_is_ended_by_its_code_all_the_same() {
         eprintln!("SKIPPED: only root can start a server as somebody else");
         return;
     }
-    // Where nobody may run it, too.
+    // In a folder from which the other user may run it.
     let program = dir.path().join("plainftpd");
     copy_program(&program);
     let mut command = Command::new(&program);

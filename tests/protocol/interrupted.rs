@@ -1,5 +1,4 @@
-//! Transfers that somebody interrupts, and names that need care: over sockets, and with the real
-//! programs.
+//! Interrupted transfers, and names that need care: over sockets, and with the real programs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -226,7 +225,7 @@ fn every_byte_but_nul_cr_lf_and_slash_is_kept_in_names() {
         let mut content = Vec::new();
         data.read_to_end(&mut content).unwrap();
         assert_eq!(content, *name);
-        // By hand in quotes; BS and DEL cannot be typed, for they erase.
+        // By hand in quotes. BS and DEL cannot be typed, because they erase.
         let by_hand = !name.iter().any(|byte| b"\x08\x7f'".contains(byte));
         let reply = match by_hand {
             true => ask(&mut client, "rm", &[b"'", name.as_slice(), b"'"].concat()),
@@ -372,7 +371,8 @@ fn net_ftp_aborts_and_lwp_asks_for_the_head() {
     let (server, _client) = with_large_file();
     let here = tempfile::tempdir().unwrap();
     let [ip, port] = place(&server);
-    let script = "use Net::FTP; my $ftp = Net::FTP->new($ARGV[0], Port => $ARGV[1], Timeout => 60) or die; \
+    let script = "use Net::FTP; my $ftp = Net::FTP->new($ARGV[0], Port => $ARGV[1], Timeout => 60) \
+        or die; \
         $ftp->login('alice', 'password') or die; $ftp->binary; \
         my $data = $ftp->retr('large') or die; my $piece; $data->read($piece, 10000); \
         $ftp->abort; print $ftp->code, ' ', $ftp->pwd, ' ', $ftp->size('large'); \

@@ -74,7 +74,7 @@ fn ended(server: &Server, count: usize) {
     }
 }
 
-/// A listener that nobody may connect to, at `ip`.
+/// A listener at `ip` that must get no connection.
 fn victim(ip: &str) -> TcpListener {
     let listener = TcpListener::bind((ip.parse::<IpAddr>().unwrap(), 0)).unwrap();
     listener.set_nonblocking(true).unwrap();

@@ -1,4 +1,4 @@
-//! Nobody gets out of their own folder, by any word, in any spelling.
+//! No client gets out of its own folder, by any command, in any spelling.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, TryRecvError};
 
 use crate::support::{Client, Server, Way, sha256, snapshot};
 
-/// Every word that takes a path, with `{}` where it goes; content follows where it must.
+/// Every command that takes a path, with `{}` for the path, and with content if it needs some.
 const WORDS: &[&str] = &[
     "cd {}",
     "CWD {}",

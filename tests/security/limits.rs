@@ -38,7 +38,8 @@ fn a_silent_client_and_one_that_drips_bytes_are_told_421() {
     assert_eq!(silent.rest(), "421 Silent for too long; closing.\r\n");
     assert_eq!(
         dripping.reply(),
-        "421 Silent for too long; closing. Your last line has no end; send a newline after each command."
+        "421 Silent for too long; closing. Your last line has no end; \
+         send a newline after each command."
     );
     drip.join().unwrap();
     assert!(server.log().contains("event=end"));
@@ -229,7 +230,8 @@ fn silence_within_content_is_answered_with_421_too() {
         ("put f 100", "150 Send 100 bytes.\r\n"),
         (
             "write f",
-            "150 What you type now becomes the text of /f. Then type a line with only \".\"; or press Ctrl-C, and nothing is stored.\r\n",
+            "150 What you type now becomes the text of /f. Then type a line with only \".\"; \
+             or press Ctrl-C, and nothing is stored.\r\n",
         ),
     ] {
         let mut client = server.connect();

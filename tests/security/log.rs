@@ -125,16 +125,20 @@ fn a_reason_holds_nothing_that_was_typed() {
     let server = Server::start();
     let mut client = server.registered("alice");
     fs::write(server.real("alice/file"), "x").unwrap();
-    let words = "Xyzzy-Secret|cd Xyzzy-Secret|get Xyzzy-Secret|rm Xyzzy-Secret|rm -r Xyzzy-Secret|rmdir Xyzzy-Secret|\
-        mv Xyzzy-Secret a|mv file Xyzzy-Secret/b|cp Xyzzy-Secret a|cp file Xyzzy-Secret/b|mkdir Xyzzy-Secret/b|\
-        info Xyzzy-Secret|hash Xyzzy-Secret|ls Xyzzy-Secret|ls Xyzzy-Secret*|touch Xyzzy-Secret/b|\
-        TYPE Xyzzy-Secret|MODE Xyzzy-Secret|STRU Xyzzy-Secret|EPSV Xyzzy-Secret|PORT Xyzzy-Secret|EPRT Xyzzy-Secret|\
-        OPTS Xyzzy-Secret|OPTS HASH Xyzzy-Secret|LANG Xyzzy-Secret|HOST Xyzzy-Secret|ACCT Xyzzy-Secret|AUTH Xyzzy-Secret|\
-        SITE Xyzzy-Secret|SITE CHMOD Xyzzy-Secret file|SITE CHMOD 600 Xyzzy-Secret|MFMT Xyzzy-Secret file|\
-        REST Xyzzy-Secret|ALLO Xyzzy-Secret|help Xyzzy-Secret|RNFR Xyzzy-Secret|RNTO Xyzzy-Secret|RETR Xyzzy-Secret|\
-        MLSD Xyzzy-Secret|MLST Xyzzy-Secret|SIZE Xyzzy-Secret|MDTM Xyzzy-Secret|DELE Xyzzy-Secret|CWD Xyzzy-Secret|\
-        STOR Xyzzy-Secret/b|APPE Xyzzy-Secret/b|passwd Xyzzy-Secret|passwd Xyzzy-Secret abcd|unregister Xyzzy-Secret|\
-        register Xyzzy-Secret abc|register alice Xyzzy-Secret Xyzzy-Secret|login Xyzzy-Secret alice|\
+    let words = "Xyzzy-Secret|cd Xyzzy-Secret|get Xyzzy-Secret|rm Xyzzy-Secret|rm -r Xyzzy-Secret|\
+        rmdir Xyzzy-Secret|mv Xyzzy-Secret a|mv file Xyzzy-Secret/b|cp Xyzzy-Secret a|\
+        cp file Xyzzy-Secret/b|mkdir Xyzzy-Secret/b|info Xyzzy-Secret|hash Xyzzy-Secret|\
+        ls Xyzzy-Secret|ls Xyzzy-Secret*|touch Xyzzy-Secret/b|TYPE Xyzzy-Secret|\
+        MODE Xyzzy-Secret|STRU Xyzzy-Secret|EPSV Xyzzy-Secret|PORT Xyzzy-Secret|\
+        EPRT Xyzzy-Secret|OPTS Xyzzy-Secret|OPTS HASH Xyzzy-Secret|LANG Xyzzy-Secret|\
+        HOST Xyzzy-Secret|ACCT Xyzzy-Secret|AUTH Xyzzy-Secret|SITE Xyzzy-Secret|\
+        SITE CHMOD Xyzzy-Secret file|SITE CHMOD 600 Xyzzy-Secret|MFMT Xyzzy-Secret file|\
+        REST Xyzzy-Secret|ALLO Xyzzy-Secret|help Xyzzy-Secret|RNFR Xyzzy-Secret|\
+        RNTO Xyzzy-Secret|RETR Xyzzy-Secret|MLSD Xyzzy-Secret|MLST Xyzzy-Secret|\
+        SIZE Xyzzy-Secret|MDTM Xyzzy-Secret|DELE Xyzzy-Secret|CWD Xyzzy-Secret|\
+        STOR Xyzzy-Secret/b|APPE Xyzzy-Secret/b|passwd Xyzzy-Secret|passwd Xyzzy-Secret abcd|\
+        unregister Xyzzy-Secret|register Xyzzy-Secret abc|\
+        register alice Xyzzy-Secret Xyzzy-Secret|login Xyzzy-Secret alice|\
         login alice Xyzzy-Secret|Xyzzy-Secret|cd Xyzzy-Secret|PASS Xyzzy-Secret|get Xyzzy-Secret";
     let mut refused = 0;
     for line in words.split('|').map(str::trim) {
@@ -182,13 +186,15 @@ fn a_failed_login_is_an_event_of_its_own_on_every_path() {
     client.expect("register carol password", 530);
     client.expect("PASS password", 503);
     let why = "why=\"wrong name or password\" code=530";
-    let code = "why=\"Registering needs the right code: register NAME PASSWORD CODE (quote a password that has spaces).\" code=530";
+    let code = "why=\"Registering needs the right code: register NAME PASSWORD CODE \
+                (quote a password that has spaces).\" code=530";
     assert_eq!(
         failed_logins(&server),
         [
             format!("user=alice word=login {why}"),
             format!("word=login {why}"),
-            "user=bob word=PASS why=\"Wrong name or password; too many failures, closing.\" code=421"
+            "user=bob word=PASS why=\"Wrong name or password; \
+             too many failures, closing.\" code=421"
                 .to_string(),
             "user=alice word=passwd why=\"Wrong password.\" code=530".to_string(),
             "user=alice word=unregister why=\"Wrong password.\" code=530".to_string(),
@@ -277,7 +283,8 @@ fn no_command_makes_a_long_line_however_deep_and_odd_its_paths_are() {
         );
     }
     client.send(
-        "MKD x\r\nRNFR x\r\nRNTO y\r\nRMD y\r\nDELE z\r\nwrite f x\r\ncp f g\r\nget f\r\nrm f\r\nQUIT\r\n",
+        "MKD x\r\nRNFR x\r\nRNTO y\r\nRMD y\r\nDELE z\r\n\
+         write f x\r\ncp f g\r\nget f\r\nrm f\r\nQUIT\r\n",
     );
     let mut rest = Vec::new();
     std::io::Read::read_to_end(&mut client.stream(), &mut rest).unwrap();

@@ -68,7 +68,7 @@ fn make_deep(home: &Path, name: &str, levels: usize) {
     fs::rename(home.join("inner"), home.join(name)).unwrap();
 }
 
-/// Goes down so many levels, with as few commands as there are lines to hold the path.
+/// Goes down `levels` levels, with as few commands as there are lines to hold the path.
 fn descend(client: &mut Client, name: &str, levels: usize) {
     let in_a_line = 8000 / (name.len() + 1);
     let mut left = levels;

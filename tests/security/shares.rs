@@ -44,7 +44,7 @@ fn an_account_at_half_of_the_places_is_told_so_and_others_log_in() {
     assert_eq!(sessions[0].rest(), refusal);
 }
 
-/// So many ports in a row that are free now.
+/// The first and the last of `count` ports in a row that are free now.
 fn free_ports(count: u16) -> (u16, u16) {
     loop {
         let first = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -67,7 +67,8 @@ fn an_account_at_half_of_the_passive_ports_is_told_so_and_others_transfer() {
         client.expect("login alice password", 230);
         sessions.push(client);
     }
-    let refusal = "425 Your account holds half of the passive ports already; wait until a transfer of another session ends.";
+    let refusal = "425 Your account holds half of the passive ports already; \
+                   wait until a transfer of another session ends.";
     // One session holds one port, however often it asks.
     for _ in 0..3 {
         sessions[0].expect("PASV", 227);

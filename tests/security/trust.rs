@@ -130,7 +130,7 @@ fn an_administrator_sees_all_folders_and_what_it_changes_counts_for_their_owners
         assert!(listing.contains(name));
     }
     assert_eq!(admin.get("/bob/mine").unwrap(), b"bob's");
-    // What is the server's own is there for nobody.
+    // No client sees the server's own files.
     fs::write(server.real(".plainftpd-x"), "x").unwrap();
     for line in ["ls .plainftpd-x", "info .plainftpd-x", "rm .plainftpd-x", "get .plainftpd-x"] {
         assert!(admin.ask(line).starts_with("550 "), "{line}");
@@ -140,7 +140,7 @@ fn an_administrator_sees_all_folders_and_what_it_changes_counts_for_their_owners
     assert!(admin.put("/alice/from-admin", &[1; 10_000]).starts_with("226 "));
     assert_eq!(alice.ask("ALLO 16384"), "200 No need to allocate; it would fit.");
     alice.expect("ALLO 16385", 552);
-    // Nothing moves between accounts; what is copied counts where it goes.
+    // Nothing moves between accounts. A copy counts in the account that it goes to.
     let between = "nothing moves from one account to another; copy it, then remove it";
     let whole = "the whole folder of an account is not moved; copy it, then remove it";
     for (from, to, why) in [
@@ -190,7 +190,8 @@ fn the_quota_flag_is_for_everybody_and_the_users_file_for_one() {
     client.send_line("put g 2000000");
     assert_eq!(
         client.rest(),
-        "552 /g: the quota is used up: 8192 of 8192 bytes are taken (Closing, because more content may follow.)\r\n"
+        "552 /g: the quota is used up: 8192 of 8192 bytes are taken \
+         (Closing, because more content may follow.)\r\n"
     );
     for (quota, answer) in [
         ("none", "211 8192 bytes used; no limit is set."),
@@ -306,8 +307,8 @@ fn done(client: &mut Client, line: &str) -> String {
     if first.starts_with("150 ") { client.reply() } else { first }
 }
 
-/// Holds what a server does to the disk before each reply against what is wanted, in that order.
-/// Files are synced where the owner wants that, the users file always.
+/// Checks what a server does to the disk before each reply, in that order. It syncs files if the
+/// owner wants that, and it always syncs the users file.
 fn is_on_the_disk_before_the_reply(flags: &[&str], steps: &[(&str, u16, &str)]) {
     let temporary = tempfile::tempdir().unwrap();
     let dir = fs::canonicalize(temporary.path()).unwrap();
@@ -425,8 +426,8 @@ fn failed_log_ins_end_the_session_and_make_the_next_ones_wait() {
         "421 Wrong name or password; too many failures, closing."
     );
     assert_eq!(client.rest(), "");
-    // Three failures from this address: the next try waits 200 ms after the last, whoever it is
-    // for, and each later one twice as long. A success has to wait, too, and gives nothing back.
+    // Three failures from this address: the next try waits 200 ms after the last, for whatever
+    // account it is, and each later one twice as long. A success has to wait, too, and gives nothing back.
     let mut client = server.connect();
     client.expect("login alice password", 230);
     assert!(since.elapsed() >= Duration::from_millis(200));
@@ -469,7 +470,7 @@ fn guesses_from_one_address_delay_no_login_from_another_and_no_registration() {
         client.send_line(line);
         client
     };
-    // Until so many wait at this address that one is refused.
+    // Until the number of those that wait at this address is at its limit and one is refused.
     let mut guesses: Vec<_> = (0..16).map(|_| from(1, "login alice wrong")).collect();
     guesses.iter().for_each(|guess| guess.stream().set_nonblocking(true).unwrap());
     loop {
@@ -569,7 +570,7 @@ fn idle_strangers_cannot_lock_somebody_out_who_has_a_password() {
         stream.read_to_end(&mut rest).is_ok()
     });
     assert!(oldest);
-    // Who has logged in gives way to nobody.
+    // A session that has logged in is never evicted.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(3) {
         let _ = Client::to(server.address());

@@ -220,7 +220,7 @@ impl Server {
         self.status("VmHWM")
     }
 
-    /// Where a file of a user really is.
+    /// The real path of a file of a user.
     pub fn real(&self, name: &str) -> PathBuf {
         self.dir.join("workdir").join(name)
     }
@@ -547,7 +547,7 @@ pub fn snapshot(dir: &Path) -> Vec<String> {
 pub struct Mount(PathBuf, String);
 
 impl Mount {
-    /// A small disk. `None` where nothing can be mounted; in CI it must be.
+    /// A small disk. `None` if nothing can be mounted, which fails in CI.
     pub fn tmpfs(at: &Path, options: &str) -> Option<Mount> {
         Mount::new(&["-t", "tmpfs", "-o", options, "tmpfs"], at)
     }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// CVE-2015-3306 and CVE-2019-12815: SITE CPFR and CPTO of ProFTPD's mod_copy asked nobody whether
-/// they were allowed to. What one account named is nothing to the next one.
+/// CVE-2015-3306 and CVE-2019-12815: SITE CPFR and CPTO of ProFTPD's mod_copy checked no
+/// permissions. What one account named is forgotten before the next one logs in.
 #[test]
 fn what_was_named_for_a_rename_or_a_copy_is_forgotten_with_its_account() {
     let server = Server::with(PATIENT);

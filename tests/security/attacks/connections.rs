@@ -120,7 +120,7 @@ fn no_spelling_of_an_address_makes_the_server_connect_to_a_third_party() {
 /// More than the buffers of a connection hold.
 const LARGE: usize = 32 << 20;
 
-/// CVE-2023-24042: LightFTP kept one file name a session, and a later command changed it while the
+/// CVE-2023-24042: LightFTP kept one file name per session, and a later command changed it while the
 /// transfer waited for its data connection.
 #[test]
 fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
@@ -193,7 +193,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
     }
     assert!(fs::read(server.real("alice/large")).unwrap() == large);
     assert_eq!(fs::read_dir(server.real("bob")).unwrap().count(), 1);
-    // An upload goes where it was to go.
+    // An upload goes to the file that its own command named.
     let mut client = logged_in(&server, "alice");
     let port = client.epsv_port();
     client.send("STOR up\r\nCWD d\r\nPASV\r\n");

@@ -59,7 +59,7 @@ fn a_tree_of_3000_levels_is_listed_copied_and_removed() {
     client.expect("RMD moved", 550);
     client.expect("rm -r moved", 250);
     client.expect("SITE RMDIR another", 250);
-    // Somebody may be in it.
+    // A session may be in it.
     client.expect(&format!("CWD {copied}"), 250);
     client.expect("rm -r /copy", 250);
     client.expect("LIST", 550);
@@ -239,8 +239,8 @@ fn ten_thousand_half_done_things_leave_no_descriptor_thread_or_memory_behind() {
     assert!(cycles >= 10_000, "{cycles} cycles");
     let after = held();
     assert_eq!((after.0, after.1), (before.0, before.1), "descriptors and threads");
-    // What is lost once for each thing of a kind is one page each at least, and so often each kind
-    // was there.
+    // A leak in one kind of thing takes at least one page each time. Each kind was there at least
+    // this often.
     let rarest = (CLIENTS * ROUNDS / 4) as u64;
     assert!(after.2 < before.2 + rarest, "{} pages, and then {}", before.2, after.2);
     let mut client = logged_in(&server, "alice");

@@ -133,8 +133,8 @@ fn no_ftp_verb_follows_a_planted_link() {
     }
 }
 
-/// As in CVE-2004-0148, where a home made unusable opened the host's root: who removes or renames
-/// the folder that the session stands on, or its root, may stand elsewhere afterwards.
+/// As in CVE-2004-0148, in which an unusable home opened the host's root: a client that removes or
+/// renames its current folder, or its root, may be in another folder afterwards.
 #[test]
 fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
     let server = Server::with(PATIENT);

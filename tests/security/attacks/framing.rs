@@ -1,4 +1,4 @@
-//! Where a line ends and where content ends.
+//! The ends of lines and of content.
 
 use super::*;
 
@@ -70,7 +70,8 @@ fn no_http_request_gets_a_command_run_or_anything_quoted() {
         ("USER alice\r\n", 1),
         ("login alice password\r\nlogout\r\n", 2),
     ];
-    let body = "Host: <script>\r\nContent-Type: text/plain\r\n\r\nregister mallory password\r\nMKD pwned\r\n";
+    let body = "Host: <script>\r\nContent-Type: text/plain\r\n\r\n\
+                register mallory password\r\nMKD pwned\r\n";
     for (method, target) in methods.iter().flat_map(|method| targets.map(|target| (method, target)))
     {
         for (start, answers) in before {
@@ -151,7 +152,7 @@ fn content_is_never_run_whatever_became_of_its_line() {
             assert!(said.lines().count() <= 4, "{line}: {said}");
         }
     }
-    // Where nobody knows how much follows, the session ends.
+    // If the server cannot know how much follows, the session ends.
     let endless = format!("put {} 100", "x".repeat(9000));
     for line in [
         "put f 12y",
@@ -216,7 +217,7 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
                 let mut bytes = line.as_bytes().to_vec();
                 bytes.splice(at..at, escape.iter().copied());
                 bytes.extend_from_slice(b"\r\n");
-                // Inside a line, where nothing is Telnet, one that holds line ends would be several
+                // Nothing inside a line is Telnet, so one that holds line ends would be several
                 // lines.
                 if at > 0 && escape.contains(&b'\n') {
                     continue;

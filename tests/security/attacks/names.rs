@@ -3,7 +3,7 @@
 use super::*;
 
 /// CVE-2010-2632, CVE-2011-0418 and CVE-2001-1501: patterns that cost the server exponentially many
-/// steps, or expand to more than fits. A matcher that tries every star anew would need more than
+/// steps, or expand to more than fits. A matcher that tries every star again would need more than
 /// 2^80 steps for one of these names, so that this test returns at all is the proof.
 #[test]
 fn many_stars_over_long_names_are_answered_all_the_same() {
@@ -201,7 +201,8 @@ fn no_name_forges_a_line_of_the_users_file_or_of_the_log() {
 }
 
 /// H. D. Moore, "Terminal Emulator Security Issues" (2003; CVE-2003-0063): a name on the
-/// disk, planted by somebody else, drives the terminal of who lists it, or ends a reply early.
+/// disk that an attacker planted drives the terminal of the user who lists it, or ends a reply
+/// early.
 #[test]
 fn control_characters_in_names_on_the_disk_are_shown_as_question_marks() {
     let server = Server::with(PATIENT);
@@ -240,7 +241,7 @@ fn control_characters_in_names_on_the_disk_are_shown_as_question_marks() {
             assert!(text.contains(name), "{line}: {name} in {text}");
         }
     };
-    // A program needs the name itself, and one entry a line.
+    // A program needs the name itself, and one entry per line.
     for line in ["LIST d", "NLST d", "MLSD d", "LIST d/*", "NLST d/*", "LIST -la d"] {
         let listing = lossy(&client.download(Way::Epsv, line));
         check(&listing, line, &on_a_line);
