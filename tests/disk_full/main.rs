@@ -52,8 +52,8 @@ impl Disk {
         filler.set_len((length - free * PAGE) as u64).unwrap();
     }
 
-    /// Takes all inodes and leaves `free` of them. It makes links, because making a file opens it: see
-    /// `make_space`.
+    /// Takes all inodes and leaves `free` of them. It makes links, because making a file opens it:
+    /// see `make_space`.
     fn fill_inodes(&self, free: usize) {
         let fillers = self.path().join("fillers");
         fs::create_dir(&fillers).unwrap();
@@ -574,7 +574,7 @@ fn with_errors_to(file: &Path, dir: &Path) -> Server {
 }
 
 #[test]
-fn a_log_that_finds_the_disk_full_keeps_nobody_from_anything_and_tears_no_line() {
+fn a_log_that_finds_the_disk_full_stops_no_session_and_tears_no_line() {
     let _alone = alone();
     let Some(disk) = Disk::mount("size=1m") else { return };
     let elsewhere = tempfile::tempdir().unwrap();

@@ -86,7 +86,7 @@ fn do_everything(client: &mut Client) {
 }
 
 #[test]
-fn every_word_works_where_a_disk_is_mounted() {
+fn every_word_works_on_a_mounted_disk() {
     let Some(mut house) = House::new(&[]) else { return };
     for folder in ["/disk", "/bound"] {
         house.client.expect(&format!("cd {folder}"), 250);
@@ -174,7 +174,7 @@ fn rm_r_empties_a_disk_that_is_mounted_below_and_says_that_it_stays() {
 }
 
 #[test]
-fn curl_and_lftp_upload_list_move_and_remove_where_a_disk_is_mounted() {
+fn curl_and_lftp_upload_list_move_and_remove_on_a_mounted_disk() {
     if !has_program("curl") || !has_program("lftp") {
         return;
     }
@@ -492,7 +492,7 @@ fn abor_stops_a_move_between_disks() {
 }
 
 #[test]
-fn two_servers_that_share_a_disk_leave_what_the_other_has_on_its_way() {
+fn two_servers_that_share_a_disk_leave_the_temporary_files_of_the_other() {
     let (mine, yours, disk) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (one, mut two) =

@@ -244,7 +244,7 @@ impl Worker<'_> {
         }
     }
 
-    fn log_in_anew(&mut self) -> Told<()> {
+    fn log_in_again(&mut self) -> Told<()> {
         self.peer = Peer::connect(self.address)?;
         self.totals.sessions.fetch_add(1, Ordering::Relaxed);
         let line = format!("login {} {}", self.account.name, self.account.passwords[0]);
@@ -488,7 +488,7 @@ impl Worker<'_> {
             4 => self.vanish_in_a_line(),
             5 => self.abort_over_a_file(),
             6 => self.abort_a_new_file(),
-            7 => self.abort_nobody_comes(),
+            7 => self.abort_without_a_data_connection(),
             8 => self.garbage_line(),
             9 => self.garbage_connection(),
             _ => self.stalled_reader(),
@@ -501,7 +501,7 @@ impl Worker<'_> {
         let sent = self.dice.below(content.len() + 1);
         self.peer.send(format!("put {path} {}\r\n", content.len() + 1).as_bytes())?;
         self.peer.send(&content[..sent])?;
-        self.log_in_anew()
+        self.log_in_again()
     }
 
     /// The end of a data connection is the end of the file, so a part may be stored. The name is
@@ -514,7 +514,7 @@ impl Worker<'_> {
         let node = Node::Grown { base: None, more: Arc::clone(&more) };
         self.account.world.insert(path.clone(), node);
         self.peer.begin(way, 0, &format!("STOR {path}"))?.write_all(&more[..sent]).map_err(gone)?;
-        self.log_in_anew()
+        self.log_in_again()
     }
 
     fn vanish_in_append(&mut self) -> Told<()> {
@@ -526,7 +526,7 @@ impl Worker<'_> {
         let node = Node::Grown { base: Some(self.account.content(&path)), more: Arc::clone(&more) };
         self.account.world.insert(path.clone(), node);
         self.peer.begin(way, 0, &format!("APPE {path}"))?.write_all(&more[..sent]).map_err(gone)?;
-        self.log_in_anew()
+        self.log_in_again()
     }
 
     fn large_reader(&mut self) -> Told<Peer> {
@@ -556,7 +556,7 @@ impl Worker<'_> {
         self.peer.half_close()?;
         let rest = self.peer.rest()?;
         assert_eq!(String::from_utf8_lossy(&rest), "");
-        self.log_in_anew()
+        self.log_in_again()
     }
 
     /// The old file stays.
@@ -603,7 +603,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn abort_nobody_comes(&mut self) -> Told<()> {
+    fn abort_without_a_data_connection(&mut self) -> Told<()> {
         let path = self.target();
         self.peer.expect("EPSV", 229)?;
         self.peer.send(format!("STOR {path}\r\n").as_bytes())?;
@@ -728,7 +728,7 @@ fn live(phase: &Phase, totals: &Totals, name: String, seed: u64) -> (Account, To
             if worker.dice.below(2) == 0 {
                 worker.leave()?;
             }
-            worker.log_in_anew()?;
+            worker.log_in_again()?;
         }
         worker.check_all()?;
         // One in four stays, to be found after the next kill.

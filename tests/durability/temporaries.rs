@@ -177,7 +177,7 @@ fn has_room(server: &Server, client: &mut Client, on_its_way: u64) {
 }
 
 #[track_caller]
-fn told_by_free(server: &Server, client: &mut Client) {
+fn used_by_free(server: &Server, client: &mut Client) {
     let used = bytes_used(&server.real("alice"));
     assert!(client.ask("free").starts_with(&format!("211 {used} of ")), "{used}");
 }
@@ -194,7 +194,7 @@ fn stale_ones_are_no_hindrance_and_count_for_nothing() {
         assert_eq!(client.ask("ls d").lines().count(), 4);
         assert_eq!(client.ask("ls d/e"), "212-/disk/d/e:\n212 Empty.");
         has_room(server, client, 0);
-        told_by_free(server, client);
+        used_by_free(server, client);
         client.expect("cp d copy", 250);
         assert_eq!(fs::read_dir(disk.join("copy")).unwrap().count(), 2);
         assert_eq!(fs::read_dir(disk.join("copy/e")).unwrap().count(), 0);
@@ -205,14 +205,14 @@ fn stale_ones_are_no_hindrance_and_count_for_nothing() {
         client.expect("rm -r d", 250);
         client.expect("rm -r copy", 250);
         has_room(server, client, 0);
-        told_by_free(server, client);
+        used_by_free(server, client);
         let left: Vec<_> = fs::read_dir(disk).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "those that lie beside: {left:?}");
     });
 }
 
 #[test]
-fn rmdir_removes_so_many_stale_ones_at_once_and_what_it_does_not_know_stays() {
+fn rmdir_removes_a_limited_number_of_stale_files_at_once_and_leaves_unknown_ones() {
     let server = swept();
     let mut client = server.registered("alice");
     client.expect("mkdir d", 257);
@@ -252,7 +252,7 @@ fn live_ones_count_once_keep_rmdir_away_and_go_with_rm() {
         assert!(server.temporaries()[0].starts_with("alice/disk/d/e/.plainftpd-"));
         assert_eq!(client.ask("ls d/e"), "212-/disk/d/e:\n212 Empty.");
         has_room(server, client, 53_248);
-        told_by_free(server, client);
+        used_by_free(server, client);
         has_room(server, client, 53_248);
         assert_eq!(
             client.ask("rmdir d/e"),
@@ -274,7 +274,7 @@ fn live_ones_count_once_keep_rmdir_away_and_go_with_rm() {
         drop(data);
         assert!(uploader.reply().starts_with("550 "), "there is no such folder any more");
         has_room(server, client, 0);
-        told_by_free(server, client);
+        used_by_free(server, client);
         assert!(server.temporaries().is_empty());
     });
 }

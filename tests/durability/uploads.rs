@@ -202,7 +202,7 @@ fn a_limit_on_the_size_of_files_refuses_uploads_and_ends_nothing() {
 }
 
 #[test]
-fn a_log_at_the_limit_of_file_sizes_keeps_nobody_from_anything() {
+fn a_log_at_the_limit_of_file_sizes_stops_no_session() {
     const LIMIT: usize = 64 * 1024;
     if !has_program("prlimit") {
         return;
@@ -268,7 +268,7 @@ fn standard_streams_that_are_files_at_the_limit_kill_nothing() {
 }
 
 #[test]
-fn a_limit_below_what_a_first_start_writes_is_told_and_kills_nothing() {
+fn a_file_size_limit_below_what_a_first_start_writes_is_an_error_and_no_kill() {
     if !has_program("prlimit") {
         return;
     }

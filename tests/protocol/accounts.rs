@@ -173,7 +173,7 @@ fn a_users_link_that_is_pointed_elsewhere_counts_at_once() {
 }
 
 #[test]
-fn a_users_file_in_utf_16_or_with_bare_crs_lets_nobody_in_and_gives_no_name_away() {
+fn a_users_file_in_utf_16_or_with_bare_crs_logs_no_client_in_and_frees_no_name() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::in_folder(dir.path(), &[]);
     let mut alice = server.registered("alice");
@@ -286,7 +286,7 @@ fn registration_can_be_closed_or_need_a_code() {
 }
 
 #[test]
-fn a_folder_that_was_somebodys_is_not_given_to_a_new_account() {
+fn a_folder_of_a_former_account_is_not_given_to_a_new_one() {
     let server = Server::start();
     fs::create_dir_all(server.real("alice")).unwrap();
     fs::write(server.real("alice/diary"), "dear diary").unwrap();
@@ -334,7 +334,7 @@ fn a_session_of_a_removed_account_never_sees_its_successor() {
 }
 
 #[test]
-fn a_session_whose_own_folder_opens_slowly_never_gets_a_successors() {
+fn a_session_whose_folder_opens_slowly_never_gets_the_next_accounts_folder() {
     if !has_program("strace") {
         return;
     }
@@ -384,7 +384,7 @@ fn a_folder_that_closes_slowly_is_the_former_owners_and_never_a_successors() {
 }
 
 #[test]
-fn two_accounts_never_meet_also_where_one_name_begins_the_other() {
+fn two_accounts_never_meet_even_if_one_name_begins_the_other() {
     let server = Server::start();
     let mut al = server.registered("al");
     let mut al2 = server.registered("al2");

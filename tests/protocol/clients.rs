@@ -282,7 +282,7 @@ fn lftp_mirrors_both_ways_and_does_the_rest_of_its_work() {
 }
 
 #[test]
-fn tnftp_works_as_somebody_types_at_it() {
+fn tnftp_works_as_a_user_types_at_it() {
     let Some(scene) = Scene::with("tnftp") else { return };
     scene.write("a b", &noise(100_000, 4));
     scene.write("one.txt", b"one\n");

@@ -92,7 +92,7 @@ const EVIL: &str =
     "mkdir pwned\r\nregister mallory password\r\nrm -r keep\r\nABOR\r\nNOOP\r\nquit\r\n";
 
 #[test]
-fn content_is_never_run_whoever_sent_it_and_wherever_it_was_refused() {
+fn content_is_never_run_whichever_client_sent_it_and_whatever_refused_it() {
     let server = Server::start();
     for (name, rights) in [("alice", "user:-"), ("guest", "readonly:-"), ("small", "user:64K")] {
         server.registered(name).expect("mkdir keep", 257);
@@ -216,7 +216,7 @@ fn a_text_line_over_the_limit_refuses_the_text_and_consumes_it() {
 }
 
 #[test]
-fn a_client_that_falls_silent_within_refused_content_is_told_why_it_was_refused() {
+fn a_client_that_falls_silent_within_refused_content_hears_why_it_was_refused() {
     let server = Server::with(&["--quota", "8K", "--idle-timeout", "1"]);
     let mut client = server.registered("alice");
     client.send(format!("write f\n{}", "a line\n".repeat(3000)));
@@ -230,7 +230,7 @@ fn a_client_that_falls_silent_within_refused_content_is_told_why_it_was_refused(
 }
 
 #[test]
-fn whoever_goes_on_sending_after_the_server_has_ended_the_session_is_not_reset() {
+fn a_client_that_still_sends_after_the_end_of_its_session_is_not_reset() {
     // A reset may overtake the reply that tells why.
     let server = Server::start();
     let mut client = server.registered("alice");

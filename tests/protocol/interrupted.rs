@@ -484,14 +484,14 @@ fn curl_and_lftp_killed_half_way_replace_nothing() {
     std::thread::scope(|scope| {
         for program in ["curl", "lftp"] {
             for signal in ["-KILL", "-INT"] {
-                scope.spawn(move || kill_half_way(program, signal));
+                scope.spawn(move || kill_during_an_upload(program, signal));
             }
         }
     });
 }
 
 /// Kills a program in the middle of an upload that would replace a file.
-fn kill_half_way(program: &str, signal: &str) {
+fn kill_during_an_upload(program: &str, signal: &str) {
     const SENT: usize = 4_000_000;
     let server = Server::start();
     server.registered("alice");

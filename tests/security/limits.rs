@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Client, Server, Way};
 
 #[test]
-fn a_client_too_many_is_told_so_and_a_freed_place_is_given_away() {
+fn a_client_over_the_limit_hears_421_and_a_freed_slot_goes_to_the_next_one() {
     let server = Server::with(&["--max-clients", "2"]);
     let (mut one, two) = (server.connect(), server.connect());
     assert_eq!(Client::to(server.address()).rest(), "421 Too many clients; try again later.\r\n");
@@ -24,7 +24,7 @@ fn a_client_too_many_is_told_so_and_a_freed_place_is_given_away() {
 }
 
 #[test]
-fn a_silent_client_and_one_that_drips_bytes_are_told_421() {
+fn a_silent_client_and_one_that_sends_single_bytes_hear_421() {
     let server = Server::with(&["--idle-timeout", "1"]);
     let mut silent = server.connect();
     let mut dripping = server.connect();
@@ -78,7 +78,7 @@ fn before_a_login_ten_bad_lines_in_a_row_end_the_session_and_a_good_one_starts_t
 }
 
 #[test]
-fn mistakes_end_no_session_of_somebody_who_is_logged_in() {
+fn mistakes_end_no_session_that_is_logged_in() {
     let server = Server::start();
     let mut client = server.registered("alice");
     for _ in 0..30 {
@@ -419,7 +419,7 @@ fn stays(server: &Server, first: &[u8], drop: &[u8]) -> Duration {
 }
 
 #[test]
-fn a_stranger_is_turned_out_in_the_midst_of_its_content() {
+fn an_unauthenticated_client_is_timed_out_in_the_middle_of_its_content() {
     let server = Server::with(&["--login-timeout", "2"]);
     let check = |first: &str, drop: &str| {
         let stayed = stays(&server, first.as_bytes(), drop.as_bytes());
@@ -433,7 +433,7 @@ fn a_stranger_is_turned_out_in_the_midst_of_its_content() {
 }
 
 #[test]
-fn a_stranger_that_reads_by_drops_is_turned_out() {
+fn an_unauthenticated_client_that_reads_slowly_is_timed_out() {
     let server = Server::with(&["--login-timeout", "2"]);
     let client = server.connect();
     // More help than all buffers between hold, and a reader that takes a little now and then.

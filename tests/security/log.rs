@@ -27,7 +27,7 @@ fn pour(client: &mut Client, script: &str, times: usize) {
 }
 
 #[test]
-fn a_stranger_fills_no_log_whatever_it_says() {
+fn an_unauthenticated_client_fills_no_log_whatever_it_sends() {
     let server = Server::with(&["--max-failures", "1000"]);
     server.registered("alice").expect("quit", 221);
     // NOOP keeps bad lines from being ten in a row.

@@ -142,7 +142,7 @@ fn a_long_path_is_held_once_and_forgotten_when_the_session_leaves_it() {
 }
 
 #[test]
-fn a_listing_of_long_names_that_nobody_reads_holds_a_bounded_part_of_them() {
+fn an_unread_listing_of_long_names_holds_a_bounded_part_of_them() {
     const ENTRIES: usize = 4_000;
     let prepare = |home: &Path| {
         let long = "n".repeat(245);

@@ -68,7 +68,7 @@ fn a_login_under_a_new_quota_succeeds_while_a_file_is_appended_to() {
 }
 
 #[test]
-fn what_the_server_cannot_read_counts_as_nothing_and_keeps_nobody_out() {
+fn what_the_server_cannot_read_counts_as_nothing_and_stops_no_login() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::without_rights(folder.path(), &[]);
     let mut alice = server.registered("alice");

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use crate::support::{Client, Server, copy_program, has_program};
 
 #[test]
-fn an_account_at_half_of_the_places_is_told_so_and_others_log_in() {
+fn an_account_at_half_of_the_slots_is_refused_and_others_log_in() {
     let server = Server::with(&["--max-clients", "6"]);
     let mut sessions: Vec<_> = ["register", "login", "login"]
         .iter()
@@ -58,7 +58,7 @@ fn free_ports(count: u16) -> (u16, u16) {
 }
 
 #[test]
-fn an_account_at_half_of_the_passive_ports_is_told_so_and_others_transfer() {
+fn an_account_at_half_of_the_passive_ports_hears_425_and_others_transfer() {
     let (first, last) = free_ports(4);
     let server = Server::with(&["--passive-ports", &format!("{first}-{last}")]);
     let mut sessions = vec![server.registered("alice")];
@@ -89,7 +89,7 @@ fn an_account_at_half_of_the_passive_ports_is_told_so_and_others_transfer() {
 }
 
 #[test]
-fn a_client_that_the_system_has_no_thread_for_is_told_so_and_the_log_says_it_once() {
+fn a_client_that_the_system_has_no_thread_for_hears_421_and_the_log_says_it_once() {
     if !has_program("prlimit") {
         return;
     }

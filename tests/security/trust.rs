@@ -177,7 +177,7 @@ fn a_disabled_account_cannot_log_in() {
 }
 
 #[test]
-fn the_quota_flag_is_for_everybody_and_the_users_file_for_one() {
+fn the_quota_flag_is_for_every_account_and_the_users_file_for_one() {
     let server = Server::with(&["--quota", "8K"]);
     let mut client = server.registered("alice");
     assert_eq!(client.ask("free"), "211 0 of 8192 bytes used; 8192 left.");
@@ -264,7 +264,7 @@ fn of_two_uploads_to_one_name_the_last_to_finish_wins_whole() {
 }
 
 #[test]
-fn a_broken_upload_is_discarded_where_the_owner_wants_that() {
+fn a_broken_upload_is_discarded_if_the_owner_wants_that() {
     let server = Server::with(&["--partial-uploads", "discard"]);
     let mut client = server.registered("alice");
     for line in ["STOR new", "APPE new"] {
@@ -427,7 +427,8 @@ fn failed_log_ins_end_the_session_and_make_the_next_ones_wait() {
     );
     assert_eq!(client.rest(), "");
     // Three failures from this address: the next try waits 200 ms after the last, for whatever
-    // account it is, and each later one twice as long. A success has to wait, too, and gives nothing back.
+    // account it is, and each later one twice as long. A success has to wait, too, and gives
+    // nothing back.
     let mut client = server.connect();
     client.expect("login alice password", 230);
     assert!(since.elapsed() >= Duration::from_millis(200));
@@ -523,7 +524,7 @@ fn one_address_has_its_share_of_places() {
 }
 
 #[test]
-fn a_stranger_has_a_time_out_of_its_own_whatever_it_says() {
+fn an_unauthenticated_client_has_its_own_timeout_whatever_it_sends() {
     let server = Server::with(&["--login-timeout", "1"]);
     let (mut silent, mut chatty) = (server.connect(), server.connect());
     // From the first moment on, or it would be silent, too.
@@ -547,7 +548,7 @@ fn a_stranger_has_a_time_out_of_its_own_whatever_it_says() {
 }
 
 #[test]
-fn idle_strangers_cannot_lock_somebody_out_who_has_a_password() {
+fn idle_unauthenticated_clients_cannot_lock_out_a_client_with_a_password() {
     // Strangers have a twelfth of this to log in before they may have to give way.
     let server = Server::with(&["--max-clients", "8", "--login-timeout", "24"]);
     server.registered("alice");
@@ -615,7 +616,7 @@ fn the_owner_is_warned_at_start_a_line_each() {
 }
 
 #[test]
-fn the_log_and_the_users_file_are_not_for_everybody_on_the_machine_whatever_the_umask() {
+fn other_users_of_the_machine_read_neither_log_nor_users_file_whatever_the_umask() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
     command.args(["-c", "umask 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_plainftpd")]);

@@ -124,7 +124,7 @@ fn a_password_typed_in_any_place_is_in_no_file_of_the_server() {
 /// CWE-636, "not failing securely": an account whose line is damaged must
 /// be locked, not open to all.
 #[test]
-fn a_damaged_line_of_the_users_file_lets_nobody_in() {
+fn a_damaged_line_of_the_users_file_logs_no_client_in() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::in_folder(dir.path(), PATIENT);
     server.registered("model");

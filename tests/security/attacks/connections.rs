@@ -120,8 +120,8 @@ fn no_spelling_of_an_address_makes_the_server_connect_to_a_third_party() {
 /// More than the buffers of a connection hold.
 const LARGE: usize = 32 << 20;
 
-/// CVE-2023-24042: LightFTP kept one file name per session, and a later command changed it while the
-/// transfer waited for its data connection.
+/// CVE-2023-24042: LightFTP kept one file name per session, and a later command changed it while
+/// the transfer waited for its data connection.
 #[test]
 fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
     let server = Server::with(PATIENT);

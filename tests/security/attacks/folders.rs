@@ -136,7 +136,7 @@ fn no_ftp_verb_follows_a_planted_link() {
 /// As in CVE-2004-0148, in which an unusable home opened the host's root: a client that removes or
 /// renames its current folder, or its root, may be in another folder afterwards.
 #[test]
-fn ones_own_root_stays_and_ones_own_folder_may_go_without_harm() {
+fn the_root_of_an_account_stays_and_its_current_folder_may_go_without_harm() {
     let server = Server::with(PATIENT);
     let mut client = server.registered("alice");
     client.expect("mkdir d", 257);
