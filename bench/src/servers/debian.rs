@@ -82,10 +82,10 @@ fn configure_vsftpd(dir: &Path, home: &Path) -> Result<()> {
     let (dir, home, empty) = (dir.display(), home.display(), empty.display());
     let text = format!(
         "listen=YES\nlisten_address=127.0.0.1\nbackground=NO\nanonymous_enable=NO\n\
-         local_enable=YES\nwrite_enable=YES\nchroot_local_user=YES\nallow_writeable_chroot=YES\n\
-         local_root={home}\npam_service_name={SERVICE}\nsecure_chroot_dir={empty}\nxferlog_enable=YES\n\
-         vsftpd_log_file={dir}/transfers.log\nmax_clients=0\nmax_per_ip=0\n\
-         idle_session_timeout=86400\n"
+         local_enable=YES\nwrite_enable=YES\nchroot_local_user=YES\n\
+         allow_writeable_chroot=YES\nlocal_root={home}\npam_service_name={SERVICE}\n\
+         secure_chroot_dir={empty}\nxferlog_enable=YES\nvsftpd_log_file={dir}/transfers.log\n\
+         max_clients=0\nmax_per_ip=0\nidle_session_timeout=86400\n"
     );
     Ok(fs::write(dir.to_string() + "/vsftpd.conf", text)?)
 }
@@ -151,10 +151,12 @@ fn configure_proftpd((user, group): Owner, dir: &Path, home: &Path) -> Result<()
     let text = format!(
         "ServerType standalone\nDefaultAddress 127.0.0.1\nPort %{{env:PORT}}\nUseIPv6 off\n\
          UseReverseDNS off\nUser {NAME}\nGroup {NAME}\nMaxInstances none\n\
-         AuthOrder mod_auth_file.c\nAuthUserFile {dir}/accounts\nAuthGroupFile {dir}/groups\nRequireValidShell off\n\
-         DefaultRoot ~\nAllowOverwrite on\nTransferLog {dir}/transfers.log\n\
-         SystemLog {dir}/system.log\nWtmpLog off\nScoreboardFile {dir}/scoreboard\nPidFile {dir}/pid\n\
-         TimeoutIdle 0\nTimeoutNoTransfer 0\n<IfModule mod_delay.c>\nDelayEngine off\n</IfModule>\n",
+         AuthOrder mod_auth_file.c\nAuthUserFile {dir}/accounts\n\
+         AuthGroupFile {dir}/groups\nRequireValidShell off\nDefaultRoot ~\n\
+         AllowOverwrite on\nTransferLog {dir}/transfers.log\nSystemLog {dir}/system.log\n\
+         WtmpLog off\nScoreboardFile {dir}/scoreboard\nPidFile {dir}/pid\n\
+         TimeoutIdle 0\nTimeoutNoTransfer 0\n<IfModule mod_delay.c>\nDelayEngine off\n\
+         </IfModule>\n",
         dir = dir.display()
     );
     Ok(fs::write(dir.join("proftpd.conf"), text)?)
