@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_public_address_is_for_peers_from_outside_only() {
+    fn only_peers_from_outside_get_the_public_address() {
         let announced = |local: &str, peer: &str, public| {
             announced(local.parse().unwrap(), peer.parse().unwrap(), public)
                 .map(|address| address.to_string())
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_peer_is_dropped_and_does_not_use_the_transfer_up() {
+    fn a_connection_from_another_host_is_dropped_and_the_wait_goes_on() {
         let (setup, port) = listen("0.0.0.0");
         let wrong = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let mut asked = 0;

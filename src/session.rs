@@ -313,13 +313,13 @@ impl Session {
         }
     }
 
-    /// Logs the beginning.
+    /// Logs the beginning of the session.
     pub fn log_connect(&mut self) {
         let line = self.line("connect");
         self.log(line, LogShare::UnauthenticatedOnce);
     }
 
-    /// Logs the end, with the totals.
+    /// Logs the end of the session, with the totals.
     pub fn log_end(&mut self, why: &str) {
         let unlogged = self.log_budget.unlogged;
         let line = self.line("end").with("why", why);

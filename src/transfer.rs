@@ -26,8 +26,8 @@ const FIRST_CHUNK: usize = 32 * 1024;
 ///
 /// A socket with a short timeout "ticks": it fails with [`ErrorKind::WouldBlock`] or
 /// [`ErrorKind::TimedOut`] again and again while it waits. The copy goes on after a tick, unless no
-/// byte has moved for `idle`. At every chunk, and at every tick of the sink, `stop` gets the number
-/// of bytes moved so far, and returns whether to stop.
+/// byte has moved for `idle`. At every chunk and every tick, `stop` gets the number of bytes moved
+/// so far, and returns whether to stop.
 pub fn pump(
     source: &mut dyn Read,
     sink: &mut dyn Write,

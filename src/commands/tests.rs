@@ -229,7 +229,7 @@ fn a_line_with_a_cr_inside_is_refused_whole_and_its_content_thrown_away() {
 }
 
 #[test]
-fn what_a_line_is_to_a_transfer() {
+fn every_line_has_its_kind_for_a_transfer() {
     let long =
         |start: &str| Input::TooLong(format!("{start}{}", "x".repeat(LINE_LIMIT)).into_bytes());
     let line = |line: &str| Input::Line(bytes(line));
@@ -261,7 +261,7 @@ fn what_a_line_is_to_a_transfer() {
 }
 
 #[test]
-fn a_word_that_needs_an_account_needs_it_with_wrong_arguments_too() {
+fn a_word_that_needs_a_login_needs_it_with_wrong_arguments_too() {
     for line in
         ["RETR", "STAT -", "mkdir a b", "MODE B", "EPSV x", "SITE CHMOD x", "CDUP x", "put a -1"]
     {

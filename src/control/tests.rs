@@ -72,12 +72,12 @@ fn replies_wait_for_no_acknowledgement() {
 }
 
 #[test]
-fn a_last_line_without_an_end_is_no_command() {
+fn a_last_line_without_an_end_is_not_a_command() {
     reads(b"ls\nrm -r do", &[b"ls"]);
 }
 
 #[test]
-fn erasing_is_for_words_by_hand_and_for_no_content() {
+fn erasing_works_in_words_by_hand_and_not_in_content() {
     reads(b"lz\x08s\nSTOR a\x7fb\r\0DELE c\n", &[b"ls", b"STOR a\x7fb\rDELE c"]);
     let mut control = sent(b"write f\nlz\x08s\n.\n");
     control.read_line().unwrap();
@@ -87,7 +87,7 @@ fn erasing_is_for_words_by_hand_and_for_no_content() {
 }
 
 #[test]
-fn telnet_requests_are_answered_while_nothing_else_is_said() {
+fn telnet_requests_are_answered_without_any_other_reply() {
     let (mut control, mut client) = pair();
     client.write_all(b"\xff\xf4\xff\xfd\x06").unwrap();
     let reader = std::thread::spawn(move || control.read_line().unwrap());
@@ -164,7 +164,7 @@ fn a_line_end_in_two_packets_is_neither_content_nor_a_line_of_its_own() {
 }
 
 #[test]
-fn no_content_leaves_the_line_end_to_the_next_line() {
+fn content_never_leaves_its_line_end_to_the_next_line() {
     let mut control = sent(b"put f 0\r\nls\r\n");
     control.read_line().unwrap();
     assert_eq!(control.content(0).read(&mut [0; 9]).unwrap(), 0);
@@ -172,7 +172,7 @@ fn no_content_leaves_the_line_end_to_the_next_line() {
 }
 
 #[test]
-fn text_ends_at_a_lone_dot_and_doubled_dots_are_undone() {
+fn text_ends_at_a_line_with_only_a_dot_and_doubled_dots_become_single() {
     let mut control = sent(b"one\r\n..two\r\n\r\n...\n.x\n.\r\nls\n");
     let mut text = String::new();
     control.text().read_to_string(&mut text).unwrap();
@@ -205,14 +205,14 @@ fn text_that_ends_with_the_connection_is_an_error() {
 }
 
 #[test]
-fn discarded_text_ends_at_its_dot_also_behind_a_long_line() {
+fn discarded_text_ends_at_its_dot_also_after_a_long_line() {
     let mut control = sent(&[&[b'x'; 9000][..], b"\nrm all\n.\nls\n"].concat());
     control.discard(&InlineBody::UntilDot).unwrap();
     assert_eq!(control.read_line().unwrap(), Input::Line(b"ls".to_vec()));
 }
 
 #[test]
-fn replies_gather_until_input_runs_out() {
+fn replies_stay_in_the_buffer_until_the_input_is_used_up() {
     let (mut control, mut client) = pair();
     client.write_all(b"a\nb\n").unwrap();
     control.read_line().unwrap();
@@ -234,7 +234,7 @@ fn take_abort(kind: LineKind, _: bool) -> bool {
 }
 
 #[test]
-fn lines_during_a_transfer_are_taken_or_wait_for_their_turn() {
+fn lines_during_a_transfer_are_taken_or_held() {
     let mut control = sent(b"NOOP\r\nABOR\r\nNOOP 2\r\nhalf");
     while !control.has_ended() {
         control.look(&mut take_abort).unwrap();
@@ -245,7 +245,7 @@ fn lines_during_a_transfer_are_taken_or_wait_for_their_turn() {
 }
 
 #[test]
-fn content_behind_a_waiting_line_is_not_looked_at() {
+fn content_after_a_held_line_is_not_read_as_lines() {
     let mut control = sent(b"put x 5\r\nABOR\nABOR\n");
     look_until_blocked(&mut control, &mut take_abort);
     for _ in 0..100 {
@@ -259,7 +259,7 @@ fn content_behind_a_waiting_line_is_not_looked_at() {
 }
 
 #[test]
-fn a_long_line_is_looked_past_unless_content_may_follow_it() {
+fn lines_after_a_long_line_are_read_unless_content_may_follow_it() {
     let long = [b'x'; LINE_LIMIT + 1];
     let mut control = sent(&[&long[..], b"\nABOR\nput ", &long, b"\nABOR\n"].concat());
     let mut aborts = 0;
@@ -275,7 +275,7 @@ fn a_long_line_is_looked_past_unless_content_may_follow_it() {
 }
 
 #[test]
-fn an_abor_is_seen_behind_thousands_of_lines() {
+fn an_abor_is_seen_after_thousands_of_lines() {
     let mut control = sent(&[&b"NOOP\r\n".repeat(10_000)[..], b"ABOR\r\n"].concat());
     let mut aborted = false;
     while !aborted && !control.has_ended() {
@@ -294,7 +294,7 @@ fn an_abor_is_seen_behind_thousands_of_lines() {
 }
 
 #[test]
-fn only_so_many_lines_wait_and_the_rest_stays_unread() {
+fn held_lines_have_a_limit_and_the_rest_stays_unread() {
     const COUNT: usize = 30_000;
     let mut control = sent(&b"NOOP\n".repeat(COUNT));
     look_until_blocked(&mut control, &mut take_abort);
@@ -316,7 +316,7 @@ fn the_room_for_input_grows_up_to_a_limit() {
 }
 
 #[test]
-fn lines_that_have_had_their_turn_take_no_room_behind_others() {
+fn held_lines_that_have_been_run_take_no_memory() {
     let mut held = HeldLines::default();
     let noop = || Input::Line(b"NOOP".to_vec());
     held.push(&noop(), LineKind::Other);
@@ -329,7 +329,7 @@ fn lines_that_have_had_their_turn_take_no_room_behind_others() {
 }
 
 #[test]
-fn a_client_that_said_quit_has_not_died() {
+fn a_client_that_sent_quit_has_not_died() {
     for (input, died) in
         [(&b"NOOP\n"[..], true), (b"NOOP\nQUIT\n", false), (b"QUI", true), (b"", true)]
     {
@@ -343,7 +343,7 @@ fn a_client_that_said_quit_has_not_died() {
 }
 
 #[test]
-fn the_end_of_a_session_with_nothing_unread_waits_for_nobody() {
+fn a_session_without_unread_input_ends_at_once() {
     for line in [&b"QUIT\n"[..], b"QUIT\r\n"] {
         let (mut control, mut client) = pair();
         client.write_all(line).unwrap();
@@ -356,7 +356,7 @@ fn the_end_of_a_session_with_nothing_unread_waits_for_nobody() {
 }
 
 #[test]
-fn a_look_ends_though_the_client_sends_without_an_end() {
+fn a_look_ends_even_if_the_client_sends_without_end() {
     let (mut control, mut client) = pair();
     client.write_all(&b"STAT\r\n".repeat(10_000)).unwrap();
     let mut seen = 0;

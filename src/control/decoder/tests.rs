@@ -63,7 +63,7 @@ fn commands(input: &[u8], expected: &[&[u8]]) {
 }
 
 #[test]
-fn a_line_without_an_end_takes_no_more_room_than_the_longest_line() {
+fn a_line_without_an_end_takes_at_most_the_memory_of_the_longest_line() {
     let mut decoder = Decoder::new(is_stor);
     for _ in 0..100 {
         assert_eq!(decoder.decode(&mut [b'x'; LINE_LIMIT].as_slice(), LineUse::Command), None);
@@ -86,7 +86,7 @@ fn any_other_cr_is_part_of_the_line() {
 }
 
 #[test]
-fn in_an_ftp_verbs_argument_cr_nul_is_a_cr_and_ends_no_line() {
+fn in_an_ftp_verbs_argument_cr_nul_is_a_cr_and_not_a_line_end() {
     commands(b"STOR x\r\0DELE y\r\nls\n", &[b"STOR x\rDELE y", b"ls"]);
     commands(b" storx\x08\tx\r\0\r\0\nls\r\0", &[b" stor\tx\r\r", b"ls"]);
     commands(b"STOR \r\0\r\n", &[b"STOR \r"]);
@@ -113,7 +113,7 @@ fn abor_and_a_cr_are_complete_at_once_and_a_late_lf_belongs_to_them() {
 }
 
 #[test]
-fn whichever_byte_of_a_synch_was_urgent_an_abor_is_an_abor() {
+fn an_abor_is_recognised_whichever_byte_of_a_synch_was_urgent() {
     let synch = b"\xff\xf4\xff\xf2";
     for lost in 0..=synch.len() {
         let mut left = synch.to_vec();
@@ -188,7 +188,7 @@ fn ctrl_d_at_the_start_of_a_line_means_quit_and_elsewhere_nothing() {
 }
 
 #[test]
-fn in_text_only_telnet_at_the_start_of_a_line_is_none_of_it() {
+fn in_text_only_telnet_at_the_start_of_a_line_is_removed() {
     let text = |input: &[u8], expected: &[&[u8]]| {
         let expected: Vec<_> = expected.iter().map(|expected| line(expected)).collect();
         reads_as(input, LineUse::Text, &expected, b"");
@@ -239,7 +239,7 @@ fn a_line_of_8_kib_passes_and_a_longer_one_is_thrown_away_whole() {
 }
 
 #[test]
-fn a_line_without_an_end_is_known_as_such() {
+fn the_decoder_knows_that_a_line_has_no_end_yet() {
     for (input, expected) in [
         (&b""[..], false),
         (b"ls\n", false),
@@ -287,7 +287,7 @@ fn backspace_and_delete_erase_whole_characters_in_verbs_and_by_hand() {
 }
 
 #[test]
-fn a_second_ctrl_c_cancels_nothing_more_in_whatever_pieces_it_comes() {
+fn a_second_ctrl_c_has_no_effect_in_whatever_pieces_it_comes() {
     let input = b"\xff\xf4\xff\xf4NOOP\n";
     for size in 1..=input.len() {
         let (inputs, _) = decoded_as(input.chunks(size), LineUse::Text, LineUse::Command);
