@@ -77,7 +77,10 @@ impl Reply {
 
     /// A reply about a path. Its text is `before`, the path, `after`.
     pub fn about(code: u16, before: &str, path: &[u8], after: &str) -> Reply {
-        let reply = Reply::new(code, [before.as_bytes(), path, after.as_bytes()].concat());
+        // A cause, as in ": not a folder", gets its full stop here. The log shows it without one.
+        let end = if after.starts_with(": ") && !after.ends_with('.') { "." } else { "" };
+        let text = [before.as_bytes(), path, after.as_bytes(), end.as_bytes()].concat();
+        let reply = Reply::new(code, text);
         if code < 400 {
             return reply; // nothing was refused
         }
@@ -112,7 +115,7 @@ impl Reply {
     /// The reply to a failed operation that is not about a path.
     pub fn trouble(error: &io::Error) -> Reply {
         let (code, cause) = cause_of(error);
-        Reply::new(code, cause.clone()).because(cause)
+        Reply::new(code, format!("{cause}.")).because(cause)
     }
 
     /// The bytes on the wire.
@@ -193,29 +196,29 @@ mod tests {
     #[test]
     fn no_name_can_end_a_reply_early() {
         let reply = Reply::about(550, "", b"/x\r\n226 done\x1b", ": no");
-        assert_eq!(reply.encode(), b"550 /x??226 done?: no\r\n");
+        assert_eq!(reply.encode(), b"550 /x??226 done?: no.\r\n");
     }
 
     #[test]
     fn failures_become_the_codes_that_clients_act_on() {
         for (kind, line) in [
-            (ErrorKind::NotFound, "550 /x: no such file or folder\r\n"),
-            (ErrorKind::StorageFull, "452 /x: the disk is full\r\n"),
-            (ErrorKind::QuotaExceeded, "552 /x: the quota is used up\r\n"),
-            (ErrorKind::InvalidFilename, "553 /x: the name is too long or not allowed\r\n"),
-            (ErrorKind::ResourceBusy, "450 /x: busy; try again\r\n"),
+            (ErrorKind::NotFound, "550 /x: no such file or folder.\r\n"),
+            (ErrorKind::StorageFull, "452 /x: the disk is full.\r\n"),
+            (ErrorKind::QuotaExceeded, "552 /x: the quota is used up.\r\n"),
+            (ErrorKind::InvalidFilename, "553 /x: the name is too long or not allowed.\r\n"),
+            (ErrorKind::ResourceBusy, "450 /x: busy; try again.\r\n"),
         ] {
             assert_eq!(Reply::failure(b"/x", &kind.into()).encode(), line.as_bytes());
         }
         let out_of_descriptors = io::Error::from_raw_os_error(24);
         assert_eq!(
             Reply::failure(b"/x", &out_of_descriptors).encode(),
-            b"451 /x: a failure of the server (system error 24)\r\n"
+            b"451 /x: a failure of the server (system error 24).\r\n"
         );
         let ours = io::Error::new(ErrorKind::InvalidInput, "a folder cannot go into itself");
         assert_eq!(
             Reply::failure(b"/x", &ours).encode(),
-            b"550 /x: a folder cannot go into itself\r\n"
+            b"550 /x: a folder cannot go into itself.\r\n"
         );
     }
 }

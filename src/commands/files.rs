@@ -24,7 +24,7 @@ pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
         let is_missing = error.kind() == ErrorKind::NotFound && error.get_ref().is_none();
         match path.name() {
             Some(name) if is_missing && glob::is_pattern(name) => {
-                reply.and("; patterns work with ls only")
+                reply.and(" Patterns work with ls only.")
             }
             _ => reply,
         }

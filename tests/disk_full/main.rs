@@ -200,7 +200,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "put",
                 |client| client.put("new", &content()),
-                "452 /new: the disk is full",
+                "452 /new: the disk is full.",
                 "226 /new stored, 200000 bytes.",
                 |tree| set(tree, "new", content()),
             ),
@@ -210,7 +210,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "put over a file",
                 |client| client.put("small", &content()),
-                "452 /small: the disk is full",
+                "452 /small: the disk is full.",
                 "226 /small replaced, 200000 bytes.",
                 |tree| set(tree, "small", content()),
             ),
@@ -220,7 +220,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "put of lines",
                 |client| dictate(client, "put new", &lines_and_end()),
-                "452 /new: the disk is full",
+                "452 /new: the disk is full.",
                 "226 /new stored, 199864 bytes.",
                 |tree| set(tree, "new", lines()),
             ),
@@ -230,7 +230,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "write of lines over a file",
                 |client| dictate(client, "write small", &lines_and_end()),
-                "452 /small: the disk is full",
+                "452 /small: the disk is full.",
                 "226 /small replaced, 199864 bytes.",
                 |tree| set(tree, "small", lines()),
             ),
@@ -240,7 +240,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "append of lines",
                 |client| dictate(client, "append small", &lines_and_end()),
-                "452 /small: the disk is full",
+                "452 /small: the disk is full.",
                 "226 /small extended by 199864 bytes.",
                 |tree| set(tree, "small", [small(), lines()].concat()),
             ),
@@ -250,7 +250,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "append of lines to a new file",
                 |client| dictate(client, "append new", &lines_and_end()),
-                "452 /new: the disk is full",
+                "452 /new: the disk is full.",
                 "226 /new extended by 199864 bytes.",
                 |tree| set(tree, "new", lines()),
             ),
@@ -260,7 +260,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "STOR",
                 |client| upload(client, "STOR new", &content()),
-                "452 /new: the disk is full",
+                "452 /new: the disk is full.",
                 "226 /new stored, 200000 bytes.",
                 |tree| set(tree, "new", content()),
             ),
@@ -270,7 +270,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "STOR over a file",
                 |client| upload(client, "STOR small", &content()),
-                "452 /small: the disk is full",
+                "452 /small: the disk is full.",
                 "226 /small replaced, 200000 bytes.",
                 |tree| set(tree, "small", content()),
             ),
@@ -280,7 +280,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "STOU",
                 |client| without_suffix(&upload(client, "STOU", &content())),
-                "452 /file: the disk is full",
+                "452 /file: the disk is full.",
                 "226 /file stored, 200000 bytes.",
                 |tree| set(tree, "file", content()),
             ),
@@ -290,7 +290,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "APPE",
                 |client| upload(client, "APPE small", &content()),
-                "452 /small: the disk is full",
+                "452 /small: the disk is full.",
                 "226 /small extended by 200000 bytes.",
                 |tree| set(tree, "small", [small(), content()].concat()),
             ),
@@ -300,7 +300,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "APPE to a new file",
                 |client| upload(client, "APPE new", &content()),
-                "452 /new: the disk is full",
+                "452 /new: the disk is full.",
                 "226 /new extended by 200000 bytes.",
                 |tree| set(tree, "new", content()),
             ),
@@ -313,7 +313,7 @@ fn cases() -> Vec<(bool, Case)> {
                     client.expect("REST 8192", 350);
                     upload(client, "STOR small", &content())
                 },
-                "452 /small: the disk is full",
+                "452 /small: the disk is full.",
                 "226 /small stored, 200000 bytes.",
                 |tree| set(tree, "small", [small(), content()].concat()),
             ),
@@ -323,7 +323,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "cp",
                 |client| client.ask("cp big copy"),
-                "452 /copy: the disk is full",
+                "452 /copy: the disk is full.",
                 "250 /big copied to /copy.",
                 |tree| set(tree, "copy", big()),
             ),
@@ -333,7 +333,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "cp over a file",
                 |client| client.ask("cp -f big small"),
-                "452 /small: the disk is full",
+                "452 /small: the disk is full.",
                 "250 /big copied to /small.",
                 |tree| set(tree, "small", big()),
             ),
@@ -343,7 +343,7 @@ fn cases() -> Vec<(bool, Case)> {
             case(
                 "cp of a folder",
                 |client| client.ask("cp folder copy"),
-                "452 /copy: the disk is full",
+                "452 /copy: the disk is full.",
                 "250 /folder copied to /copy.",
                 copy_of_folder,
             ),
@@ -356,7 +356,7 @@ fn cases() -> Vec<(bool, Case)> {
                     client.expect("SITE CPFR big", 350);
                     client.ask("SITE CPTO small")
                 },
-                "452 /small: the disk is full",
+                "452 /small: the disk is full.",
                 "250 /big copied to /small.",
                 |tree| set(tree, "small", big()),
             ),
@@ -367,7 +367,7 @@ fn cases() -> Vec<(bool, Case)> {
         case(
             "write of a line",
             |client| dictate(client, &format!("write new {}", one_line()), b""),
-            "452 /new: the disk is full",
+            "452 /new: the disk is full.",
             "226 /new stored, 8010 bytes.",
             |tree| set(tree, "new", format!("{}\n", one_line()).into_bytes()),
         ),
@@ -377,7 +377,7 @@ fn cases() -> Vec<(bool, Case)> {
         case(
             "append of a line",
             |client| dictate(client, &format!("append small {}", one_line()), b""),
-            "452 /small: the disk is full",
+            "452 /small: the disk is full.",
             "226 /small extended by 8010 bytes.",
             |tree| set(tree, "small", [small(), format!("{}\n", one_line()).into_bytes()].concat()),
         ),
@@ -450,7 +450,7 @@ fn a_restart_in_the_middle_on_a_full_disk_leaves_what_was_before_the_offset() {
     lay_out(&server);
     disk.fill(16);
     client.expect("REST 100", 350);
-    assert_eq!(upload(&mut client, "STOR small", &content()), "452 /small: the disk is full");
+    assert_eq!(upload(&mut client, "STOR small", &content()), "452 /small: the disk is full.");
     // It works in place: what was written over is written over, and the rest is cut off again.
     let new = [&small()[..100], &content()[..small().len() - 100]].concat();
     assert!(client.get("small").unwrap() == new);
@@ -479,11 +479,11 @@ fn accounts_stay_as_they_are_while_the_disk_is_full() {
             if free == 0 {
                 assert_eq!(
                     client.ask(&format!("register {name} password")),
-                    "452 the disk is full"
+                    "452 the disk is full."
                 );
                 same(&before, &everything(&server), "register");
             }
-            assert_eq!(client.ask("passwd password another"), "452 the disk is full");
+            assert_eq!(client.ask("passwd password another"), "452 the disk is full.");
             same(&before, &everything(&server), "passwd");
             // No session was logged out, and the same accounts can log in.
             assert_eq!(client.get("small").unwrap(), small());
@@ -525,14 +525,14 @@ fn running_out_of_inodes_is_a_full_disk_too() {
     let mkdir = Case {
         what: "mkdir",
         run: |client| client.ask("mkdir new"),
-        refusal: "452 /new: the disk is full",
+        refusal: "452 /new: the disk is full.",
         answer: "257 \"/new\" created.",
         change: |tree| drop(tree.insert("workdir/alice/new".into(), None)),
     };
     let touch = Case {
         what: "touch",
         run: |client| client.ask("touch new"),
-        refusal: "452 /new: the disk is full",
+        refusal: "452 /new: the disk is full.",
         answer: "250 /new created, empty.",
         change: |tree| set(tree, "new", Vec::new()),
     };
@@ -551,9 +551,9 @@ fn running_out_of_inodes_is_a_full_disk_too() {
     // A new account needs its folder, a change of the users file another file.
     let before = everything(&server);
     disk.fill_inodes(0);
-    assert_eq!(client.ask("register bob password"), "452 the disk is full");
+    assert_eq!(client.ask("register bob password"), "452 the disk is full.");
     same(&before, &everything(&server), "register");
-    assert_eq!(client.ask("passwd password another"), "452 the disk is full");
+    assert_eq!(client.ask("passwd password another"), "452 the disk is full.");
     same(&before, &everything(&server), "passwd");
     server.connect().expect("login alice password", 230);
     disk.make_space();

@@ -137,11 +137,11 @@ fn rm_r_empties_a_disk_that_is_mounted_below_and_says_that_it_stays() {
     // The disk itself.
     fill("alice/disk");
     client.expect("free", 211);
-    let stays = "550 /disk: a disk is mounted there, which stays; all in it is removed";
+    let stays = "550 /disk: a disk is mounted there, which stays; all in it is removed.";
     assert_eq!(client.ask("rm -r disk"), stays);
     assert_eq!(tree(&server.real("alice")), ["bound", "disk"]);
     counts_exactly(&server, &mut client, QUOTA);
-    assert_eq!(client.ask("rmdir disk"), "550 /disk: a disk is mounted there, which stays");
+    assert_eq!(client.ask("rmdir disk"), "550 /disk: a disk is mounted there, which stays.");
     client.expect("mv disk other", 550);
 
     // A folder that holds it, with all else in it; and a disk in that disk.
@@ -159,7 +159,7 @@ fn rm_r_empties_a_disk_that_is_mounted_below_and_says_that_it_stays() {
     counts_exactly(&server, &mut client, QUOTA);
     let reply = client.ask("rm -r top");
     assert!(reply.starts_with("550 /top: a disk is mounted at \""), "{reply}");
-    assert!(reply.ends_with("in it, which stays; what could not be removed is left"), "{reply}");
+    assert!(reply.ends_with("in it, which stays; what could not be removed is left."), "{reply}");
     // Only the way to the disks is left, and it is there to be seen.
     let left = tree(&server.real("alice/top"));
     assert!(left.iter().all(|path| server.real("alice/top").join(path).is_dir()), "{left:?}");
@@ -290,7 +290,7 @@ fn mv_and_rnto_move_between_disks_and_keep_times_permissions_and_the_account_of_
     }
     // Into a folder, as in a shell; and over another file only when told to.
     client.put("disk/taken", b"old");
-    assert_eq!(client.ask("mv f disk/taken"), "550 /disk/taken: exists already");
+    assert_eq!(client.ask("mv f disk/taken"), "550 /disk/taken: exists already.");
     client.expect("mv f disk", 250);
     client.expect("mv disk/f f", 250);
     client.expect("mv -f f disk/taken", 250);
@@ -364,7 +364,7 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
     };
     // The disk has 16 MiB.
     for line in ["mv d disk/d", "mv d/large disk", "mv -f d/large disk/large"] {
-        assert!(client.expect(line, 452).ends_with(": the disk is full"));
+        assert!(client.expect(line, 452).ends_with(": the disk is full."));
         check(&mut client, line);
     }
     // What is written to stays until that has ended, and what is on its way into it is not lost.
@@ -372,13 +372,13 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
     other.expect("login alice password", 230);
     let data = other.begin(Way::Epsv, "APPE small");
     let busy = "it is being changed while it moves to another disk; try again";
-    assert_eq!(client.ask("mv small disk"), format!("450 /disk/small: {busy}"));
+    assert_eq!(client.ask("mv small disk"), format!("450 /disk/small: {busy}."));
     drop(data);
     assert!(other.reply().starts_with("226 "));
     check(&mut client, "an append");
     let data = other.begin(Way::Epsv, "STOR d/new");
     let awaited = "a file is on its way into the folder that moves; try again";
-    assert_eq!(client.ask("mv d bound/d"), format!("450 /bound/d: {awaited}"));
+    assert_eq!(client.ask("mv d bound/d"), format!("450 /bound/d: {awaited}."));
     drop(data);
     assert!(other.reply().starts_with("226 "));
     client.expect("rm d/new", 250);
@@ -391,7 +391,10 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
     fs::remove_file(fifo).unwrap();
     check(&mut client, "a FIFO");
     // A disk does not move, nor goes what is on one that is read-only.
-    assert_eq!(client.ask("mv disk bound/disk"), "550 /disk: a disk is mounted there, which stays");
+    assert_eq!(
+        client.ask("mv disk bound/disk"),
+        "550 /disk: a disk is mounted there, which stays."
+    );
     client.put("bound/f", b"x");
     let remount = |how: &str| {
         let bound = server.real("alice/bound");
@@ -400,9 +403,9 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
         assert!(status.unwrap().success());
     };
     remount("ro");
-    assert_eq!(client.ask("mv bound/f f"), "550 /f: the disk is read-only");
+    assert_eq!(client.ask("mv bound/f f"), "550 /f: the disk is read-only.");
     assert!(!server.real("alice/f").exists());
-    assert_eq!(client.ask("mv small bound/small"), "550 /bound/small: the disk is read-only");
+    assert_eq!(client.ask("mv small bound/small"), "550 /bound/small: the disk is read-only.");
     remount("rw");
     client.expect("mv bound/f f", 250);
     assert!(server.temporaries().is_empty());
@@ -438,7 +441,7 @@ fn what_moves_to_the_folder_that_it_is_in_by_another_mount_is_not_lost() {
             let reply = client.ask(&format!("{word} {from} {to}"));
             assert_eq!(
                 reply,
-                format!("550 /{from}: a folder cannot go into itself"),
+                format!("550 /{from}: a folder cannot go into itself."),
                 "{word} {to}"
             );
             assert_eq!(tree(&server.real("alice")), before, "{word} {from} {to}");
@@ -509,7 +512,7 @@ fn two_servers_that_share_a_disk_leave_the_temporary_files_of_the_other() {
     let mut data = alice.begin(Way::Epsv, "STOR disk/d/f");
     data.write_all(b"half").unwrap();
     while alice.ask("STAT") != "213 4 bytes so far." {}
-    let refusal = "550 /disk/d: it holds a hidden file that this server did not make";
+    let refusal = "550 /disk/d: it holds a hidden file that this server did not make.";
     assert_eq!(bob.ask("rmdir disk/d"), refusal);
     // The sweep at the start goes through the shared disk, too.
     two.kill();

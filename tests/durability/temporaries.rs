@@ -105,7 +105,7 @@ fn reserved_names_do_not_exist_and_cannot_be_created_by_any_word() {
                 assert!(client.reply().starts_with("350 "), "{line}");
             }
             let own =
-                format!("553 /{name}: names that begin with \".plainftpd-\" are the server's own");
+                format!("553 /{name}: names that begin with \".plainftpd-\" are the server's own.");
             // The reply to put and its like comes after an invitation, if content was worth
             // reading.
             let reply = client.reply();
@@ -219,7 +219,7 @@ fn rmdir_removes_a_limited_number_of_stale_files_at_once_and_leaves_unknown_ones
     for n in 0..1500 {
         fs::write(server.real("alice/d").join(server.stale_name(n)), "x").unwrap();
     }
-    let again = "450 /d: what broken transfers left in it is being removed; try again";
+    let again = "450 /d: what broken transfers left in it is being removed; try again.";
     assert_eq!(client.ask("rmdir d"), again);
     assert_eq!(fs::read_dir(server.real("alice/d")).unwrap().count(), 500);
     client.expect("rmdir d", 250);
@@ -236,7 +236,7 @@ fn rmdir_removes_a_limited_number_of_stale_files_at_once_and_leaves_unknown_ones
     fs::write(server.real("alice/d/.plainftpd-1-0-0"), "x").unwrap();
     assert_eq!(
         client.ask("rmdir d"),
-        "550 /d: it holds a hidden file that this server did not make"
+        "550 /d: it holds a hidden file that this server did not make."
     );
     client.expect("rm -r d", 250);
     assert!(!server.real("alice/d").exists());
@@ -256,7 +256,7 @@ fn live_ones_count_once_keep_rmdir_away_and_go_with_rm() {
         has_room(server, client, 53_248);
         assert_eq!(
             client.ask("rmdir d/e"),
-            "450 /disk/d/e: a file is on its way into it; try again"
+            "450 /disk/d/e: a file is on its way into it; try again."
         );
         client.expect("cp d copy", 250);
         assert_eq!(fs::read_dir(disk.join("copy/e")).unwrap().count(), 0);

@@ -21,7 +21,7 @@ fn a_restart_beyond_the_end_is_554_before_a_data_connection_is_needed() {
     client.put("f", b"12345\n");
     client.put("empty", b"");
     let beyond = |path: &str, offset: u64, size: u64| {
-        format!("554 {path}: REST {offset} is beyond the end of the file, which has {size} bytes")
+        format!("554 {path}: REST {offset} is beyond the end of the file, which has {size} bytes.")
     };
     for line in ["RETR f", "STOR f", "APPE f"] {
         for offset in [7, 1 << 40, u64::MAX] {
@@ -170,7 +170,7 @@ fn a_limit_on_the_size_of_files_refuses_uploads_and_ends_nothing() {
     assert!(client.put("full", &full).starts_with("226 "), "exactly the limit");
     client.put("f", b"old");
     let refusal =
-        |path: &str| format!("552 {path}: too large: a file may have {LIMIT} bytes at most here");
+        |path: &str| format!("552 {path}: too large: a file may have {LIMIT} bytes at most here.");
     let too_large = noise(LIMIT + 1, 2);
     for line in ["STOR f", "STOR new", "APPE f", "STOU"] {
         let data = client.data(Way::Epsv);

@@ -55,7 +55,7 @@ fn an_account_is_added_by_hand_as_the_manual_says_without_a_restart() {
     assert!(early.reply().starts_with("226 "));
     assert_eq!(
         early.ask("write c text"),
-        "552 /c: the quota is used up: 8192 of 8192 bytes are taken"
+        "552 /c: the quota is used up: 8192 of 8192 bytes are taken."
     );
     // Another account, and the line and its comment are still there.
     server.registered("dave");
@@ -142,7 +142,7 @@ fn a_lock_of_another_program_delays_changes_and_no_login() {
     }
     server.connect().expect("login alice password", 230);
     server.connect().expect("login alice wrong", 530);
-    let busy = "451 another program holds the lock of the accounts; try again";
+    let busy = "451 another program holds the lock of the accounts; try again.";
     assert_eq!([bob.reply(), carol.reply(), alice.reply()], [busy; 3]);
     assert_eq!(
         server.log().matches("why=\"the users file: another program holds the lock").count(),

@@ -45,11 +45,11 @@ fn a_large_refused_put_is_answered_once_and_the_connection_closed() {
     let mut client = server.registered("alice");
     // 1 MiB is read and thrown away; a byte more is not.
     let content = vec![b'\n'; 1024 * 1024];
-    assert_eq!(client.put("missing/x", &content), "550 /missing/x: no such folder to hold it");
+    assert_eq!(client.put("missing/x", &content), "550 /missing/x: no such folder to hold it.");
     client.send_line("put missing/x 1048577\r\npwd\r\nrm -r /");
     assert_eq!(
         client.rest(),
-        "550 /missing/x: no such folder to hold it (Closing, because more content may follow.)\r\n"
+        "550 /missing/x: no such folder to hold it. (Closing, because more content may follow.)\r\n"
     );
     let mut client = server.connect();
     client.send_line("put x 1048577\r\npwd");

@@ -96,7 +96,7 @@ fn a_large_file_survives_both_ways_also_as_text() {
     client.put("g", &vec![b'\n'; 9_000_000]);
     assert_eq!(
         client.ask("SIZE g"),
-        "550 /g: too large to be counted in TYPE A; send TYPE I first"
+        "550 /g: too large to be counted in TYPE A; send TYPE I first."
     );
 }
 
@@ -260,7 +260,7 @@ fn times_and_permissions_are_set_in_every_form() {
     std::os::unix::fs::symlink("a b", server.real("alice/link")).unwrap();
     for (path, why) in [("d", "a folder, not a file"), ("link", "not a regular file")] {
         for verb in ["MDTM", "SIZE"] {
-            assert_eq!(client.ask(&format!("{verb} {path}")), format!("550 /{path}: {why}"));
+            assert_eq!(client.ask(&format!("{verb} {path}")), format!("550 /{path}: {why}."));
         }
     }
     // A time before the path always sets the time, also if a file has both together as its name.
@@ -619,7 +619,7 @@ fn allo_asks_the_quota_and_a_stor_beyond_it_is_552() {
     let mut client = server.connect();
     client.expect("login alice password", 230);
     client.expect("ALLO 16384", 200);
-    assert_eq!(client.ask("ALLO 16385"), "552 the quota is used up: 0 of 16384 bytes are taken");
+    assert_eq!(client.ask("ALLO 16385"), "552 the quota is used up: 0 of 16384 bytes are taken.");
     client.expect("ALLO 1000", 200);
     client.upload(Way::Epsv, "STOR small", &[1; 1000]);
     // Whether the data connection is reset before all is written is a matter of timing.
@@ -634,7 +634,7 @@ fn an_upload_that_is_stopped_gives_back_the_room_that_it_held() {
     let is_used = |client: &mut Client, used: u64| {
         let left = 65_536 - used;
         assert_eq!(client.ask(&format!("ALLO {left}")), "200 No need to allocate; it would fit.");
-        let full = format!("552 the quota is used up: {used} of 65536 bytes are taken");
+        let full = format!("552 the quota is used up: {used} of 65536 bytes are taken.");
         assert_eq!(client.ask(&format!("ALLO {}", left + 1)), full);
     };
     for (keeps, used) in [("keep", 8192), ("discard", 0)] {

@@ -9,7 +9,7 @@ fn folders_that_mkdir_p_makes_count_and_what_it_made_before_a_failure_stays() {
     client.expect("mkdir a", 257);
     assert_eq!(
         client.ask("mkdir -p a/b/c/d/e"),
-        "552 /a/b/c/d: the quota is used up: 12288 of 12288 bytes are taken"
+        "552 /a/b/c/d: the quota is used up: 12288 of 12288 bytes are taken."
     );
     assert_eq!(client.ask("free"), "211 12288 of 12288 bytes used; 0 left.");
     assert_eq!(client.ask("mkdir -p a/b/c"), "257 \"/a/b/c\" exists already.");

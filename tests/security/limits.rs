@@ -57,7 +57,7 @@ fn a_line_over_8_kib_is_answered_once_and_never_executed() {
     client.send(vec![b'x'; 1_000_000]);
     client.send("\nrm -r nothing\n");
     assert_eq!(client.reply(), "500 The line is longer than 8 KiB; it was not run.");
-    assert_eq!(client.reply(), "550 /nothing: no such file or folder");
+    assert_eq!(client.reply(), "550 /nothing: no such file or folder.");
     client.expect("cd keep", 250);
 }
 
@@ -252,12 +252,12 @@ fn a_name_of_300_bytes_is_refused_by_name() {
     for word in ["mkdir", "MKD", "touch"] {
         assert_eq!(
             client.ask(&format!("{word} {name}")),
-            format!("553 /{name}: the name is too long or not allowed")
+            format!("553 /{name}: the name is too long or not allowed.")
         );
     }
     assert_eq!(
         client.put(&name, b"x"),
-        format!("553 /{name}: the name is too long or not allowed")
+        format!("553 /{name}: the name is too long or not allowed.")
     );
 }
 
@@ -382,8 +382,8 @@ fn the_disk_full_is_452_and_nothing_half_stays() {
     let mut client = server.registered("alice");
     assert!(client.put("small", b"small").starts_with("226 "));
     assert_eq!(client.put("large", &vec![1; 1_000_000]), "226 /large stored, 1000000 bytes.");
-    assert_eq!(client.put("more", &vec![1; 500_000]), "452 /more: the disk is full");
-    assert_eq!(client.put("small", &vec![1; 500_000]), "452 /small: the disk is full");
+    assert_eq!(client.put("more", &vec![1; 500_000]), "452 /more: the disk is full.");
+    assert_eq!(client.put("small", &vec![1; 500_000]), "452 /small: the disk is full.");
     client.expect("cp large copy", 452);
     assert_eq!(client.get("small").unwrap(), b"small");
     assert_eq!(client.ask("ls").lines().count(), 4);

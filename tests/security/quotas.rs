@@ -21,12 +21,12 @@ fn a_quota_holds_for_an_administrator_before_the_account_has_logged_in() {
     let mut admin = server.logged_in("root");
     assert_eq!(
         admin.put("/alice/f", &[1; 8193]),
-        "552 /alice/f: the quota is used up: 0 of 8192 bytes are taken"
+        "552 /alice/f: the quota is used up: 0 of 8192 bytes are taken."
     );
     assert!(admin.put("/bob/f", &[1; 8193]).starts_with("226 "));
     assert_eq!(
         admin.put("/bob/g", &[1; 1]),
-        "552 /bob/g: the quota is used up: 12288 of 12288 bytes are taken"
+        "552 /bob/g: the quota is used up: 12288 of 12288 bytes are taken."
     );
     let mut stream = admin.begin(Way::Epsv, "STOR /alice/f");
     // The server may close it before all is sent.

@@ -95,7 +95,7 @@ fn a_drop_box_takes_new_files_and_shows_and_changes_none() {
     ] {
         assert_eq!(client.ask(line), REFUSED, "{line}");
     }
-    assert_eq!(client.put("f", b"other"), "550 /f: exists already");
+    assert_eq!(client.put("f", b"other"), "550 /f: exists already.");
     client.data(Way::Epsv);
     client.expect("STOR f", 550);
     client.expect("REST 3", 350);
@@ -149,15 +149,15 @@ fn an_administrator_sees_all_folders_and_what_it_changes_counts_for_their_owners
         ("/bob", "/alice/old", between),
         ("/bob", "/elsewhere", whole),
     ] {
-        assert_eq!(admin.ask(&format!("mv {from} {to}")), format!("550 {from}: {why}"));
+        assert_eq!(admin.ask(&format!("mv {from} {to}")), format!("550 {from}: {why}."));
         admin.expect(&format!("RNFR {from}"), 350);
-        assert_eq!(admin.ask(&format!("RNTO {to}")), format!("550 {from}: {why}"));
+        assert_eq!(admin.ask(&format!("RNTO {to}")), format!("550 {from}: {why}."));
     }
     admin.expect("cp /bob/mine /alice/mine", 250);
     alice.expect("ALLO 12289", 552);
     assert_eq!(
         admin.put("/alice/more", &[1; 20_000]),
-        "552 /alice/more: the quota is used up: 28672 of 40960 bytes are taken"
+        "552 /alice/more: the quota is used up: 28672 of 40960 bytes are taken."
     );
     admin.expect("cp /alice/a /bob/a", 250);
     admin.expect("rm /alice/a", 250);
@@ -185,12 +185,12 @@ fn the_quota_flag_is_for_every_account_and_the_users_file_for_one() {
     // Checked before a byte is read.
     assert_eq!(
         client.put("g", &[1; 1]),
-        "552 /g: the quota is used up: 8192 of 8192 bytes are taken"
+        "552 /g: the quota is used up: 8192 of 8192 bytes are taken."
     );
     client.send_line("put g 2000000");
     assert_eq!(
         client.rest(),
-        "552 /g: the quota is used up: 8192 of 8192 bytes are taken \
+        "552 /g: the quota is used up: 8192 of 8192 bytes are taken. \
          (Closing, because more content may follow.)\r\n"
     );
     for (quota, answer) in [

@@ -35,7 +35,7 @@ fn a_tree_of_3000_levels_is_listed_copied_and_removed() {
     let too_deep = "the path is too deep; it may have 1000 levels";
     for line in ["CWD d", "MKD e", "RETR d/f", "LIST d", "ls d", "rm -r d", "STOU d/f", "RNFR d"] {
         let name = line.rsplit(' ').next().unwrap();
-        assert_eq!(client.ask(line), format!("553 {name}: {too_deep}"));
+        assert_eq!(client.ask(line), format!("553 {name}: {too_deep}."));
     }
     client.expect("CWD ..", 250);
     client.upload(Way::Epsv, "STOR f", b"deep");

@@ -21,7 +21,7 @@ fn many_stars_over_long_names_are_answered_all_the_same() {
     ] {
         for verb in ["LIST", "NLST", "STAT", "LIST -R", "ls", "dir"] {
             let reply = client.expect(&format!("{verb} d/{pattern}"), 550);
-            assert!(reply.ends_with(": nothing matches"), "{reply}");
+            assert!(reply.ends_with(": nothing matches."), "{reply}");
         }
         for verb in ["MLSD", "MLST", "CWD", "RETR", "DELE", "RMD", "SIZE", "XSHA256", "SITE RMDIR"]
         {
