@@ -115,10 +115,10 @@ impl ControlMonitor {
 }
 
 impl Session {
-    /// Does long work on the files, such as a copy, which the client can stop by ABOR. The work calls
-    /// its second argument now and then with the number of bytes done. If that returns true, the work
-    /// must fail: ABOR has come, or the client ended its input a stall timeout ago. (Such a client may
-    /// wait for the reply, as `nc -N` does, or be gone.)
+    /// Does long work on the files, such as a copy, which the client can stop by ABOR. The work
+    /// calls its second argument now and then with the number of bytes done. If that returns true,
+    /// the work must fail: ABOR has come, or the client ended its input a stall timeout ago. (Such
+    /// a client may wait for the reply, as `nc -N` does, or be gone.)
     pub fn run_cancellable<T>(
         &mut self,
         work: impl FnOnce(&Vfs, &mut dyn FnMut(u64) -> bool) -> io::Result<T>,
