@@ -81,8 +81,8 @@ fn file_at(path: &VirtualPath) -> io::Result<&VirtualPath> {
 }
 
 impl Vfs {
-    /// The files of an account, whose folder is created if it is missing. [`Vfs::set_quota`] must have
-    /// counted them before they are used under a quota.
+    /// The files of an account, whose folder is created if it is missing. [`Vfs::set_quota`] must
+    /// have counted them before they are used under a quota.
     pub fn home(workdir: &Arc<Workdir>, name: &str) -> io::Result<Vfs> {
         Ok(Vfs::of(workdir, workdir.open_or_create_home(name)?))
     }
@@ -117,8 +117,8 @@ impl Vfs {
     }
 
     /// Walks to the folder that holds `path`, for this purpose. The root is in no folder. What an
-    /// administrator changes in an account's folder counts for that account: then the walk begins at
-    /// that folder, and its quota is known.
+    /// administrator changes in an account's folder counts for that account: then the walk begins
+    /// at that folder, and its quota is known.
     fn locate<'p>(&self, path: &'p VirtualPath, purpose: Purpose) -> io::Result<Location<'p>> {
         let own_top = || refused(ErrorKind::InvalidInput, "that is your own top folder");
         let (name, parent) = (path.name().ok_or_else(own_top)?, path.parent());
@@ -211,7 +211,8 @@ impl Vfs {
         self.create_with_mode(path, existing, 0o666)
     }
 
-    /// Begins a file whose name is `wanted` with a random suffix, so that no two of them have one name.
+    /// Begins a file whose name is `wanted` with a random suffix, so that no two of them have one
+    /// name.
     pub fn create_unique(&self, wanted: &VirtualPath) -> io::Result<(VirtualPath, Upload)> {
         let name = wanted.name().unwrap_or_default();
         let name = [name, format!(".{}", hex::encode(random::<4>()?)).as_bytes()].concat();
@@ -383,7 +384,8 @@ impl Vfs {
         }
         let usage = target.quota.lock_for(&target.folder)?;
         usage.check_stays(&source.folder)?;
-        // Under the lock, because the folder of an account could take the place of a file at the top.
+        // Under the lock, because the folder of an account could take the place of a file at the
+        // top.
         if self.is_top(from) && source.folder.stat(source.name)?.is_dir() {
             let why = "the whole folder of an account is not moved; copy it, then remove it";
             return Err(refused(ErrorKind::InvalidInput, why));

@@ -92,9 +92,9 @@ pub fn dir_entries(
     })))
 }
 
-/// The entries whose names are `wanted`, sorted by name up to a bound. Beyond it, the rest follows as
-/// the disk has it. The facts about an entry are looked up when it is its turn, so that the first one
-/// comes at once.
+/// The entries whose names are `wanted`, sorted by name up to a bound. Beyond it, the rest follows
+/// as the disk has it. The facts about an entry are looked up when it is its turn, so that the
+/// first one comes at once.
 pub fn sorted(
     folder: Arc<Folder>,
     wanted: impl Fn(&[u8]) -> bool + 'static,

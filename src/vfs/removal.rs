@@ -42,8 +42,8 @@ impl HiddenFolder {
         }
     }
 
-    /// Removes it with all in it, and frees what it took. What cannot be removed gets the name `name`
-    /// back, so that its user sees it, and the error says why.
+    /// Removes it with all in it, and frees what it took. What cannot be removed gets the name
+    /// `name` back, so that its user sees it, and the error says why.
     pub fn remove(
         self,
         storage: &Storage,
@@ -325,7 +325,8 @@ impl Remover<'_> {
         removal: Option<&Removal>,
     ) -> io::Result<()> {
         match parent.remove_folder(name) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()), // another session was faster
+            // Another session was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(staying(name, error)),
             Ok(()) => {
                 if let Some(removal) = removal {

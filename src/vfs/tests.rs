@@ -12,7 +12,7 @@ mod accounting;
 
 const KEEPING: UploadPolicy = UploadPolicy { sync: false, partial: true };
 
-/// A working directory with the folder of `alice`, beside a secret that is nobody's.
+/// A working directory with the folder of `alice`, beside a secret that belongs to no account.
 struct House {
     dir: tempfile::TempDir,
     workdir: Arc<Workdir>,

@@ -90,8 +90,8 @@ enum UploadKind {
 }
 
 impl Upload {
-    /// Begins a file that takes its name in the end. A new one gets the permission bits `mode`, less
-    /// the umask.
+    /// Begins a file that takes its name in the end. A new one gets the permission bits `mode`,
+    /// less the umask.
     pub(super) fn new(
         storage: &Arc<Storage>,
         at: Location<'_>,
@@ -253,9 +253,9 @@ impl Upload {
         Ok(true)
     }
 
-    /// The content broke off. Under a new name what has come is kept, so that the client can resume;
-    /// over an existing file it is dropped. In place it is there anyway. Returns whether something
-    /// was kept.
+    /// The content broke off. Under a new name what has come is kept, so that the client can
+    /// resume; over an existing file it is dropped. In place it is there anyway. Returns whether
+    /// something was kept.
     pub fn keep_partial(mut self) -> bool {
         let is_new = match &mut self.kind {
             UploadKind::Temporary { existing, .. } => {

@@ -46,8 +46,8 @@ impl Level {
     }
 }
 
-/// Visits all that is in `top`, depth first. Not recursive, and holds one folder open: a tree may be
-/// as deep as the disk allows.
+/// Visits all that is in `top`, depth first. Not recursive, and holds one folder open: a tree may
+/// be as deep as the disk allows.
 pub fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
     let mut here = top.try_clone()?;
     let mut levels = vec![scan(&here, visitor)?];
@@ -65,7 +65,8 @@ pub fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
         };
         let child = here.child(&name).and_then(|child| Ok((child.metadata()?, child)));
         match child {
-            Err(error) if error.kind() == ErrorKind::NotFound => {} // removed since it was listed
+            // It was removed since it was listed.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => visitor.unreadable(Some(OsStr::from_bytes(&name)), error)?,
             Ok((metadata, child)) => {
                 visitor.enter(OsStr::from_bytes(&name), &metadata)?;
@@ -113,7 +114,8 @@ fn scan(folder: &Folder, visitor: &mut dyn Visitor) -> io::Result<Level> {
             waiting.extend_from_slice(name.as_bytes());
         } else if visitor.wants_leaves() {
             match entry.metadata() {
-                Err(error) if error.kind() == ErrorKind::NotFound => {} // removed since it was listed
+                // Removed since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => visitor.unreadable(Some(&name), error)?,
                 Ok(metadata) => visitor.leaf(folder, &name, &metadata)?,
             }

@@ -20,9 +20,9 @@ const LONGEST_DOCUMENT: usize = 320;
 /// The widest line of code and of Markdown, in characters.
 const WIDTH: usize = 100;
 /// Wider lines of code, all of which hold a text that would be hard to read in pieces.
-const WIDE_LINES_OF_CODE: usize = 140;
+const WIDE_LINES_OF_CODE: usize = 2;
 /// Wider lines of Markdown, apart from tables.
-const WIDE_LINES_OF_MARKDOWN: usize = 30;
+const WIDE_LINES_OF_MARKDOWN: usize = 2;
 
 /// The Rust files of these folders.
 fn code_in(folders: &[&str]) -> Vec<PathBuf> {

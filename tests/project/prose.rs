@@ -1,8 +1,8 @@
 //! Habits that make English hard to read, counted in all comments and in all Markdown. Many readers
 //! of this project read English as a second language.
 //!
-//! A match is a candidate and may be a false one, so each habit has a limit above zero. The limits
-//! only go down. `cargo test --test project prose -- --nocapture` lists every candidate.
+//! A match is a candidate and may be a false one, so some limits are above zero. They only go down.
+//! `cargo test --test project prose -- --nocapture` lists every candidate.
 
 use std::fs;
 use std::path::Path;
@@ -13,15 +13,15 @@ use super::{files_below, markdown, top};
 type Habit = (&'static str, usize, fn(&Words) -> Vec<usize>);
 
 const HABITS: [Habit; 9] = [
-    ("'where' in place of 'if'", 90, where_for_if),
-    ("nobody, somebody, anybody, everybody, whoever", 82, pronouns_for_actors),
-    ("bears a name", 20, bears),
-    ("'so many' in place of a number", 33, so_many),
-    ("', for' in place of 'because'", 20, for_for_because),
-    ("is told, are told", 20, is_told),
-    ("anew, meanwhile", 25, anew),
-    ("'a thread a client' in place of 'per client'", 12, bare_a),
-    ("a doc comment that is only a pronoun", 12, only_a_pronoun),
+    ("'where' in place of 'if'", 4, where_for_if),
+    ("nobody, somebody, anybody, everybody, whoever", 0, pronouns_for_actors),
+    ("bears a name", 0, bears),
+    ("'so many' in place of a number", 0, so_many),
+    ("', for' in place of 'because'", 4, for_for_because),
+    ("is told, are told", 1, is_told),
+    ("anew, meanwhile", 0, anew),
+    ("'a thread a client' in place of 'per client'", 2, bare_a),
+    ("a doc comment that is only a pronoun", 0, only_a_pronoun),
 ];
 
 /// A text as words, each with what stands between it and the next one.

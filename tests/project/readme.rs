@@ -1,6 +1,6 @@
-//! README.md, README.ru.md and docs/protocol.md are true: their sessions are replayed over a socket,
-//! `nc` and `telnet`, the programs and the picture in README.md match the server, and its flags are
-//! those of `--help`.
+//! README.md, README.ru.md and docs/protocol.md are true: their sessions are replayed over a
+//! socket, `nc` and `telnet`, the programs and the picture in README.md match the server, and its
+//! flags are those of `--help`.
 
 use std::fs;
 use std::io::{Read, Write};
