@@ -47,7 +47,10 @@ pub fn parse_epsv(args: Args<'_>) -> Result<Command, Reply> {
     match args.raw().trim_ascii() {
         b"" => Ok(Command::ExtendedPassive(None)),
         all if all.eq_ignore_ascii_case(b"ALL") => Ok(Command::ExtendedPassiveOnly),
-        _ => args.first_number().map(|family| Command::ExtendedPassive(Some(family))),
+        digits if digits.iter().all(u8::is_ascii_digit) => {
+            args.first_number().map(|family| Command::ExtendedPassive(Some(family)))
+        }
+        _ => Err(args.usage()),
     }
 }
 

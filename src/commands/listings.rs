@@ -21,7 +21,10 @@ use super::permissions::{self, Permission};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `ls`: over the control connection.
-    ByHand,
+    ByHand {
+        /// The client gave flags that would do something in a shell, such as `-R` or `-t`.
+        odd_flags: bool,
+    },
     /// STAT with a path: over the control connection.
     Status,
     /// LIST: over a data connection.
@@ -34,11 +37,13 @@ pub enum Form {
     FactsOfOne,
 }
 
-/// `ls`. Flags such as `-la` have no effect: `ls` always shows all entries, with their facts.
+/// `ls`. It always shows all entries with their facts, as `ls -la` does. The reply says that other
+/// flags are ignored.
 pub fn parse_ls(args: Args<'_>) -> Result<Command, Reply> {
-    let (_, mut paths) = args.flags()?;
+    let (flags, mut paths) = args.flags()?;
+    let odd_flags = flags.iter().any(|flag| !b"alA1".contains(flag));
     match paths.len() {
-        0 | 1 => Ok(Command::List(paths.pop().unwrap_or_default(), Form::ByHand)),
+        0 | 1 => Ok(Command::List(paths.pop().unwrap_or_default(), Form::ByHand { odd_flags })),
         _ => Err(args.too_many()),
     }
 }
@@ -57,7 +62,7 @@ enum Found {
 pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply, Failure> {
     let path = session.resolve(argument)?;
     match form {
-        Form::ByHand => by_hand(session, &path),
+        Form::ByHand { odd_flags } => by_hand(session, &path, odd_flags),
         Form::Status => status(session, &path),
         Form::FactsOfOne => facts_of_one(session, &path),
         Form::Facts => facts(session, &path),
@@ -159,7 +164,7 @@ fn say_entries(
     }
 }
 
-fn by_hand(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
+fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Result<Reply, Failure> {
     let (_, mut entries) = open(session, path)?;
     let first = entries.next().transpose().map_err(failure(path))?;
     let entries = Box::new(first.into_iter().map(Ok).chain(entries));
@@ -174,7 +179,8 @@ fn by_hand(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> 
         1 => "1 entry.".to_string(),
         count => format!("{count} entries."),
     };
-    Ok(Reply::new(212, broken_off.unwrap_or(end)))
+    let flags = if odd_flags { " Flags are ignored." } else { "" };
+    Ok(Reply::new(212, broken_off.unwrap_or(end + flags)))
 }
 
 /// STAT with a path (RFC 959 §4.1.3): 212 for a folder, 213 for a file.

@@ -101,7 +101,8 @@ fn hand_words_split_and_ftp_verbs_take_the_rest() {
     assert_eq!(parsed("  \tcd\tdocs"), Command::ChangeFolder(bytes("docs")));
     assert_eq!(parsed("cd"), Command::ChangeFolder(bytes("/")));
     assert_eq!(parsed("PASS  a b "), Command::Pass(Password(bytes(" a b "))));
-    assert_eq!(parsed("ls -la docs"), Command::List(bytes("docs"), listings::Form::ByHand));
+    let form = listings::Form::ByHand { odd_flags: false };
+    assert_eq!(parsed("ls -la docs"), Command::List(bytes("docs"), form));
     assert_eq!(parsed("rm -rf docs"), Command::RemoveTree(bytes("docs")));
     assert_eq!(parsed("rm docs"), Command::RemoveFile(bytes("docs")));
     assert_eq!(parsed("rm -f docs"), Command::RemoveFile(bytes("docs")));

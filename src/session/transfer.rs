@@ -103,7 +103,7 @@ impl ControlMonitor {
     /// length of the upload. Short uploads skip it: a client seldom dies during one.
     fn grace_period(&self) -> Duration {
         const LEAST: Duration = Duration::from_millis(5);
-        const MOST: Duration = Duration::from_millis(100);
+        const MOST: Duration = Duration::from_millis(250);
         let share = (self.started.elapsed() / 16).min(MOST);
         if share < LEAST { Duration::ZERO } else { share }
     }

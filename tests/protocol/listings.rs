@@ -124,14 +124,14 @@ fn names_travel_as_bytes_over_a_data_connection_and_harmless_over_the_control_co
 }
 
 #[test]
-fn flags_of_ls_have_no_effect() {
+fn ls_says_that_flags_which_would_do_something_elsewhere_are_ignored() {
     let server = Server::start();
     let mut client = server.registered("alice");
-    assert_eq!(client.ask("ls -R"), "212-/:\n212 Empty.");
+    assert_eq!(client.ask("ls -R"), "212-/:\n212 Empty. Flags are ignored.");
     client.expect("touch a", 250);
-    assert!(client.ask("ls -lt /").ends_with("\n212 1 entry."));
+    assert!(client.ask("ls -lt /").ends_with("\n212 1 entry. Flags are ignored."));
     client.expect("touch b", 250);
-    assert!(client.ask("dir -R").ends_with("\n212 2 entries."));
+    assert!(client.ask("dir -R").ends_with("\n212 2 entries. Flags are ignored."));
     for flags in ["-l", "-la", "-a", "-A", "-1"] {
         assert!(client.ask(&format!("ls {flags}")).ends_with("\n212 2 entries."), "{flags}");
     }
