@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::{files_below, top};
 
-/// Lines of `src/` that are neither blank, nor comment, nor unit test.
-const LINES: usize = 9_550;
+/// Lines of `src/` without unit tests, comments and blank lines included.
+const LINES: usize = 12_600;
 /// The longest file of `src/`, without its unit tests, comments and blank lines included.
 const LONGEST_FILE: usize = 520;
 const LONGEST_FUNCTION: usize = 60;
@@ -87,8 +87,8 @@ fn the_source_does_not_grow_beyond_its_limit() {
         all += lines.len();
         code += lines.iter().filter(is_code).count();
     }
-    println!("src/ without unit tests: {code} lines of code of {LINES}; {all} with comments");
-    assert!(code > 1000 && code <= LINES, "src/ has {code} lines of code; the limit is {LINES}");
+    println!("src/ without unit tests: {all} lines of {LINES}; {code} are code");
+    assert!(code > 1000 && all <= LINES, "src/ has {all} lines; the limit is {LINES}");
 }
 
 #[test]
