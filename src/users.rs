@@ -14,8 +14,8 @@
 //! 2. `hash`: the password is compared with the hash in the account's record. `hash_queue` limits
 //!    how many hashes run at once, and `password_cache` saves the work if the same password was
 //!    right before.
-//! 3. The folder is opened under the account lock. Before that, the record is read again, because
-//!    the account may have been removed or changed while the password was hashed.
+//! 3. Under the account lock, the record is read again, because the account may have been removed
+//!    or changed while the password was hashed. Still under the lock, the caller opens the folder.
 
 use std::io;
 use std::net::IpAddr;
@@ -81,9 +81,9 @@ pub struct Users {
     hash_queue: HashQueue,
     throttle: Throttle,
     password_cache: PasswordCache,
-    /// The account lock: held while an account is added or removed, and while a login opens its
-    /// folder. It is taken after the lock of the file, because another program may hold that one
-    /// for any time, and logins must not wait for it.
+    /// The account lock: held while an account is added, changed or removed, and while a login
+    /// opens its folder. A change locks the file first, because another program may hold that lock
+    /// for any time. A login never locks the file, so it does not wait for that program.
     account_lock: Mutex<()>,
 }
 
@@ -114,7 +114,7 @@ impl Users {
     ) -> Result<(Record, T), Refusal> {
         let verified = self.verify(name, password, from)?;
         let _lock = self.lock_accounts();
-        let record = self.file.look(|index| index.find(name).cloned())?;
+        let record = self.file.query(|index| index.find(name).cloned())?;
         let record = record.filter(|record| *record == verified).ok_or(Refusal::WrongPassword)?;
         let done = then(&record);
         Ok((record, done))
@@ -127,9 +127,9 @@ impl Users {
         // tell a guesser, without any delay, whether the password is right.
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyAttempts)?;
         let (record, iterations) =
-            self.file.look(|index| (index.find(name).cloned(), index.iterations()))?;
+            self.file.query(|index| (index.find(name).cloned(), index.iterations()))?;
         let record = record.filter(|record| record.role != Role::Disabled);
-        // Without an account, the password is compared with a hash that no password has.
+        // Without an account, the comparison is as slow, with a hash that no password has.
         let decoy = PasswordHash::decoy(iterations.unwrap_or(self.iterations));
         let hash = record.as_ref().map_or(&decoy, |record| &record.hash);
         let is_cached =
@@ -140,6 +140,7 @@ impl Users {
             // while this one waited.
             is_cached() || hash.matches(password)
         };
+        // An attempt that does not call `failed` leaves the failures of its source as they are.
         let Some(record) = record.filter(|_| is_right) else {
             attempt.failed();
             return Err(Refusal::WrongPassword);
@@ -150,13 +151,14 @@ impl Users {
 
     /// Whether there is an account of this name, even if it cannot log in.
     pub fn exists(&self, name: &[u8]) -> io::Result<bool> {
-        self.file.look(|index| index.has(name))
+        self.file.query(|index| index.has(name))
     }
 
     /// The quota of the account that owns the folder of this name, as the users file has it. `None`
     /// if no account owns it. An account with a malformed line has the usual quota.
     pub fn quota_of(&self, folder: &[u8]) -> io::Result<Option<QuotaSetting>> {
-        self.file.look(|index| match index.find(folder) {
+        // The index ignores case, but a folder's name does not.
+        self.file.query(|index| match index.find(folder) {
             None => index.has(folder).then_some(QuotaSetting::Usual),
             Some(record) => (record.name.as_bytes() == folder).then_some(record.quota),
         })
@@ -165,10 +167,10 @@ impl Users {
     /// Creates an account. `create_home` creates and opens its folder, or returns `None` if the
     /// folder's name is not free. It runs with the account lock held and before the account is in
     /// the file, so nothing can happen to the account before its first session holds its folder. If
-    /// the account cannot be added, the result of `create_home` is dropped under that lock.
+    /// it cannot be added, the result of `create_home` is dropped under that lock, with the folder.
     ///
-    /// A registration does not count as a failure of its source, except a wrong code. Instead the
-    /// hash queue runs one registration per source at a time, and lets logins go first.
+    /// Of a registration, only the code goes through the throttle. To limit the rest, the hash
+    /// queue runs one registration per source at a time, and usually lets logins go first.
     pub fn register<H>(
         &self,
         name: &[u8],
@@ -201,14 +203,14 @@ impl Users {
         Ok((record, home))
     }
 
-    /// Fails if the name is taken. A glance is enough: if an editor saves the same name at this
-    /// moment and the glance misses it, the name has two lines, and neither can log in.
+    /// Fails if the name is taken. The quick query may miss an edit of this very moment. That is
+    /// safe: if the edit adds the same name, the name has two lines, and neither can log in.
     fn check_name_is_free(&self, name: &str) -> Result<(), Refusal> {
-        let is_taken = self.file.glance(|index| index.has(name.as_bytes()))?;
+        let is_taken = self.file.query_quickly(|index| index.has(name.as_bytes()))?;
         if is_taken { Err(Refusal::NameTaken) } else { Ok(()) }
     }
 
-    /// Fails if the registration code is wrong. Guesses wait as guesses at a password do.
+    /// Fails if the registration code is wrong. Guesses wait like guesses at a password.
     fn check_code(&self, given: Option<&[u8]>, secret: &str, from: IpAddr) -> Result<(), Refusal> {
         let given = given.ok_or(Refusal::WrongCode)?;
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyAttempts)?;
@@ -246,7 +248,7 @@ impl Users {
     }
 
     /// Removes an account, if `password` is its present one. Returns the result of `then`, which
-    /// runs with the account lock held: the name cannot be registered again before it has ended.
+    /// hides the folder under the account lock, before the name can be registered again.
     pub fn unregister<T>(
         &self,
         name: &str,
@@ -271,7 +273,7 @@ impl Users {
     }
 }
 
-/// Returns the record that the file has now, if its password is still the one that was verified.
+/// Returns the record `now`, whose role may be new, if its password is the one that was verified.
 fn still_verified(now: Option<Record>, verified: &Record) -> Result<Record, Refusal> {
     now.filter(|record| record.hash == verified.hash).ok_or(Refusal::WrongPassword)
 }

@@ -3,6 +3,11 @@
 //! Only this module turns a virtual path into a real one. A [`VirtualPath`] cannot name anything
 //! above the user's root. The walk to the real folder opens one component at a time and never
 //! follows a symbolic link (`vfs/folder.rs`). So no path, link or race leads out of the root.
+//!
+//! [`Vfs::locate`] turns a path into a [`Location`]: an open folder, a name in it and a quota.
+//! There is one quota per account. A change of names locks it, checks again what it depends on,
+//! changes the names, drops the lock and syncs the folder. Content is written without the lock,
+//! most of it to a temporary file or folder, which a rename under the lock gives its name.
 //! Errors are [`io::Error`]s. If an error has a text of its own, this module made it, and the text
 //! names no path of the host.
 
@@ -75,16 +80,16 @@ enum Purpose {
     Create,
 }
 
-/// Fails with [`ErrorKind::IsADirectory`] for the root, if the operation is for files only.
-fn file_at(path: &VirtualPath) -> io::Result<&VirtualPath> {
+/// Returns `path` for an operation on files. Fails with [`ErrorKind::IsADirectory`] for the root.
+fn not_root(path: &VirtualPath) -> io::Result<&VirtualPath> {
     if path.is_root() { Err(ErrorKind::IsADirectory.into()) } else { Ok(path) }
 }
 
 impl Vfs {
-    /// The files of an account, whose folder is created if it is missing. [`Vfs::set_quota`] must
-    /// have counted them before they are used under a quota.
+    /// Opens the files of an account. Creates its folder if it is missing. The caller must call
+    /// [`Vfs::set_quota`] before it uses the files: that sets the limit and counts what is stored.
     pub fn home(workdir: &Arc<Workdir>, name: &str) -> io::Result<Vfs> {
-        Ok(Vfs::of(workdir, workdir.open_or_create_home(name)?))
+        Ok(Vfs::of_user(workdir, workdir.open_or_create_home(name)?))
     }
 
     /// Creates the folder of a new account and opens it. Returns `None` if a folder of that name
@@ -93,7 +98,7 @@ impl Vfs {
     /// begins at zero.
     pub fn create_home(workdir: &Arc<Workdir>, name: &str) -> io::Result<Option<(Vfs, NewHome)>> {
         let created = workdir.create_home(name)?;
-        Ok(created.map(|(home, new)| (Vfs::of(workdir, home), new)))
+        Ok(created.map(|(home, new)| (Vfs::of_user(workdir, home), new)))
     }
 
     /// The files of an administrator: the working directory itself, with all accounts' folders in
@@ -104,21 +109,21 @@ impl Vfs {
         Vfs { root, workdir: Arc::clone(workdir), scope: Scope::Admin(quotas) }
     }
 
-    fn of(workdir: &Arc<Workdir>, home: Home) -> Vfs {
+    fn of_user(workdir: &Arc<Workdir>, home: Home) -> Vfs {
         Vfs { root: home.root, workdir: Arc::clone(workdir), scope: Scope::User(home.quota) }
     }
 
-    /// Walks to a folder, one open handle per component.
-    fn folder(&self, path: &VirtualPath) -> io::Result<Arc<Folder>> {
+    /// Opens a folder. The walk to it opens one component after the other.
+    fn open_folder(&self, path: &VirtualPath) -> io::Result<Arc<Folder>> {
         if is_hidden(path) {
             return Err(ErrorKind::NotFound.into());
         }
         walk(&self.root, path.names())
     }
 
-    /// Walks to the folder that holds `path`, for this purpose. The root is in no folder. What an
-    /// administrator changes in an account's folder counts for that account: then the walk begins
-    /// at that folder, and its quota is known.
+    /// Opens the folder that holds `path`. Fails for the root, which is in no folder. What an
+    /// administrator changes in an account's folder counts for that account: for such a change, the
+    /// walk begins at that folder, and the location has its quota.
     fn locate<'p>(&self, path: &'p VirtualPath, purpose: Purpose) -> io::Result<Location<'p>> {
         let own_top = || refused(ErrorKind::InvalidInput, "that is your own top folder");
         let (name, parent) = (path.name().ok_or_else(own_top)?, path.parent());
@@ -139,13 +144,14 @@ impl Vfs {
                 Some(account) => self.home_to_change(account, quotas.as_ref())?,
                 None => (Arc::clone(&self.root), self.workdir.quota_of_root()),
             },
+            // The quota is not used.
             Scope::Admin(_) => (Arc::clone(&self.root), self.workdir.quota_of_root()),
         };
         let folder = walk(&start, names).map_err(no_parent)?;
         Ok(Location { folder, name, quota })
     }
 
-    /// The folder of an account and its quota, of which the usage is counted if it is not known.
+    /// Opens an account's folder for a change. Sets its quota's limit. Counts the usage if unknown.
     fn home_to_change(
         &self,
         account: &[u8],
@@ -153,12 +159,12 @@ impl Vfs {
     ) -> io::Result<(Arc<Folder>, Arc<Quota>)> {
         let Home { root, quota } = self.workdir.open_home(account).map_err(no_parent)?;
         let limit = quotas.quota_of(account)?;
-        self.workdir.counting(&quota, &root, |count| quota.set_limit(limit, count))?;
+        self.workdir.with_counter(&quota, &root, |count| quota.set_limit(limit, count))?;
         Ok((root, quota))
     }
 
-    /// Whether a folder at `path` is the whole folder of an account.
-    fn is_top(&self, path: &VirtualPath) -> bool {
+    /// Whether a folder at `path` is the whole folder of an account. Only administrators see one.
+    fn is_home(&self, path: &VirtualPath) -> bool {
         matches!(self.scope, Scope::Admin(_)) && path.parent().is_root()
     }
 
@@ -178,30 +184,29 @@ impl Vfs {
 
     /// Fails unless this is a folder that the server can read.
     pub fn check_dir(&self, path: &VirtualPath) -> io::Result<()> {
-        // To open a handle needs no right to read the folder.
-        self.folder(path)?.entries().map(drop)
+        // The right to open a folder is not the right to read its entries.
+        self.open_folder(path)?.entries().map(drop)
     }
 
-    /// The entries of a folder, in no order. Entries that are removed during the listing are left
-    /// out.
+    /// The entries of a folder, in no order, without those that are removed during the listing.
     pub fn entries(&self, path: &VirtualPath) -> io::Result<Entries> {
-        Ok(with_facts(dir_entries(&*self.folder(path)?, |_| true)?))
+        Ok(with_facts(dir_entries(&*self.open_folder(path)?, |_| true)?))
     }
 
     /// The entries of a folder whose names are `wanted`, sorted by name. In a large folder the
-    /// entries beyond a bound follow unsorted. The facts about an entry are looked up when it is
-    /// its turn, so that the first one comes at once.
+    /// entries beyond a bound follow unsorted. The size and other facts of an entry are looked up
+    /// when its turn comes, so that the first entry comes at once.
     pub fn sorted_entries(
         &self,
         path: &VirtualPath,
         wanted: impl Fn(&[u8]) -> bool + 'static,
     ) -> io::Result<Entries> {
-        sorted(self.folder(path)?, wanted)
+        sorted(self.open_folder(path)?, wanted)
     }
 
     /// Opens a regular file for reading. Returns its size, too.
     pub fn open(&self, path: &VirtualPath) -> io::Result<(File, u64)> {
-        let at = self.locate(file_at(path)?, Purpose::Look)?;
+        let at = self.locate(not_root(path)?, Purpose::Look)?;
         let (file, metadata) = at.folder.open_file(at.name, OpenOptions::new().read(true))?;
         Ok((file, metadata.len()))
     }
@@ -211,8 +216,7 @@ impl Vfs {
         self.create_with_mode(path, existing, 0o666)
     }
 
-    /// Begins a file whose name is `wanted` with a random suffix, so that no two of them have one
-    /// name.
+    /// Begins an upload of a file whose name is `wanted` and a random suffix, so that it is new.
     pub fn create_unique(&self, wanted: &VirtualPath) -> io::Result<(VirtualPath, Upload)> {
         let name = wanted.name().unwrap_or_default();
         let name = [name, format!(".{}", hex::encode(random::<4>()?)).as_bytes()].concat();
@@ -227,7 +231,7 @@ impl Vfs {
         existing: Existing,
         mode: u32,
     ) -> io::Result<Upload> {
-        let at = self.locate(file_at(path)?, Purpose::Create)?;
+        let at = self.locate(not_root(path)?, Purpose::Create)?;
         Upload::new(self.workdir.storage(), at, existing, mode)
     }
 
@@ -235,7 +239,7 @@ impl Vfs {
     /// file if it is missing. Fails with [`ErrorKind::ResourceBusy`] if another upload is writing
     /// to it.
     pub fn write_on(&self, path: &VirtualPath, start: WriteStart) -> io::Result<Upload> {
-        let at = self.locate(file_at(path)?, Purpose::Create)?;
+        let at = self.locate(not_root(path)?, Purpose::Create)?;
         Upload::in_place(self.workdir.storage(), at, start)
     }
 
@@ -274,7 +278,7 @@ impl Vfs {
 
     fn open_any(&self, path: &VirtualPath) -> io::Result<File> {
         if self.is_folder(path) {
-            self.folder(path)?.open_for_sync()
+            self.open_folder(path)?.open_for_sync()
         } else {
             self.open(path).map(|(file, _)| file)
         }
@@ -293,7 +297,7 @@ impl Vfs {
         if made.is_ok() {
             reservation.keep(&mut usage);
         }
-        drop(usage); // the reservation gives back under the same lock
+        drop(usage);
         made.and_then(|()| self.sync_dir(&folder))
     }
 
@@ -311,9 +315,9 @@ impl Vfs {
         self.sync_dir(&folder)
     }
 
-    /// Removes a file, or a link itself.
+    /// Removes a file. If it is a symbolic link, removes the link and not its target.
     pub fn remove_file(&self, path: &VirtualPath) -> io::Result<()> {
-        let at = self.locate(file_at(path)?, Purpose::Change)?;
+        let at = self.locate(not_root(path)?, Purpose::Change)?;
         let usage = at.quota.lock_for(&at.folder)?;
         let metadata = at.folder.stat(at.name)?;
         if metadata.is_dir() {
@@ -322,7 +326,7 @@ impl Vfs {
         self.remove_leaf(&at, &metadata, usage)
     }
 
-    /// Removes what is no folder; `usage` is the locked quota.
+    /// Removes an entry that is not a folder. `usage` is the locked quota.
     fn remove_leaf(
         &self,
         at: &Location<'_>,
@@ -344,24 +348,24 @@ impl Vfs {
         if !metadata.is_dir() {
             return self.remove_leaf(&at, &metadata, usage);
         }
-        // The content of an account's whole folder counts towards that account, also if it cannot
-        // be removed.
-        let account = self.is_top(path).then(|| self.workdir.open_home(at.name)).transpose()?;
-        let mut counted = account.as_ref().map(|home| home.quota.lock());
+        // If this is the whole folder of an account, its content counts towards that account, and
+        // not towards the quota at `at`. Then both quotas are locked.
+        let account = self.is_home(path).then(|| self.workdir.open_home(at.name)).transpose()?;
+        let mut account_usage = account.as_ref().map(|home| home.quota.lock());
         let storage = self.workdir.storage();
         let hidden = HiddenFolder::new(storage, &at.folder, at.name)?;
-        let removal = match (&account, &mut counted) {
-            (Some(home), Some(counted)) => home.quota.begin_removal(counted),
+        let removal = match (&account, &mut account_usage) {
+            (Some(home), Some(usage)) => home.quota.begin_removal(usage),
             _ => at.quota.begin_removal(&mut usage),
         };
-        drop((usage, counted));
+        drop((usage, account_usage));
         hidden.remove(storage, &at.folder, at.name, &removal)?;
         self.sync_dir(&at.folder)
     }
 
-    /// Renames or moves a file or folder within its account: open sessions and quotas belong to an
-    /// account's folder. Between disks it is copied; if `stop` returns true, the move fails with
-    /// [`ErrorKind::Interrupted`] and changes nothing.
+    /// Renames a file or folder, or moves it within its account: open sessions and quotas belong to
+    /// an account's folder. Between disks, copies it and removes the source. If `stop` returns true
+    /// during the copy, the move fails with [`ErrorKind::Interrupted`] and changes nothing.
     pub fn move_to(
         &self,
         from: &VirtualPath,
@@ -383,13 +387,13 @@ impl Vfs {
             return Err(refused(ErrorKind::InvalidInput, why));
         }
         let usage = target.quota.lock_for(&target.folder)?;
-        usage.check_stays(&source.folder)?;
-        // Under the lock, because the folder of an account could take the place of a file at the
-        // top.
-        if self.is_top(from) && source.folder.stat(source.name)?.is_dir() {
+        usage.check_stays(&source.folder)?; // `lock_for` has checked the target's folder
+        // Under the lock, because the folder of an account may have taken the name of a file.
+        if self.is_home(from) && source.folder.stat(source.name)?.is_dir() {
             let why = "the whole folder of an account is not moved; copy it, then remove it";
             return Err(refused(ErrorKind::InvalidInput, why));
         }
+        // This drops the lock: a copy to another disk may take long, and locks it at its end.
         let renamed = moves::rename(&source, &target, existing, usage);
         if moves::crosses_devices(&renamed) {
             moves::move_across(self.workdir.storage(), &source, &target, existing, stop)?;
@@ -445,9 +449,9 @@ impl Vfs {
         }
         let quota = self.quota_of_copy(to, target.quota)?;
         let reservation = Reservation::new(Arc::clone(&quota));
-        let storage = self.workdir.storage();
+        let (storage, is_move) = (self.workdir.storage(), false);
         let mut copy =
-            Copy::new(storage, source, metadata, &target.folder, reservation, false, stop)?;
+            Copy::new(storage, source, metadata, &target.folder, reservation, is_move, stop)?;
         let mut usage = quota.lock_for(&target.folder)?;
         if target.folder.find(target.name)?.is_some() {
             return Err(ErrorKind::AlreadyExists.into());
@@ -459,7 +463,7 @@ impl Vfs {
     }
 
     /// The quota that the copy of a folder must fit into. If the copy becomes the whole folder of
-    /// an account, that account uses nothing yet.
+    /// an account, that account stores nothing yet. Then this is a new quota with the same limit.
     fn quota_of_copy(&self, to: &VirtualPath, quota: Arc<Quota>) -> io::Result<Arc<Quota>> {
         match (&self.scope, to.name()) {
             (Scope::Admin(quotas), Some(account)) if to.parent().is_root() => {
@@ -481,12 +485,12 @@ impl Vfs {
         }
     }
 
-    /// Sets the quota in bytes. If the usage is unknown, counts it first. If that fails, so does
-    /// this.
+    /// Sets the quota in bytes. If the usage is unknown, counts the files first, and fails if the
+    /// count fails. An administrator has no quota.
     pub fn set_quota(&self, limit: Option<u64>) -> io::Result<()> {
         match &self.scope {
             Scope::User(quota) => {
-                self.workdir.counting(quota, &self.root, |count| quota.set_limit(limit, count))
+                self.workdir.with_counter(quota, &self.root, |count| quota.set_limit(limit, count))
             }
             Scope::Admin(_) => Ok(()),
         }
@@ -496,12 +500,12 @@ impl Vfs {
     pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
         match &self.scope {
             Scope::User(quota) => {
-                self.workdir.counting(quota, &self.root, |count| quota.recount(count))
+                self.workdir.with_counter(quota, &self.root, |count| quota.recount(count))
             }
             Scope::Admin(_) => {
-                let beside = self.workdir.quota_of_root();
+                let quota = self.workdir.quota_of_root();
                 let counted = |count: &mut dyn FnMut(&mut Sizes) -> _| count(&mut Sizes::default());
-                Ok((self.workdir.counting(&beside, &self.root, counted)?, None))
+                Ok((self.workdir.with_counter(&quota, &self.root, counted)?, None))
             }
         }
     }

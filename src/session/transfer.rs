@@ -1,5 +1,7 @@
-//! Content in both directions, over the control connection ("inline") or a data connection. This is
-//! the one place where the end of a transfer becomes a reply.
+//! Content in both directions, over the control connection ("inline") or a data connection.
+//! This is the one place where the failure of a transfer becomes a reply, except that
+//! `commands/serve.rs` makes the two replies to ABOR. Over a data connection, a [`ControlMonitor`]
+//! looks at the control connection. Inline content needs none, because it uses that connection.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,7 +28,7 @@ struct ControlMonitor {
     aborted: bool,
     /// The control connection has failed.
     lost: Option<io::Error>,
-    /// When the client was first known to have ended its input.
+    /// When the server first saw that the client had ended its input.
     ended: Option<Instant>,
 }
 
@@ -36,14 +38,15 @@ impl ControlMonitor {
         ControlMonitor { started: now, last_look: now, aborted: false, lost: None, ended: None }
     }
 
-    /// Whether the transfer must stop. Called for every chunk, but looks at the connection only a
-    /// few times per second. `moved` is the number of bytes that a STAT is answered with.
-    fn stops(&mut self, control: &mut Control, moved: u64) -> bool {
+    /// Whether the transfer must stop: ABOR has come, or the control connection has failed. Called
+    /// for every chunk, but looks only a few times per second. A STAT is answered with `moved`.
+    fn must_stop(&mut self, control: &mut Control, moved: u64) -> bool {
         if self.last_look.elapsed() < TICK / 2 {
             return false;
         }
         self.last_look = Instant::now();
         let mut status_requests = 0;
+        // True takes the line. Other lines wait for the end. `is_next`: no line waits yet.
         let looked = control.look(&mut |kind, is_next| match kind {
             // A second ABOR waits and gets a reply of its own.
             LineKind::Abort if !self.aborted => {
@@ -108,7 +111,7 @@ impl ControlMonitor {
         if share < LEAST { Duration::ZERO } else { share }
     }
 
-    /// The failure of a transfer that [`ControlMonitor::stops`] has stopped.
+    /// The failure of a transfer that [`ControlMonitor::must_stop`] has stopped.
     fn into_failure(self) -> Failure {
         self.lost.map_or(Failure::Aborted, Failure::Lost)
     }
@@ -130,7 +133,7 @@ impl Session {
         let mut monitor = ControlMonitor::new();
         let mut is_given_up = false;
         let done = work(files, &mut |moved| {
-            let stopped = monitor.stops(control, moved);
+            let stopped = monitor.must_stop(control, moved);
             is_given_up = monitor.ended.is_some_and(|ended| ended.elapsed() >= stall);
             stopped || is_given_up
         });
@@ -143,21 +146,21 @@ impl Session {
         }
     }
 
-    /// Opens the data connection that PASV, PORT or their successors prepared. If there is none,
-    /// the reply names `by_hand`, the word that needs none.
-    fn open_data(&mut self, flow: Flow, by_hand: &str) -> Result<TcpStream, Failure> {
+    /// Opens the data connection that EPSV, PASV, EPRT or PORT prepared. If none is prepared, the
+    /// reply names `instead`, a command that does the same without a data connection.
+    fn open_data(&mut self, flow: Flow, instead: &str) -> Result<TcpStream, Failure> {
         // The reply to PASV may still be in the output buffer.
         self.control.flush().map_err(Failure::Lost)?;
         let patience = self.server.config.stall_timeout.min(CONNECT_LIMIT);
         let setup = std::mem::take(&mut self.settings.data);
         let mut monitor = ControlMonitor::new();
         let control = &mut self.control;
-        let mut stop = || monitor.stops(control, 0) || control.has_ended();
+        let mut stop = || monitor.must_stop(control, 0) || control.has_ended();
         let why = match setup.open(self.peer, flow, patience, &mut stop) {
             Ok(stream) => return Ok(stream),
             Err(NoData::Unset) => {
                 let text = format!(
-                    "No data connection: send EPSV or PASV first; by hand, use \"{by_hand}\"."
+                    "No data connection: send EPSV or PASV first; by hand, use \"{instead}\"."
                 );
                 return Err(Reply::new(425, text).because("no data connection was set up").into());
             }
@@ -184,13 +187,13 @@ impl Session {
         source: &mut dyn Read,
         size: Option<u64>,
         path: &VirtualPath,
-        by_hand: &str,
+        instead: &str,
     ) -> Result<u64, Failure> {
-        let mut stream = self.open_data(Flow::Out, by_hand)?;
+        let mut stream = self.open_data(Flow::Out, instead)?;
         let count = size.map_or(String::new(), |size| format!(" ({})", text::bytes(size)));
         self.say(&Reply::about(150, "Sending ", path.bytes(), &format!("{count}.")))
             .map_err(Failure::Lost)?;
-        // The 150 before little content shares a packet with the 226.
+        // The 150 goes out before large content. With little content, it shares a packet with 226.
         if size.is_none_or(|size| size > SENT_WITHOUT_WAITING) {
             self.control.flush().map_err(Failure::Lost)?;
         }
@@ -198,7 +201,7 @@ impl Session {
         let stall = self.server.config.stall_timeout;
         let chunk = chunk_for(size.unwrap_or(u64::MAX));
         let control = &mut self.control;
-        let mut stop = |moved| monitor.stops(control, moved);
+        let mut stop = |moved| monitor.must_stop(control, moved);
         match transfer::pump(source, &mut stream, chunk, stall, &mut stop) {
             End::Complete(sent) => {
                 self.count_sent(sent);
@@ -219,14 +222,14 @@ impl Session {
         mut upload: Upload,
         path: &VirtualPath,
         invitation: &Reply,
-        by_hand: &str,
+        instead: &str,
     ) -> Result<u64, Failure> {
-        let mut stream = self.open_data(Flow::In, by_hand)?;
+        let mut stream = self.open_data(Flow::In, instead)?;
         self.say(invitation).and_then(|()| self.control.flush()).map_err(Failure::Lost)?;
         let mut monitor = ControlMonitor::new();
         let stall = self.server.config.stall_timeout;
         let control = &mut self.control;
-        let mut stop = |moved| monitor.stops(control, moved);
+        let mut stop = |moved| monitor.must_stop(control, moved);
         let mut pump =
             |source: &mut dyn Read| transfer::pump(source, &mut upload, CHUNK, stall, &mut stop);
         let end = if self.settings.ascii {
@@ -253,7 +256,7 @@ impl Session {
         Err(match failure {
             End::Aborted => monitor.into_failure(),
             End::SourceFailed(error) => broken(&error, kept).into(),
-            _ => self.stalled(kept).into(),
+            _ => self.stalled(kept).into(), // only a timeout is left
         })
     }
 
@@ -270,7 +273,7 @@ impl Session {
         if upload.replaces() && !patience.is_zero() {
             reason = monitor.reason_not_to_replace(&mut self.control, patience);
         }
-        // The last look happens under the lock on names, so it does not wait.
+        // `commit_if` asks only before it replaces a file, and with the quota locked: no waiting.
         let is_stored = reason.is_none()
             && upload
                 .commit_if(&mut || {
@@ -327,13 +330,13 @@ impl Session {
 
     /// Receives content over the control connection into `upload`. If the upload is refused already
     /// (an `Err`), throws the content away. In either case the session reads all of the content, or
-    /// it ends. `fate` is the part of the 150 reply that says what happens to typed lines. Returns
-    /// the number of bytes stored.
+    /// it ends. `does` is what the 150 reply says that typed lines do, such as "is added to".
+    /// Returns the number of bytes stored.
     pub fn receive_inline(
         &mut self,
         upload: Result<Upload, Reply>,
         path: &VirtualPath,
-        fate: &str,
+        does: &str,
     ) -> Result<u64, Failure> {
         let failed = |error: io::Error| Reply::failure(path.bytes(), &error);
         let Some(body) = self.body.take() else {
@@ -351,13 +354,14 @@ impl Session {
         let mut upload = match reserved {
             Ok(upload) => upload,
             Err(reply) => {
+                // The client may wait for the 150 before it sends the content.
                 if is_worth_reading(&body) && !matches!(body, InlineBody::Text(_)) {
-                    self.invite(&body, path, fate)?;
+                    self.invite(&body, path, does)?;
                 }
                 return Err(self.refuse_content(reply, body));
             }
         };
-        self.invite(&body, path, fate)?;
+        self.invite(&body, path, does)?;
         let (end, left) = self.pump_inline(&mut upload, &body);
         match end {
             End::Complete(received) if left == InlineBody::Length(0) => {
@@ -373,7 +377,7 @@ impl Session {
     }
 
     /// Says the 150 reply before inline content.
-    fn invite(&mut self, body: &InlineBody, path: &VirtualPath, fate: &str) -> Result<(), Failure> {
+    fn invite(&mut self, body: &InlineBody, path: &VirtualPath, does: &str) -> Result<(), Failure> {
         let reply = match body {
             InlineBody::Length(length) => {
                 Reply::new(150, format!("Send {}.", text::bytes(*length)))
@@ -383,7 +387,7 @@ impl Session {
             InlineBody::UntilDot => {
                 let end =
                     ". Then type a line with only \".\"; or press Ctrl-C, and nothing is stored.";
-                Reply::about(150, &format!("What you type now {fate} "), path.bytes(), end)
+                Reply::about(150, &format!("What you type now {does} "), path.bytes(), end)
             }
             InlineBody::Text(_) | InlineBody::Unknown => Reply::new(150, "Storing the line."),
         };
@@ -393,8 +397,7 @@ impl Session {
     /// Copies inline content into `upload`. Also returns the content that is still to be read.
     fn pump_inline(&mut self, upload: &mut Upload, body: &InlineBody) -> (End, InlineBody) {
         let mut pump = |source: &mut dyn Read, chunk| {
-            // A read of the control connection fails only after its whole timeout, so the copy
-            // allows no time on top of that.
+            // The control connection has a timeout of its own, so the copy adds no time to it.
             transfer::pump(source, upload, chunk, Duration::ZERO, &mut |_| false)
         };
         match body {
@@ -423,7 +426,7 @@ impl Session {
     fn inline_failure(&mut self, end: End, left: InlineBody, path: &VirtualPath) -> Failure {
         let error = match end {
             End::SourceFailed(error) => error,
-            End::Complete(_) => ErrorKind::UnexpectedEof.into(),
+            End::Complete(_) => ErrorKind::UnexpectedEof.into(), // some content is left
             End::SinkFailed(error) => {
                 return self.refuse_content(Reply::failure(path.bytes(), &error), left);
             }
@@ -447,8 +450,8 @@ impl Session {
         }
     }
 
-    /// Reads and throws away the rest of refused content, so that `reply` answers all of it.
-    /// Content that is not worth reading stays for [`Session::refuse_body`].
+    /// Reads and throws away the rest of refused content, because it must not run as commands. What
+    /// is not worth reading stays for [`Session::refuse_body`], which ends the session.
     fn refuse_content(&mut self, reply: Reply, left: InlineBody) -> Failure {
         if !is_worth_reading(&left) {
             self.body = Some(left);

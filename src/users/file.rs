@@ -120,14 +120,14 @@ impl UsersFile {
     }
 
     /// Calls `ask` with the present content of the file.
-    pub fn look<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
+    pub fn query<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
         self.ask(|cache, stamp| cache.is_settled && cache.stamp == Some(stamp), ask)
     }
 
-    /// Like [`UsersFile::look`], but does not read a file again whose size and times are the same.
+    /// Like [`UsersFile::query`], but does not read a file again whose size and times are the same.
     /// It is faster just after a change, and can miss another program's change within the same tick
     /// of the file system's clock. The caller must be safe if that happens.
-    pub fn glance<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
+    pub fn query_quickly<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
         self.ask(|cache, stamp| cache.stamp == Some(stamp), ask)
     }
 

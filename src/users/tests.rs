@@ -244,7 +244,7 @@ fn registrations_at_once_from_two_servers_lose_none_and_double_none() {
 fn a_right_password_is_not_hashed_again_until_its_record_changes() {
     let folder = Folder::new();
     let record =
-        |users: &Users| users.file.look(|index| index.find(b"alice").unwrap().clone()).unwrap();
+        |users: &Users| users.file.query(|index| index.find(b"alice").unwrap().clone()).unwrap();
     let contains =
         |users: &Users, secret| users.password_cache.contains(&record(users), &password(secret));
     let users = folder.users();

@@ -543,7 +543,7 @@ fn nothing_is_acknowledged_in_a_folder_that_has_moved_to_another_disk() {
     let (new, longer) = begin();
     let quota = house.quota();
     let moving = quota::Reservation::for_move(&quota).unwrap();
-    quota.lock().mark_moved(house.files.folder(&path("d")).unwrap().id().unwrap());
+    quota.lock().mark_moved(house.files.open_folder(&path("d")).unwrap().id().unwrap());
     let is_busy =
         |done: io::Result<()>| assert_eq!(done.unwrap_err().kind(), ErrorKind::ResourceBusy);
     is_busy(new.commit());

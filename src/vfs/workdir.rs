@@ -87,7 +87,7 @@ impl Workdir {
         }
     }
 
-    /// What changes in an account need.
+    /// What uploads, copies and removals need beside the folder that they work in.
     pub(super) fn storage(&self) -> &Arc<Storage> {
         &self.storage
     }
@@ -99,7 +99,7 @@ impl Workdir {
 
     /// Calls `change` with a function that counts the files below `root`, the folder of `quota`.
     /// What cannot be read counts as nothing, and the log has one warning about it.
-    pub(super) fn counting<T>(
+    pub(super) fn with_counter<T>(
         &self,
         quota: &Quota,
         root: &Folder,

@@ -59,7 +59,7 @@ fn line(name: &str) -> String {
 }
 
 fn has(users: &UsersFile, name: &str) -> bool {
-    users.look(|index| index.find(name.as_bytes()).is_some()).unwrap()
+    users.query(|index| index.find(name.as_bytes()).is_some()).unwrap()
 }
 
 fn append(users: &UsersFile, name: &str) -> io::Result<()> {
@@ -95,7 +95,7 @@ fn within_a_tick_of_the_clock_a_look_reads_the_file_and_parses_it_only_if_the_te
     let users = folder.users();
     let (reads, parses) = counts(&users);
     assert!(has(&users, "carol") && has(&users, "carol"));
-    assert!(users.glance(|index| index.has(b"carol")).unwrap());
+    assert!(users.query_quickly(|index| index.has(b"carol")).unwrap());
     assert_eq!(counts(&users), (reads + 2, parses));
     let stamp = users.cache().stamp.unwrap();
     let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(stamp.changed.0 as u64);
@@ -111,9 +111,9 @@ fn a_new_account_is_appended_without_reading_or_parsing_the_file() {
     let (reads, parses) = counts(&users);
     for n in 0..10 {
         let name = format!("new{n}");
-        assert!(!users.glance(|index| index.has(name.as_bytes())).unwrap());
+        assert!(!users.query_quickly(|index| index.has(name.as_bytes())).unwrap());
         append(&users, &name).unwrap();
-        assert!(users.glance(|index| index.find(name.as_bytes()).is_some()).unwrap());
+        assert!(users.query_quickly(|index| index.find(name.as_bytes()).is_some()).unwrap());
     }
     assert_eq!(counts(&users), (reads, parses));
     // What a login reads is what was known already.
@@ -185,8 +185,11 @@ fn an_unreadable_file_lets_no_client_in_is_not_changed_and_brings_one_warning() 
     let users = folder.users();
     let refused = |users: &UsersFile| {
         let kind = Some(ErrorKind::InvalidData);
-        assert_eq!(users.look(|index| index.has(b"alice")).err().map(|error| error.kind()), kind);
-        assert_eq!(users.glance(|index| index.has(b"alice")).err().map(|error| error.kind()), kind);
+        assert_eq!(users.query(|index| index.has(b"alice")).err().map(|error| error.kind()), kind);
+        assert_eq!(
+            users.query_quickly(|index| index.has(b"alice")).err().map(|error| error.kind()),
+            kind
+        );
         let replaced = users.change().unwrap().replace::<Refusal>("alice", |_| Ok(None));
         assert!(matches!(replaced, Err(Refusal::Io(error)) if Some(error.kind()) == kind));
     };
