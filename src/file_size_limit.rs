@@ -29,10 +29,9 @@ pub fn check(length: u64) -> io::Result<()> {
 /// Fails with [`ErrorKind::FileTooLarge`] if standard output (1) or standard error (2) is a file
 /// that may not become `more` bytes longer.
 pub fn check_stream(descriptor: u8, more: u64) -> io::Result<()> {
-    match fs::metadata(format!("/proc/self/fd/{descriptor}")) {
-        Ok(metadata) if metadata.is_file() => check(metadata.len().saturating_add(more)),
-        _ => Ok(()),
-    }
+    let stream = limit().and_then(|_| fs::metadata(format!("/proc/self/fd/{descriptor}")).ok());
+    let file = stream.filter(fs::Metadata::is_file);
+    file.map_or(Ok(()), |file| check(file.len().saturating_add(more)))
 }
 
 /// The soft limit in the text of /proc/self/limits, which only Linux has.

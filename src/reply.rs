@@ -77,14 +77,12 @@ impl Reply {
 
     /// A reply about a path. Its text is `before`, the path, `after`.
     pub fn about(code: u16, before: &str, path: &[u8], after: &str) -> Reply {
-        // A cause, as in ": not a folder", gets its full stop here. The log shows it without one.
-        let end = if after.starts_with(": ") && !after.ends_with('.') { "." } else { "" };
-        let text = [before.as_bytes(), path, after.as_bytes(), end.as_bytes()].concat();
-        let reply = Reply::new(code, text);
+        let reply = Reply::new(code, [before.as_bytes(), path, after.as_bytes()].concat());
         if code < 400 {
             return reply; // nothing was refused
         }
-        reply.because(format!("{before}{after}").trim_start_matches([':', ' ']).to_string())
+        let why = format!("{before}{after}");
+        reply.because(why.trim_start_matches([':', ' ']).trim_end_matches('.').to_string())
     }
 
     /// A reply of several lines: `text` is the first, `closing` the last. The lines between begin
@@ -109,7 +107,7 @@ impl Reply {
     /// The reply to a failed operation on `path`.
     pub fn failure(path: &[u8], error: &io::Error) -> Reply {
         let (code, cause) = cause_of(error);
-        Reply::about(code, "", path, &format!(": {cause}"))
+        Reply::about(code, "", path, &format!(": {cause}."))
     }
 
     /// The reply to a failed operation that is not about a path.
@@ -195,7 +193,7 @@ mod tests {
 
     #[test]
     fn no_name_can_end_a_reply_early() {
-        let reply = Reply::about(550, "", b"/x\r\n226 done\x1b", ": no");
+        let reply = Reply::about(550, "", b"/x\r\n226 done\x1b", ": no.");
         assert_eq!(reply.encode(), b"550 /x??226 done?: no.\r\n");
     }
 

@@ -235,6 +235,10 @@ pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, F
             remove();
             Ok(Reply::new(250, format!("Account {name} and its folder are gone.")))
         }
+        // An administrator needs no folder, and the owner may have removed one.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(Reply::new(250, format!("Account {name} is gone.")))
+        }
         Err(error) => {
             server.log.warn(&format!("the folder of {name}, who unregistered, is left: {error}"));
             Ok(Reply::new(

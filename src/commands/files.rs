@@ -149,7 +149,7 @@ pub fn touch(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
 /// reason.
 fn failure_between(from: &VirtualPath, to: &VirtualPath, error: &io::Error) -> Reply {
     match error.kind() {
-        ErrorKind::AlreadyExists => Reply::about(550, "", to.bytes(), ": exists already"),
+        ErrorKind::AlreadyExists => Reply::about(550, "", to.bytes(), ": exists already."),
         ErrorKind::InvalidInput => Reply::failure(from.bytes(), error),
         _ => Reply::failure(to.bytes(), error),
     }
@@ -245,7 +245,7 @@ fn file_entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, En
         Kind::File => Ok((path, entry)),
         Kind::Folder => Err(failure(&path)(ErrorKind::IsADirectory.into()).into()),
         Kind::Link | Kind::Other => {
-            Err(Reply::about(550, "", path.bytes(), ": not a regular file").into())
+            Err(Reply::about(550, "", path.bytes(), ": not a regular file.").into())
         }
     }
 }
@@ -266,7 +266,7 @@ pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
         return Ok(Reply::new(213, entry.size.to_string()));
     }
     if entry.size > COUNTED {
-        let why = ": too large to be counted in TYPE A; send TYPE I first";
+        let why = ": too large to be counted in TYPE A; send TYPE I first.";
         return Err(Reply::about(550, "", path.bytes(), why).into());
     }
     let (file, _) = session.files()?.open(&path).map_err(failure(&path))?;

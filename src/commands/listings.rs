@@ -97,7 +97,7 @@ fn open(session: &Session, path: &VirtualPath) -> Result<(Found, Entries), Failu
     let mut matching = matching.map_err(failure(&folder))?;
     match matching.next() {
         Some(first) => Ok((Found::Pattern, Box::new(std::iter::once(first).chain(matching)))),
-        None => Err(Reply::about(550, "", path.bytes(), ": nothing matches").into()),
+        None => Err(Reply::about(550, "", path.bytes(), ": nothing matches.").into()),
     }
 }
 
@@ -199,7 +199,7 @@ fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
     let files = session.files()?;
     if files.entry(path).map_err(failure(path))?.kind != Kind::Folder {
         return Err(
-            Reply::about(501, "", path.bytes(), ": not a folder; use MLST for a file").into()
+            Reply::about(501, "", path.bytes(), ": not a folder; use MLST for a file.").into()
         );
     }
     let entries = files.entries(path).map_err(failure(path))?;

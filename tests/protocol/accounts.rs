@@ -408,3 +408,12 @@ fn signing_in_as_another_leaves_the_first_ones_folder() {
     assert_eq!(client.ask("pwd"), "257 \"/\" is the current folder.");
     assert_eq!(client.ask("ls"), "212-/:\n212 Empty.");
 }
+
+#[test]
+fn unregister_without_a_folder_does_not_speak_of_one() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    fs::remove_dir(server.real("alice")).unwrap();
+    assert_eq!(client.ask("unregister password"), "250 Account alice is gone.");
+    assert!(!server.log().contains("event=warning"));
+}
