@@ -137,11 +137,8 @@ pub fn store(
             let upload = match offset {
                 0 => session.files()?.create(&path, existing),
                 _ if existing == Existing::Keep => {
-                    return Err(Reply::new(
-                        550,
-                        "This account may not write into an existing file.",
-                    )
-                    .into());
+                    let text = "This account may not write into an existing file.";
+                    return Err(Reply::new(550, text).into());
                 }
                 _ if session.settings.ascii => {
                     return Err(Reply::new(504, "REST before STOR works in TYPE I only.").into());

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use crate::file_size_limit;
+use crate::text;
 
 use super::folder::{Folder, Id, check_regular, id_of, refused};
 use super::location::{Existing, Location};
@@ -45,8 +46,9 @@ pub fn check_restart(offset: u64, size: u64) -> io::Result<()> {
     if offset <= size {
         return Ok(());
     }
-    let text = format!("REST {offset} is beyond the end of the file, which has {size} bytes");
-    Err(io::Error::new(ErrorKind::NotSeekable, text))
+    let why =
+        format!("REST {offset} is beyond the end of the file, which has {}", text::bytes(size));
+    Err(io::Error::new(ErrorKind::NotSeekable, why))
 }
 
 /// An upload in progress. If it is dropped before [`Upload::commit`], it leaves nothing behind: the

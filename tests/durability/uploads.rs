@@ -35,6 +35,9 @@ fn a_restart_beyond_the_end_is_554_before_a_data_connection_is_needed() {
     for line in ["RETR empty", "STOR empty", "APPE empty"] {
         assert_eq!(without_data(&mut client, 1, line), beyond("/empty", 1, 0), "{line}");
     }
+    client.put("one", b"1");
+    let one = "554 /one: REST 2 is beyond the end of the file, which has 1 byte.";
+    assert_eq!(without_data(&mut client, 2, "RETR one"), one);
     for line in ["STOR missing", "APPE missing"] {
         assert_eq!(without_data(&mut client, 1, line), beyond("/missing", 1, 0), "{line}");
         assert!(!server.real("alice/missing").exists());
