@@ -288,7 +288,7 @@ impl Fingerprint {
         let mut look = Look { fingerprint: self, staging, is_awaited: false };
         walk(top, &mut look)?;
         if look.is_awaited {
-            let why = "a file is on its way into the folder that moves; try again";
+            let why = "an upload into that folder is in progress; try again";
             return Err(refused(ErrorKind::ResourceBusy, why));
         }
         Ok(())

@@ -66,9 +66,7 @@ pub fn is_hidden(path: &VirtualPath) -> bool {
 pub fn no_parent(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::NotFound => refused(ErrorKind::NotFound, "no such folder to hold it"),
-        ErrorKind::NotADirectory => {
-            refused(ErrorKind::NotADirectory, "what should hold it is not a folder")
-        }
+        ErrorKind::NotADirectory => refused(ErrorKind::NotADirectory, "its parent is not a folder"),
         _ => error,
     }
 }

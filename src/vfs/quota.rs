@@ -320,7 +320,7 @@ impl Reservation {
         if usage.is_moving {
             return Err(refused(
                 ErrorKind::ResourceBusy,
-                "another move between disks goes on; try again",
+                "another move between disks is in progress; try again",
             ));
         }
         usage.is_moving = true;
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_of_what_was_undone_meanwhile_is_not_taken() {
+    fn a_recount_is_not_used_if_a_change_was_undone_during_it() {
         let quota = quota(10_000);
         quota.recount(|_| Ok(5_000)).unwrap();
         quota.lock().write_in_place((1, 1), 5_000).unwrap();
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_holds_nobody_up_and_a_change_meanwhile_is_not_lost() {
+    fn a_recount_delays_no_client_and_a_change_during_it_is_not_lost() {
         let quota = quota(10_000);
         let during = Arc::clone(&quota);
         let count = |_: &mut Sizes| {
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_count_that_fails_keeps_everybody_out_until_it_succeeds() {
+    fn a_first_count_that_fails_lets_no_client_in_until_it_succeeds() {
         let quota = Quota::default();
         assert!(
             quota.set_limit(Some(10_000), |_| Err(ErrorKind::PermissionDenied.into())).is_err()

@@ -137,7 +137,7 @@ fn remove_stale_in(storage: &Storage, folder: &Folder) -> io::Result<()> {
             Some(Standing::Live(Use::Content)) => {
                 return Err(refused(
                     ErrorKind::ResourceBusy,
-                    "a file is on its way into it; try again",
+                    "an upload into it is in progress; try again",
                 ));
             }
             Some(Standing::Live(Use::Removal)) => {
@@ -181,9 +181,10 @@ impl Remover<'_> {
 
     fn stale(&mut self, folder: &Folder, name: &[u8], entry: &DirEntry) -> io::Result<()> {
         self.spend()?;
-        match entry.file_type()?.is_dir() {
-            true => self.folder(folder, name, None),
-            false => folder.remove_file(name),
+        if entry.file_type()?.is_dir() {
+            self.folder(folder, name, None)
+        } else {
+            folder.remove_file(name)
         }
     }
 

@@ -186,10 +186,10 @@ impl Temporary {
 
     /// Fails if [`Staging::revoke`] ended it. The caller holds the lock of the quota.
     pub fn check_live(&self) -> io::Result<()> {
-        match self.staging.live().contains_key(&self.number) {
-            true => Ok(()),
-            false => Err(refused(ErrorKind::NotFound, "its folder was removed meanwhile")),
+        if self.staging.live().contains_key(&self.number) {
+            return Ok(());
         }
+        Err(refused(ErrorKind::NotFound, "its folder was removed"))
     }
 }
 

@@ -118,7 +118,7 @@ fn an_upload_shows_itself_only_when_it_is_committed() {
 }
 
 #[test]
-fn a_name_that_was_taken_meanwhile_is_not_overwritten_against_the_callers_will() {
+fn a_name_that_is_taken_during_an_upload_is_not_overwritten() {
     let house = House::new();
     let upload = house.files.create(&path("a"), Existing::Keep).unwrap();
     house.write("a", b"other").unwrap();
@@ -167,7 +167,7 @@ fn permission_bits_are_set_but_the_owners_own_access_stays() {
 }
 
 #[test]
-fn an_append_to_a_file_that_was_replaced_meanwhile_is_not_acknowledged() {
+fn an_append_to_a_file_that_was_replaced_is_not_acknowledged() {
     let house = House::new();
     house.write("a", b"old").unwrap();
     let mut upload = house.files.write_on(&path("a"), WriteStart::End).unwrap();

@@ -367,7 +367,7 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
         assert!(client.expect(line, 452).ends_with(": the disk is full."));
         check(&mut client, line);
     }
-    // What is written to stays until that has ended, and what is on its way into it is not lost.
+    // What is written to stays until that has ended, and an upload into it is not lost.
     let mut other = server.connect();
     other.expect("login alice password", 230);
     let data = other.begin(Way::Epsv, "APPE small");
@@ -377,7 +377,7 @@ fn a_move_between_disks_that_fails_leaves_its_source_whole() {
     assert!(other.reply().starts_with("226 "));
     check(&mut client, "an append");
     let data = other.begin(Way::Epsv, "STOR d/new");
-    let awaited = "a file is on its way into the folder that moves; try again";
+    let awaited = "an upload into that folder is in progress; try again";
     assert_eq!(client.ask("mv d bound/d"), format!("450 /bound/d: {awaited}."));
     drop(data);
     assert!(other.reply().starts_with("226 "));

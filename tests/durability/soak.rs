@@ -803,8 +803,8 @@ fn check_account(server: &Server, totals: &Totals, account: &Account) -> Told<()
     let found = read_world(&server.real(name));
     let next = account.next.as_ref();
     if let Some(wrong) = misfit(&account.world, &found) {
-        let next =
-            next.map_or(Some("no command was on its way".to_string()), |next| misfit(next, &found));
+        let next = next
+            .map_or(Some("no command was in progress".to_string()), |next| misfit(next, &found));
         if let Some(also) = next.filter(|_| account.stage == Stage::Registered) {
             totals.lose(&format!("{name}: {wrong}; {also}"));
         }

@@ -256,7 +256,7 @@ fn live_ones_count_once_keep_rmdir_away_and_go_with_rm() {
         has_room(server, client, 53_248);
         assert_eq!(
             client.ask("rmdir d/e"),
-            "450 /disk/d/e: a file is on its way into it; try again."
+            "450 /disk/d/e: an upload into it is in progress; try again."
         );
         client.expect("cp d copy", 250);
         assert_eq!(fs::read_dir(disk.join("copy/e")).unwrap().count(), 0);

@@ -174,7 +174,7 @@ fn content_is_never_run_whatever_became_of_its_line() {
             assert!(said.lines().count() <= 2, "{line}: {said}");
         }
     }
-    // Content on its way over a data connection is not looked at either.
+    // Content on a data connection is not looked at either.
     let mut client = logged_in(&server, "alice");
     client.upload(Way::Epsv, "STOR f", EVIL.as_bytes());
     assert_eq!(client.download(Way::Epsv, "RETR f"), EVIL.as_bytes());
