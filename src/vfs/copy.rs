@@ -12,7 +12,7 @@ use super::folder::{Folder, Id, check_regular, id_of, refused};
 use super::location::{Location, into_itself};
 use super::quota::{Reservation, Usage, blocks};
 use super::removal;
-use super::staging::{Staging, Standing, Temporary, Use};
+use super::staging::{Staging, Standing, Temporary, Use, is_reserved};
 use super::storage::Storage;
 use super::upload::copy_content;
 use super::walk::{Visitor, walk};
@@ -98,7 +98,8 @@ impl Copy {
         let Some(seen) = &self.seen else { return Ok(true) };
         let mut now = Fingerprint { keys: seen.keys.clone(), sum: 0, written };
         if self.is_folder {
-            now.add_tree(&source.folder.child(source.name)?, &self.storage.staging)?;
+            let mut look = Look { fingerprint: &mut now, staging: &self.storage.staging };
+            walk(&source.folder.child(source.name)?, &mut look)?;
         } else {
             now.add(source.name, &source.folder.stat(source.name)?);
         }
@@ -143,7 +144,7 @@ impl Copying<'_> {
         self.check_outside(metadata)?;
         let mut copier = Copier { work: self, there, here: metadata.clone(), above: Vec::new() };
         walk(source, &mut copier)?;
-        copier.leave() // the top, too, gets its times and is synced
+        copier.end_folder()
     }
 
     /// Fails if this folder, which is copied, is the one that will hold the copy.
@@ -205,6 +206,20 @@ struct Copier<'c, 'w> {
     above: Vec<(Id, Metadata)>,
 }
 
+impl Copier<'_, '_> {
+    /// Gives a folder whose content is complete its times, and syncs it.
+    fn end_folder(&self) -> io::Result<()> {
+        if !self.work.sync && self.work.moved.is_none() {
+            return Ok(());
+        }
+        let folder = self.there.open_for_sync()?;
+        if self.work.moved.is_some() {
+            take_over(&folder, &self.here)?;
+        }
+        if self.work.sync { folder.sync_all() } else { Ok(()) }
+    }
+}
+
 impl Visitor for Copier<'_, '_> {
     fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
         let bytes = name.as_bytes();
@@ -230,16 +245,8 @@ impl Visitor for Copier<'_, '_> {
         Ok(())
     }
 
-    fn leave(&mut self) -> io::Result<()> {
-        if self.work.sync || self.work.moved.is_some() {
-            let folder = self.there.open_for_sync()?;
-            if self.work.moved.is_some() {
-                take_over(&folder, &self.here)?;
-            }
-            if self.work.sync {
-                folder.sync_all()?;
-            }
-        }
+    fn leave(&mut self, _: &Folder, _: &[u8]) -> io::Result<()> {
+        self.end_folder()?;
         if let Some((above, here)) = self.above.pop() {
             self.there = self.there.parent(above)?;
             self.here = here;
@@ -281,28 +288,28 @@ impl Fingerprint {
         let hash = self.keys.hash_one((name, id, content, metadata.mode(), is_written));
         self.sum = self.sum.wrapping_add(hash);
     }
-
-    /// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if an upload into it is in
-    /// progress, because the move would remove its temporary file.
-    fn add_tree(&mut self, top: &Folder, staging: &Staging) -> io::Result<()> {
-        let mut look = Look { fingerprint: self, staging, is_awaited: false };
-        walk(top, &mut look)?;
-        if look.is_awaited {
-            let why = "an upload into that folder is in progress; try again";
-            return Err(refused(ErrorKind::ResourceBusy, why));
-        }
-        Ok(())
-    }
 }
 
+/// Adds all in a folder to a fingerprint. Fails with [`ErrorKind::ResourceBusy`] if an upload into
+/// it is in progress, because the move would remove its temporary file.
 struct Look<'f> {
     fingerprint: &'f mut Fingerprint,
     staging: &'f Staging,
-    /// Whether an upload into the tree is in progress.
-    is_awaited: bool,
 }
 
 impl Visitor for Look<'_> {
+    fn meet(&mut self, _: &Folder, entry: &DirEntry, _: bool) -> io::Result<bool> {
+        let name = entry.file_name();
+        if !is_reserved(name.as_bytes()) {
+            return Ok(true);
+        }
+        if self.staging.standing(name.as_bytes()) == Standing::Live(Use::Content) {
+            let why = "an upload into that folder is in progress; try again";
+            return Err(refused(ErrorKind::ResourceBusy, why));
+        }
+        Ok(false)
+    }
+
     fn leaf(&mut self, _: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
         self.fingerprint.add(name.as_bytes(), metadata);
         Ok(())
@@ -310,15 +317,6 @@ impl Visitor for Look<'_> {
 
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
         self.fingerprint.add(name.as_bytes(), metadata);
-        Ok(())
-    }
-
-    fn temporary(&mut self, _: &Folder, entry: &DirEntry) {
-        self.is_awaited |=
-            self.staging.standing(entry.file_name().as_bytes()) == Standing::Live(Use::Content);
-    }
-
-    fn leave(&mut self) -> io::Result<()> {
         Ok(())
     }
 

@@ -1,9 +1,8 @@
 //! Removing whole folders.
 //!
-//! The removal needs no memory for the depth of the tree and creates nothing, because the disk may
-//! be full. It moves each folder that it meets up into the top folder, by one rename, until the top
-//! folder is empty. Nothing can move up from another disk that is mounted below, so the folders of
-//! that disk are emptied in place.
+//! A walk removes each entry that it meets, and each folder when it leaves it. Others may change
+//! the tree during the walk, so it begins again until the top folder is empty. It creates nothing,
+//! because the disk may be full. A disk that is mounted below is emptied like any other folder.
 
 use std::ffi::OsStr;
 use std::fs::{DirEntry, Metadata};
@@ -18,11 +17,9 @@ use super::staging::{Standing, Temporary, Use, is_reserved};
 use super::storage::Storage;
 use super::walk::{self, Visitor};
 
-/// The most passes in a row that remove nothing. Another session of the user that has a folder open
+/// The most walks in a row that remove nothing. Another session of the user that has a folder open
 /// may be adding files to it.
 const FRUITLESS: u32 = 100;
-/// The most disks that may be mounted in one another.
-const DISKS: u32 = 8;
 /// The most stale entries that one `rmdir` removes, so that its work is bounded.
 const STALE_AT_ONCE: u64 = 1000;
 
@@ -101,7 +98,7 @@ pub fn remove(
     name: &[u8],
     removal: Option<&Removal>,
 ) -> io::Result<()> {
-    Remover { storage, left: u64::MAX, done: 0, disks: 0 }.folder(parent, name, removal)
+    Remover::new(storage, removal, u64::MAX).tree(parent, name)
 }
 
 /// Removes a folder that is empty, or that holds stale temporaries only.
@@ -128,7 +125,7 @@ pub fn of_mounted(error: io::Error) -> io::Error {
 
 /// Removes the stale temporaries in a folder. Fails if it holds anything else.
 fn remove_stale_in(storage: &Storage, folder: &Folder) -> io::Result<()> {
-    let mut clearing = Remover { storage, left: STALE_AT_ONCE, done: 0, disks: 0 };
+    let mut clearing = Remover::new(storage, None, STALE_AT_ONCE);
     for entry in folder.entries()? {
         let entry = entry?;
         let name = entry.file_name().into_vec();
@@ -148,30 +145,33 @@ fn remove_stale_in(storage: &Storage, folder: &Folder) -> io::Result<()> {
                 let why = "it holds a hidden file that this server did not make";
                 return Err(refused(ErrorKind::DirectoryNotEmpty, why));
             }
-            Some(Standing::Stale) => clearing.stale(folder, &name, &entry)?,
+            Some(Standing::Stale) => clearing.stale(folder, &entry)?,
         }
     }
     Ok(())
 }
 
-/// Removes a stale temporary, without a limit on the work.
-pub fn remove_stale(storage: &Storage, folder: &Folder, entry: &DirEntry) -> io::Result<()> {
-    let mut clearing = Remover { storage, left: u64::MAX, done: 0, disks: 0 };
-    clearing.stale(folder, &entry.file_name().into_vec(), entry)
-}
-
-/// The work of removing.
-struct Remover<'s> {
-    storage: &'s Storage,
+/// Removes what a walk meets, and each folder when the walk leaves it. Goes on after errors.
+struct Remover<'r> {
+    storage: &'r Storage,
+    /// Frees the space that the tree counted for, if any.
+    removal: Option<&'r Removal>,
     /// The number of entries that may still be removed.
     left: u64,
-    /// The number of entries that were removed or moved up.
+    /// The number of entries that were removed.
     done: u64,
-    /// The number of folders inside one another that are being emptied as top folders.
-    disks: u32,
+    /// The number of folders from a temporary that the walk is in down to where it is. Removing them
+    /// frees nothing: a reservation counts a live one, and a stale one does not count.
+    uncounted: u32,
+    /// The first error of a walk that was not caused by another session that was faster.
+    first_error: io::Result<()>,
 }
 
-impl Remover<'_> {
+impl<'r> Remover<'r> {
+    fn new(storage: &'r Storage, removal: Option<&'r Removal>, left: u64) -> Remover<'r> {
+        Remover { storage, removal, left, done: 0, uncounted: 0, first_error: Ok(()) }
+    }
+
     fn spend(&mut self) -> io::Result<()> {
         let why = "what broken transfers left in it is being removed; try again";
         self.left =
@@ -179,58 +179,38 @@ impl Remover<'_> {
         Ok(())
     }
 
-    fn stale(&mut self, folder: &Folder, name: &[u8], entry: &DirEntry) -> io::Result<()> {
+    fn stale(&mut self, folder: &Folder, entry: &DirEntry) -> io::Result<()> {
         self.spend()?;
+        let name = entry.file_name().into_vec();
         if entry.file_type()?.is_dir() {
-            self.folder(folder, name, None)
+            self.tree(folder, &name)
         } else {
-            folder.remove_file(name)
+            folder.remove_file(&name)
         }
     }
 
-    /// Removes a folder as a top folder.
-    fn folder(
-        &mut self,
-        parent: &Folder,
-        name: &[u8],
-        removal: Option<&Removal>,
-    ) -> io::Result<()> {
-        if self.disks > 2 * DISKS {
-            return Err(refused(
-                ErrorKind::InvalidInput,
-                "too many disks are mounted in one another",
-            ));
-        }
+    /// Removes a folder with all in it. Walks again if others change the tree during the walk.
+    fn tree(&mut self, parent: &Folder, name: &[u8]) -> io::Result<()> {
         let top = match parent.child(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             top => top?,
         };
-        self.disks += 1;
-        let removed = self.passes(parent, name, &top, removal);
-        self.disks -= 1;
-        removed
-    }
-
-    fn passes(
-        &mut self,
-        parent: &Folder,
-        name: &[u8],
-        top: &Folder,
-        removal: Option<&Removal>,
-    ) -> io::Result<()> {
         let mut fruitless = 0;
         loop {
             let before = self.done;
-            let emptied = self.pass(top, None, removal);
-            let Err(error) = self.remove_emptied(parent, name, removal) else { return Ok(()) };
-            let might_succeed = error.kind() == ErrorKind::DirectoryNotEmpty
-                && emptied
-                    .as_ref()
-                    .err()
-                    .is_none_or(|error| error.kind() == ErrorKind::DirectoryNotEmpty);
-            if self.left > 0 && self.done != before {
+            let walked = walk::walk(&top, self);
+            self.uncounted = 0; // also if the walk broke off
+            if self.left == 0 && walked.is_err() {
+                return walked;
+            }
+            let emptied = std::mem::replace(&mut self.first_error, Ok(())).and(walked);
+            let Err(error) = self.emptied(parent, name) else { return Ok(()) };
+            if self.done != before {
                 fruitless = 0;
-            } else if self.left > 0 && might_succeed && fruitless < FRUITLESS {
+            } else if fruitless < FRUITLESS
+                && emptied.as_ref().err().is_none_or(may_pass)
+                && may_pass(&error)
+            {
                 fruitless += 1;
             } else {
                 return emptied.and(Err(error));
@@ -238,76 +218,8 @@ impl Remover<'_> {
         }
     }
 
-    /// Removes the content of a folder. Its folders move up into `top`; if `top` is `None`, this is
-    /// the top folder, and they are emptied and removed. Goes on after errors and returns the
-    /// first.
-    fn pass(
-        &mut self,
-        folder: &Folder,
-        top: Option<&Folder>,
-        removal: Option<&Removal>,
-    ) -> io::Result<()> {
-        let mut first_error = Ok(());
-        for entry in folder.entries()? {
-            match entry.and_then(|entry| self.entry(folder, top, &entry, removal)) {
-                // Another session of the user, which has the folder open, was faster.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) if self.left == 0 => return Err(error),
-                done => first_error = first_error.and(done),
-            }
-        }
-        first_error
-    }
-
-    fn entry(
-        &mut self,
-        folder: &Folder,
-        top: Option<&Folder>,
-        entry: &DirEntry,
-        removal: Option<&Removal>,
-    ) -> io::Result<()> {
-        let name = entry.file_name().into_vec();
-        self.spend()?;
-        // Temporaries do not count here, because a reservation counts those that are live.
-        let standing = is_reserved(&name).then(|| self.storage.staging.standing(&name));
-        if standing == Some(Standing::Live(Use::Content)) {
-            // Under the lock, because the copy takes its name under it and would lack what is
-            // removed here.
-            let _no_commit = removal.map(Removal::lock);
-            self.storage.staging.revoke(&name);
-        }
-        let removal =
-            removal.filter(|_| matches!(standing, None | Some(Standing::Live(Use::Removal))));
-        if !entry.file_type()?.is_dir() {
-            self.leaf(folder, &name, entry, removal)
-        } else if standing.is_some() && removal.is_none() {
-            self.folder(folder, &name, None)
-        } else if let Some(top) = top {
-            match self.move_up(folder, &name, top) {
-                // A disk is mounted there, or the folder is on one.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::ResourceBusy | ErrorKind::CrossesDevices
-                    ) =>
-                {
-                    self.folder(folder, &name, removal)
-                }
-                moved => moved,
-            }
-        } else {
-            let emptied = self.pass(&folder.child(&name)?, Some(folder), removal);
-            self.remove_emptied(folder, &name, removal).or_else(|error| emptied.and(Err(error)))
-        }
-    }
-
-    fn leaf(
-        &mut self,
-        folder: &Folder,
-        name: &[u8],
-        entry: &DirEntry,
-        removal: Option<&Removal>,
-    ) -> io::Result<()> {
+    fn leaf(&mut self, folder: &Folder, name: &[u8], entry: &DirEntry) -> io::Result<()> {
+        let removal = self.removal.filter(|_| self.uncounted == 0 && self.counts(name));
         // Under the lock, because no writer in place begins or ends under it.
         let mut usage = removal.map(Removal::lock);
         let metadata = entry.metadata()?;
@@ -319,38 +231,81 @@ impl Remover<'_> {
         Ok(())
     }
 
-    fn remove_emptied(
-        &mut self,
-        parent: &Folder,
-        name: &[u8],
-        removal: Option<&Removal>,
-    ) -> io::Result<()> {
+    /// Removes a folder whose content is removed.
+    fn emptied(&mut self, parent: &Folder, name: &[u8]) -> io::Result<()> {
         match parent.remove_folder(name) {
             // Another session was faster.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(staying(name, error)),
-            Ok(()) => {
-                if let Some(removal) = removal {
-                    removal.removed(&mut removal.lock(), Removed::Folder);
-                }
-                self.done += 1;
-                Ok(())
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            removed => removed.map_err(|error| staying(name, error))?,
         }
+        if let Some(removal) = self.removal.filter(|_| self.uncounted == 0) {
+            removal.removed(&mut removal.lock(), Removed::Folder);
+        }
+        self.done += 1;
+        Ok(())
     }
 
-    /// Moves a folder into the top folder and gives it a free number for a name. The user's own
-    /// names may be numbers, too.
-    fn move_up(&mut self, folder: &Folder, name: &[u8], top: &Folder) -> io::Result<()> {
-        loop {
-            let number = self.storage.staging.next_number().to_string().into_bytes();
-            if top.find(&number)?.is_none() {
-                folder.rename(name, top, &number)?;
-                self.done += 1;
-                return Ok(());
-            }
+    /// Whether an entry counts towards the quota. Of the temporaries, only a folder that another
+    /// session is removing does.
+    fn counts(&self, name: &[u8]) -> bool {
+        !is_reserved(name) || self.storage.staging.standing(name) == Standing::Live(Use::Removal)
+    }
+
+    /// Notes an error, unless another session of the user was faster.
+    fn note(&mut self, removed: io::Result<()>) {
+        let is_gone = removed.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        if self.first_error.is_ok() && !is_gone {
+            self.first_error = removed;
         }
     }
+}
+
+impl Visitor for Remover<'_> {
+    fn meet(&mut self, folder: &Folder, entry: &DirEntry, is_folder: bool) -> io::Result<bool> {
+        self.spend()?;
+        let name = entry.file_name().into_vec();
+        if is_reserved(&name)
+            && self.storage.staging.standing(&name) == Standing::Live(Use::Content)
+        {
+            // Under the lock, because the copy takes its name under it and would lack what is
+            // removed here.
+            let _no_commit = self.removal.map(Removal::lock);
+            self.storage.staging.revoke(&name);
+        }
+        if !is_folder {
+            let removed = self.leaf(folder, &name, entry);
+            self.note(removed);
+        }
+        Ok(is_folder)
+    }
+
+    fn enter(&mut self, name: &OsStr, _: &Metadata) -> io::Result<()> {
+        if self.uncounted > 0 || !self.counts(name.as_bytes()) {
+            self.uncounted += 1;
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, parent: &Folder, name: &[u8]) -> io::Result<()> {
+        let removed = self.emptied(parent, name);
+        self.note(removed);
+        self.uncounted = self.uncounted.saturating_sub(1);
+        Ok(())
+    }
+
+    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+        self.note(Err(match name {
+            Some(name) => staying(name.as_bytes(), error),
+            None => error,
+        }));
+        Ok(())
+    }
+}
+
+/// Whether an error may be gone in the next walk, because another session caused it.
+fn may_pass(error: &io::Error) -> bool {
+    use ErrorKind::{DirectoryNotEmpty, NotFound, ResourceBusy};
+    matches!(error.kind(), DirectoryNotEmpty | NotFound | ResourceBusy)
 }
 
 /// Removes the stale temporaries in the working directory, slowly, so that no client waits for the
@@ -368,29 +323,21 @@ struct Sweeper<'s> {
 const REST: Duration = Duration::from_millis(1);
 
 impl Visitor for Sweeper<'_> {
-    fn leaf(&mut self, _: &Folder, _: &OsStr, _: &Metadata) -> io::Result<()> {
-        Ok(())
+    fn meet(&mut self, folder: &Folder, entry: &DirEntry, is_folder: bool) -> io::Result<bool> {
+        let name = entry.file_name();
+        if !is_reserved(name.as_bytes()) {
+            return Ok(is_folder);
+        }
+        let is_stale = self.storage.staging.standing(name.as_bytes()) == Standing::Stale;
+        if is_stale && Remover::new(self.storage, None, u64::MAX).stale(folder, entry).is_ok() {
+            *self.removed += 1;
+        }
+        Ok(false)
     }
 
     fn enter(&mut self, _: &OsStr, _: &Metadata) -> io::Result<()> {
         thread::sleep(REST);
         Ok(())
-    }
-
-    fn leave(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn temporary(&mut self, folder: &Folder, entry: &DirEntry) {
-        let is_stale =
-            self.storage.staging.standing(entry.file_name().as_bytes()) == Standing::Stale;
-        if is_stale && remove_stale(self.storage, folder, entry).is_ok() {
-            *self.removed += 1;
-        }
-    }
-
-    fn wants_leaves(&self) -> bool {
-        false
     }
 
     fn unreadable(&mut self, _: Option<&OsStr>, _: io::Error) -> io::Result<()> {

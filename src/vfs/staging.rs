@@ -75,7 +75,7 @@ impl Staging {
     }
 
     /// A number that no other call was given.
-    pub fn next_number(&self) -> u64 {
+    fn next_number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 

@@ -11,21 +11,23 @@ use super::staging::is_reserved;
 
 /// Receives what a walk meets, in order.
 pub trait Visitor {
+    /// An entry of `folder`. If this returns false, the walk skips it. Most walks skip temporaries.
+    fn meet(&mut self, _folder: &Folder, entry: &DirEntry, _is_folder: bool) -> io::Result<bool> {
+        Ok(!is_reserved(entry.file_name().as_bytes()))
+    }
     /// An entry of `folder` that is not a folder.
-    fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()>;
+    fn leaf(&mut self, _folder: &Folder, _name: &OsStr, _metadata: &Metadata) -> io::Result<()> {
+        Ok(())
+    }
     /// The beginning of a folder. Its content comes next.
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()>;
-    /// The end of the folder that was entered last and has not ended yet.
-    fn leave(&mut self) -> io::Result<()>;
+    /// The end of the folder `name` in `parent`, which was entered last and has not ended yet.
+    fn leave(&mut self, _parent: &Folder, _name: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
     /// The entry `name` of the folder entered last, or that folder itself, cannot be read. If this
     /// returns `Ok`, the walk goes on without it.
     fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()>;
-    /// A temporary, which most walks ignore.
-    fn temporary(&mut self, _folder: &Folder, _entry: &DirEntry) {}
-    /// Whether the walk calls `leaf`, which costs one stat(2) per leaf.
-    fn wants_leaves(&self) -> bool {
-        true
-    }
 }
 
 /// A folder on the path from the top to where the walk is.
@@ -60,7 +62,7 @@ pub fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => descend(top, &levels)?,
                 parent => parent?,
             };
-            visitor.leave()?;
+            visitor.leave(&here, &above.entered)?;
             continue;
         };
         let child = here.child(&name).and_then(|child| Ok((child.metadata()?, child)));
@@ -99,20 +101,22 @@ fn scan(folder: &Folder, visitor: &mut dyn Visitor) -> io::Result<Level> {
         Err(error) => visitor.unreadable(None, error).map(|()| None)?,
     };
     for entry in entries.into_iter().flatten() {
-        let (entry, kind) = match entry.and_then(|entry| Ok((entry.file_type()?, entry))) {
-            Err(error) => {
-                visitor.unreadable(None, error)?;
-                continue;
-            }
-            Ok((kind, entry)) => (entry, kind),
-        };
+        let (is_folder, entry) =
+            match entry.and_then(|entry| Ok((entry.file_type()?.is_dir(), entry))) {
+                Ok(met) => met,
+                Err(error) => {
+                    visitor.unreadable(None, error)?;
+                    continue;
+                }
+            };
         let name = entry.file_name();
-        if is_reserved(name.as_bytes()) {
-            visitor.temporary(folder, &entry);
-        } else if kind.is_dir() {
+        if !visitor.meet(folder, &entry, is_folder)? {
+            continue;
+        }
+        if is_folder {
             waiting.push(b'/');
             waiting.extend_from_slice(name.as_bytes());
-        } else if visitor.wants_leaves() {
+        } else {
             match entry.metadata() {
                 // Removed since it was listed.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -178,7 +182,7 @@ impl Visitor for Counter<'_> {
         Ok(())
     }
 
-    fn leave(&mut self) -> io::Result<()> {
+    fn leave(&mut self, _: &Folder, _: &[u8]) -> io::Result<()> {
         self.path.truncate(self.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
         Ok(())
     }
