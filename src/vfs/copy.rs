@@ -51,21 +51,23 @@ impl Copy {
             seen: is_move.then(Fingerprint::default),
         };
         let name = copy.temporary_name().to_vec();
-        let mut work = Copying {
+        let mut copier = Copier {
             sync: storage.policy.sync,
             into: folder.id()?,
             moved: copy.seen.as_mut(),
             reservation: &mut copy.reservation,
             copied: 0,
             stop,
+            there: folder.try_clone()?,
+            above: Vec::new(),
         };
-        if !metadata.is_dir() {
-            work.leaf(&source.folder, source.name, metadata, folder, &name)?;
-            return Ok(copy);
+        if metadata.is_dir() {
+            copier.begin_folder(source.name, metadata, &name)?;
+            walk(&source.folder.child(source.name)?, &mut copier)?;
+            copier.end_folder()?;
+        } else {
+            copier.file(&source.folder, source.name, metadata, &name)?;
         }
-        work.reservation.grow(blocks(0))?;
-        folder.make_folder(&name, if is_move { 0o700 } else { writable(metadata) })?;
-        work.tree(&source.folder.child(source.name)?, folder.child(&name)?, metadata)?;
         Ok(copy)
     }
 
@@ -97,11 +99,10 @@ impl Copy {
     pub fn is_of(&self, source: &Location<'_>, written: Vec<Id>) -> io::Result<bool> {
         let Some(seen) = &self.seen else { return Ok(true) };
         let mut now = Fingerprint { keys: seen.keys.clone(), sum: 0, written };
+        now.add(source.name, &source.folder.stat(source.name)?);
         if self.is_folder {
             let mut look = Look { fingerprint: &mut now, staging: &self.storage.staging };
             walk(&source.folder.child(source.name)?, &mut look)?;
-        } else {
-            now.add(source.name, &source.folder.stat(source.name)?);
         }
         Ok(now.sum == seen.sum)
     }
@@ -120,8 +121,8 @@ impl Drop for Copy {
     }
 }
 
-/// The work of copying.
-struct Copying<'c> {
+/// Copies a file, or the tree that a walk goes through.
+struct Copier<'c> {
     /// Whether all is synced to the disk.
     sync: bool,
     /// The folder that will hold the copy. It may be mounted inside the source, which no path
@@ -135,30 +136,20 @@ struct Copying<'c> {
     copied: u64,
     /// Asks whether to give up.
     stop: &'c mut dyn FnMut(u64) -> bool,
+    /// The folder that gets the next copy.
+    there: Folder,
+    /// For each folder of the copy from the top down to `there`: the folder above it, and the facts
+    /// about what it is a copy of.
+    above: Vec<(Id, Metadata)>,
 }
 
-impl Copying<'_> {
-    /// Copies all in `source` into the folder `there`, which is new. `metadata` are those of the
-    /// source.
-    fn tree(&mut self, source: &Folder, there: Folder, metadata: &Metadata) -> io::Result<()> {
-        self.check_outside(metadata)?;
-        let mut copier = Copier { work: self, there, here: metadata.clone(), above: Vec::new() };
-        walk(source, &mut copier)?;
-        copier.end_folder()
-    }
-
-    /// Fails if this folder, which is copied, is the one that will hold the copy.
-    fn check_outside(&self, metadata: &Metadata) -> io::Result<()> {
-        if id_of(metadata) == self.into { Err(into_itself()) } else { Ok(()) }
-    }
-
+impl Copier<'_> {
     /// Copies an entry that is not a folder to a new name.
-    fn leaf(
+    fn file(
         &mut self,
         from: &Folder,
         name: &[u8],
         metadata: &Metadata,
-        to: &Folder,
         new: &[u8],
     ) -> io::Result<()> {
         let is_move = self.moved.is_some();
@@ -167,12 +158,13 @@ impl Copying<'_> {
         }
         if is_move && metadata.is_symlink() {
             self.reservation.grow(blocks(metadata.len()))?;
-            return to.make_link(new, &from.read_link(name)?);
+            return self.there.make_link(new, &from.read_link(name)?);
         }
         check_regular(metadata)?;
         self.reservation.grow(blocks(metadata.len()))?;
         let (mut source, _) = from.open_file(name, OpenOptions::new().read(true))?;
-        let mut file = to.create_file(new, if is_move { 0o600 } else { writable(metadata) })?;
+        let mode = if is_move { 0o600 } else { writable(metadata) };
+        let mut file = self.there.create_file(new, mode)?;
         let before = self.copied;
         let stop = &mut |copied| (self.stop)(before.saturating_add(copied));
         let copied = copy_content(&mut source, &mut file, metadata.len(), stop)?;
@@ -183,6 +175,41 @@ impl Copying<'_> {
             take_over(&file, metadata)?;
         }
         if self.sync { file.sync_all() } else { Ok(()) }
+    }
+
+    /// Creates the copy of a folder, whose content is copied next.
+    fn begin_folder(&mut self, name: &[u8], metadata: &Metadata, new: &[u8]) -> io::Result<()> {
+        if (self.stop)(self.copied) {
+            return Err(ErrorKind::Interrupted.into()); // of many folders without a file
+        }
+        if id_of(metadata) == self.into {
+            return Err(into_itself());
+        }
+        if let Some(seen) = &mut self.moved {
+            seen.add(name, metadata);
+        }
+        self.reservation.grow(blocks(0))?;
+        self.there
+            .make_folder(new, if self.moved.is_some() { 0o700 } else { writable(metadata) })?;
+        self.above.push((self.there.id()?, metadata.clone()));
+        self.there = self.there.child(new)?;
+        Ok(())
+    }
+
+    /// Gives a folder whose content is complete its times, and syncs it.
+    fn end_folder(&mut self) -> io::Result<()> {
+        let Some((above, metadata)) = self.above.pop() else { return Ok(()) };
+        if self.sync || self.moved.is_some() {
+            let folder = self.there.open_for_sync()?;
+            if self.moved.is_some() {
+                take_over(&folder, &metadata)?;
+            }
+            if self.sync {
+                folder.sync_all()?;
+            }
+        }
+        self.there = self.there.parent(above)?;
+        Ok(())
     }
 }
 
@@ -198,60 +225,20 @@ fn take_over(file: &File, metadata: &Metadata) -> io::Result<()> {
     file.set_times(times)
 }
 
-struct Copier<'c, 'w> {
-    work: &'w mut Copying<'c>,
-    there: Folder,
-    /// The facts about what `there` is a copy of.
-    here: Metadata,
-    above: Vec<(Id, Metadata)>,
-}
-
-impl Copier<'_, '_> {
-    /// Gives a folder whose content is complete its times, and syncs it.
-    fn end_folder(&self) -> io::Result<()> {
-        if !self.work.sync && self.work.moved.is_none() {
-            return Ok(());
-        }
-        let folder = self.there.open_for_sync()?;
-        if self.work.moved.is_some() {
-            take_over(&folder, &self.here)?;
-        }
-        if self.work.sync { folder.sync_all() } else { Ok(()) }
-    }
-}
-
-impl Visitor for Copier<'_, '_> {
+impl Visitor for Copier<'_> {
     fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        let bytes = name.as_bytes();
-        if self.work.moved.is_none() || !metadata.is_symlink() {
+        if self.moved.is_none() || !metadata.is_symlink() {
             check_regular(metadata).map_err(|error| cannot_copy(name, &error))?;
         }
-        self.work.leaf(folder, bytes, metadata, &self.there, bytes)
+        self.file(folder, name.as_bytes(), metadata, name.as_bytes())
     }
 
     fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        if (self.work.stop)(self.work.copied) {
-            return Err(ErrorKind::Interrupted.into()); // of many folders without a file
-        }
-        self.work.check_outside(metadata)?;
-        if let Some(seen) = &mut self.work.moved {
-            seen.add(name.as_bytes(), metadata);
-        }
-        self.work.reservation.grow(blocks(0))?;
-        self.there.make_folder(name.as_bytes(), writable(metadata))?;
-        let former = std::mem::replace(&mut self.here, metadata.clone());
-        self.above.push((self.there.id()?, former));
-        self.there = self.there.child(name.as_bytes())?;
-        Ok(())
+        self.begin_folder(name.as_bytes(), metadata, name.as_bytes())
     }
 
     fn leave(&mut self, _: &Folder, _: &[u8]) -> io::Result<()> {
-        self.end_folder()?;
-        if let Some((above, here)) = self.above.pop() {
-            self.there = self.there.parent(above)?;
-            self.here = here;
-        }
-        Ok(())
+        self.end_folder()
     }
 
     fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
