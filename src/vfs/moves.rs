@@ -5,7 +5,6 @@
 //! and permissions. Then the copy gets that name, and the source is removed. The source stays as it
 //! was if anything fails before the copy has its name. A kill after that leaves both, whole.
 
-use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard};
 
@@ -13,7 +12,7 @@ use super::copy::Copy;
 use super::folder::{id_of, refused};
 use super::location::{Existing, Location, check_free};
 use super::quota::{Removed, Reservation, Usage};
-use super::removal::{self, HiddenFolder, text_of};
+use super::removal::{self, HiddenFolder, is_mounted, text_of};
 use super::storage::Storage;
 
 /// Renames `source` to `target`, under the lock of their common quota. Fails with
@@ -55,7 +54,9 @@ pub fn move_across(
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> io::Result<()> {
     let metadata = source.folder.stat(source.name)?;
-    check_removable(source, &metadata)?;
+    if metadata.is_dir() && id_of(&metadata).0 != source.folder.id()?.0 {
+        return Err(is_mounted());
+    }
     let reservation = Reservation::for_move(&source.quota)?;
     let mut copy = Copy::new(storage, source, &metadata, &target.folder, reservation, true, stop)?;
     let mut usage = source.quota.lock();
@@ -96,25 +97,4 @@ fn stays_too(error: &io::Error) -> io::Error {
     let text =
         format!("it is copied there, but its source could not be removed: {}", text_of(error));
     io::Error::new(error.kind(), text)
-}
-
-/// Checks before the copy whether the source can be removed. It calls unlink(2) for a folder or
-/// rmdir(2) for a file: that changes nothing, and the system checks the permissions first.
-fn check_removable(source: &Location<'_>, metadata: &Metadata) -> io::Result<()> {
-    if metadata.is_dir() && id_of(metadata).0 != source.folder.id()?.0 {
-        return Err(refused(ErrorKind::InvalidInput, "a disk is mounted there, which stays"));
-    }
-    let _no_change = source.quota.lock();
-    let refusal = if !metadata.is_dir() {
-        source.folder.remove_folder(source.name)
-    } else if cfg!(target_os = "linux") {
-        source.folder.remove_file(source.name)
-    } else {
-        return Ok(()); // other systems refuse it with EPERM
-    };
-    match refusal.map_err(|error| error.kind()) {
-        Err(ErrorKind::IsADirectory | ErrorKind::NotADirectory) => Ok(()),
-        Err(kind) => Err(kind.into()),
-        Ok(()) => Err(ErrorKind::NotFound.into()), // another program replaced it
-    }
 }

@@ -116,11 +116,14 @@ pub fn remove_empty(storage: &Storage, parent: &Folder, name: &[u8]) -> io::Resu
 /// Says that a disk is mounted, in place of the system's "busy".
 pub fn of_mounted(error: io::Error) -> io::Error {
     match error.raw_os_error().map(|_| error.kind()) {
-        Some(ErrorKind::ResourceBusy) => {
-            refused(ErrorKind::InvalidInput, "a disk is mounted there, which stays")
-        }
+        Some(ErrorKind::ResourceBusy) => is_mounted(),
         _ => error,
     }
+}
+
+/// The error for a folder that cannot go because a disk is mounted at it.
+pub fn is_mounted() -> io::Error {
+    refused(ErrorKind::InvalidInput, "a disk is mounted there, which stays")
 }
 
 /// Removes the stale temporaries in a folder. Fails if it holds anything else.
