@@ -19,8 +19,7 @@ const LOGINS_IN_A_ROW: u32 = 8;
 #[derive(Debug)]
 pub struct HashQueue {
     state: Mutex<State>,
-    login_may_enter: Condvar,
-    registration_may_enter: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -55,8 +54,7 @@ impl HashQueue {
     pub fn new(at_once: usize) -> HashQueue {
         HashQueue {
             state: Mutex::new(State { free: at_once, ..State::default() }),
-            login_may_enter: Condvar::new(),
-            registration_may_enter: Condvar::new(),
+            changed: Condvar::new(),
         }
     }
 
@@ -65,7 +63,7 @@ impl HashQueue {
         let mut state = self.lock();
         state.waiting_logins += 1;
         let must_wait = |state: &mut State| state.free == 0 || state.is_registrations_turn();
-        let waited = self.login_may_enter.wait_while(state, must_wait);
+        let waited = self.changed.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting_logins -= 1;
         state.logins_in_a_row = if state.waiting_registrations.total() == 0 {
@@ -84,7 +82,7 @@ impl HashQueue {
             let login_first = state.waiting_logins > 0 && !state.is_registrations_turn();
             state.free == 0 || login_first || state.registering.contains(&source)
         };
-        let waited = self.registration_may_enter.wait_while(state, must_wait);
+        let waited = self.changed.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting_registrations.remove(&source);
         state.registering.insert(source);
@@ -94,19 +92,8 @@ impl HashQueue {
 
     fn start(&self, mut state: MutexGuard<'_, State>, registering: Option<IpAddr>) -> HashSlot<'_> {
         state.free -= 1;
-        if state.free > 0 {
-            self.wake_next(&state);
-        }
+        self.changed.notify_all(); // a registration may have waited for this login to begin
         HashSlot { hash_queue: self, registering }
-    }
-
-    /// Wakes the waiting threads that may run a hash now.
-    fn wake_next(&self, state: &State) {
-        if state.waiting_logins > 0 && !state.is_registrations_turn() {
-            self.login_may_enter.notify_one();
-        } else {
-            self.registration_may_enter.notify_all();
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,7 +108,7 @@ impl Drop for HashSlot<'_> {
         if let Some(source) = self.registering {
             state.registering.remove(&source);
         }
-        self.hash_queue.wake_next(&state);
+        self.hash_queue.changed.notify_all();
     }
 }
 
