@@ -93,10 +93,7 @@ impl Throttle {
                     sources.of(source).under_way += 1;
                     return Some(Attempt { throttle: self, source });
                 }
-                Turn::Never => {
-                    sources.tidy(source);
-                    return None;
-                }
+                Turn::Never => return None,
                 Turn::In(wait) => wait,
                 Turn::Later => FORGOTTEN_AFTER,
             };
@@ -151,8 +148,8 @@ impl Sources {
         if turn != Turn::Now && left == 0 && source.waiting >= WAITING { Turn::Never } else { turn }
     }
 
-    /// Returns the entry of a source, and adds one if there is none. [`Sources::tidy`] removes it
-    /// again when it says nothing.
+    /// Returns the entry of a source, and adds one if there is none. [`Sources::end`] removes it
+    /// again if it has no failures.
     fn of(&mut self, source: IpAddr) -> &mut Source {
         let new = Source { failures: 0, failed: Instant::now(), under_way: 0, waiting: 0 };
         self.known.entry(source).or_insert(new)
@@ -168,13 +165,7 @@ impl Sources {
     fn end(&mut self, source: IpAddr) {
         let entry = self.of(source);
         entry.under_way = entry.under_way.saturating_sub(1);
-        self.tidy(source);
-    }
-
-    /// Removes the entry of a source that has no failures and no attempts.
-    fn tidy(&mut self, source: IpAddr) {
-        if self.known.get(&source).is_some_and(|source| source.failures == 0 && !source.is_in_use())
-        {
+        if entry.failures == 0 && !entry.is_in_use() {
             self.known.remove(&source);
         }
     }
@@ -213,10 +204,8 @@ impl Source {
 /// The delay after a failure: none after a free one, then twice as long each time, up to
 /// [`LONGEST_DELAY`].
 fn delay_after(beyond_free: Option<usize>) -> Duration {
-    match beyond_free {
-        None => Duration::ZERO,
-        Some(more) => FIRST_DELAY.saturating_mul(1 << more.min(16)).min(LONGEST_DELAY),
-    }
+    let delay = |more: usize| FIRST_DELAY.saturating_mul(1 << more.min(16)).min(LONGEST_DELAY);
+    beyond_free.map_or(Duration::ZERO, delay)
 }
 
 #[cfg(test)]
