@@ -101,7 +101,8 @@ pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// HMAC-SHA256 whose key has been absorbed, so that a short message costs only two compressions.
-#[derive(Clone)]
+/// Its `Debug` form does not show the key, because that of [`Sha256`] shows nothing.
+#[derive(Debug, Clone)]
 pub struct Hmac {
     inner: Sha256,
     outer: Sha256,

@@ -18,15 +18,10 @@ use super::record::Record;
 const REMEMBERED: usize = 16_384;
 
 /// For each account, the keyed hash of its record and password.
+#[derive(Debug)]
 pub struct PasswordCache {
     key: Hmac,
     tags: Mutex<HashMap<String, [u8; 32]>>,
-}
-
-impl std::fmt::Debug for PasswordCache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("PasswordCache(..)")
-    }
 }
 
 impl PasswordCache {
