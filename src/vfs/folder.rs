@@ -40,6 +40,17 @@ pub fn id_of(metadata: &Metadata) -> Id {
 /// The operations that both kinds of folder share. No call below follows a link in the last
 /// component.
 impl Folder {
+    /// The identity of this folder.
+    pub fn id(&self) -> io::Result<Id> {
+        Ok(id_of(&self.metadata()?))
+    }
+
+    /// The folder above. Fails if it is not `expected`, because the folder was moved.
+    pub fn parent(&self, expected: Id) -> io::Result<Folder> {
+        let parent = self.above()?;
+        if parent.id()? == expected { Ok(parent) } else { Err(changed_during_walk()) }
+    }
+
     /// The metadata of the entry `name`. A link is not followed.
     pub fn stat(&self, name: &[u8]) -> io::Result<Metadata> {
         fs::symlink_metadata(self.entry_path(name))

@@ -51,12 +51,6 @@ impl Folder {
         self.child(b"..")
     }
 
-    /// The folder above. Fails if it is not `expected`, because the folder was moved.
-    pub fn parent(&self, expected: Id) -> io::Result<Folder> {
-        let parent = self.above()?;
-        if parent.id()? == expected { Ok(parent) } else { Err(changed_during_walk()) }
-    }
-
     /// Duplicates the handle of this folder.
     pub fn try_clone(&self) -> io::Result<Folder> {
         Ok(Folder(self.0.try_clone()?))
@@ -65,11 +59,6 @@ impl Folder {
     /// The metadata of this folder.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
-    }
-
-    /// The identity of this folder.
-    pub fn id(&self) -> io::Result<Id> {
-        Ok(id_of(&self.metadata()?))
     }
 
     /// The entries of this folder, in no order.
