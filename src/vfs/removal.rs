@@ -163,8 +163,8 @@ struct Remover<'r> {
     left: u64,
     /// The number of entries that were removed.
     done: u64,
-    /// The number of folders from a temporary that the walk is in down to where it is. Removing them
-    /// frees nothing: a reservation counts a live one, and a stale one does not count.
+    /// How many folders below one another the walk has entered since it entered a temporary. To
+    /// remove them frees nothing: a reservation counts a live one, and a stale one does not count.
     uncounted: u32,
     /// The first error of a walk that was not caused by another session that was faster.
     first_error: io::Result<()>,
