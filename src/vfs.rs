@@ -159,7 +159,7 @@ impl Vfs {
     ) -> io::Result<(Arc<Folder>, Arc<Quota>)> {
         let Home { root, quota } = self.workdir.open_home(account).map_err(no_parent)?;
         let limit = quotas.quota_of(account)?;
-        self.workdir.with_counter(&quota, &root, |count| quota.set_limit(limit, count))?;
+        quota.set_limit(limit, |sizes| self.workdir.count(&quota, &root, sizes))?;
         Ok((root, quota))
     }
 
@@ -490,7 +490,7 @@ impl Vfs {
     pub fn set_quota(&self, limit: Option<u64>) -> io::Result<()> {
         match &self.scope {
             Scope::User(quota) => {
-                self.workdir.with_counter(quota, &self.root, |count| quota.set_limit(limit, count))
+                quota.set_limit(limit, |sizes| self.workdir.count(quota, &self.root, sizes))
             }
             Scope::Admin(_) => Ok(()),
         }
@@ -500,12 +500,11 @@ impl Vfs {
     pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
         match &self.scope {
             Scope::User(quota) => {
-                self.workdir.with_counter(quota, &self.root, |count| quota.recount(count))
+                quota.recount(|sizes| self.workdir.count(quota, &self.root, sizes))
             }
             Scope::Admin(_) => {
                 let quota = self.workdir.quota_of_root();
-                let counted = |count: &mut dyn FnMut(&mut Sizes) -> _| count(&mut Sizes::default());
-                Ok((self.workdir.with_counter(&quota, &self.root, counted)?, None))
+                Ok((self.workdir.count(&quota, &self.root, &mut Sizes::default())?, None))
             }
         }
     }

@@ -5,13 +5,13 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crate::log::{Log, LogLine};
 
-use super::folder::{Folder, Id, id_of, refused};
+use super::folder::{Folder, Id, refused};
 use super::quota::{Quota, Sizes};
 use super::removal::{self, HiddenFolder};
 use super::staging::Staging;
@@ -29,23 +29,14 @@ pub(super) struct Home {
     pub(super) quota: Arc<Quota>,
 }
 
-/// What the server knows about an account's folder. It belongs to the folder and not to the name:
-/// another folder of that name begins with a usage of zero.
-#[derive(Debug)]
-struct Known {
-    id: Id,
-    /// The folder, while a session has it open.
-    root: Weak<Folder>,
-    quota: Arc<Quota>,
-}
-
 /// The open working directory. One server at a time has it.
 #[derive(Debug)]
 pub struct Workdir {
     workdir: Arc<Folder>,
     storage: Arc<Storage>,
-    /// By the names of the folders.
-    homes: Mutex<HashMap<Vec<u8>, Known>>,
+    /// The quotas by the names of the folders. A quota belongs to the folder that has this identity
+    /// and not to the name: another folder of that name begins with a usage of zero.
+    homes: Mutex<HashMap<Vec<u8>, (Id, Arc<Quota>)>>,
     /// The quota of files beside the accounts' folders, which has no limit.
     beside: Arc<Quota>,
     _locked: File,
@@ -97,34 +88,21 @@ impl Workdir {
         &self.workdir
     }
 
-    /// Calls `change` with a function that counts the files below `root`, the folder of `quota`.
-    /// What cannot be read counts as nothing, and the log has one warning about it.
-    pub(super) fn with_counter<T>(
-        &self,
-        quota: &Quota,
-        root: &Folder,
-        change: impl FnOnce(&mut dyn FnMut(&mut Sizes) -> io::Result<u64>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let mut unreadable = None;
-        let changed = change(&mut |sizes| {
-            let count = walk::count(root, sizes)?;
-            unreadable = count.unreadable;
-            Ok(count.bytes)
-        });
-        // After the count, because that may hold the lock of the quota.
-        if let Some(unreadable) = unreadable
+    /// Counts the bytes that all below `root`, the folder of `quota`, takes. What cannot be read
+    /// counts as nothing, and the log has one warning about it.
+    pub(super) fn count(&self, quota: &Quota, root: &Folder, sizes: &mut Sizes) -> io::Result<u64> {
+        let count = walk::count(root, sizes)?;
+        if let Some(unreadable) = count.unreadable
             && quota.may_warn()
         {
             self.warn_unreadable(quota.account(), &unreadable);
         }
-        changed
+        Ok(count.bytes)
     }
 
     fn warn_unreadable(&self, account: &[u8], unreadable: &Unreadable) {
-        const SHOWN: usize = 200;
         let Unreadable { path, error, others } = unreadable;
-        let more = if path.len() > SHOWN { "…" } else { "" };
-        let path = String::from_utf8_lossy(path.get(..SHOWN).unwrap_or(path));
+        let path = String::from_utf8_lossy(path);
         let whose = match account {
             b"" => String::new(),
             account => format!(" in the folder of {}", String::from_utf8_lossy(account)),
@@ -133,9 +111,9 @@ impl Workdir {
             0 => String::new(),
             others => format!("; so do {others} more"),
         };
-        self.storage.log.warn(&format!(
-            "{path}{more}{whose} cannot be read and counts as nothing: {error}{others}"
-        ));
+        self.storage
+            .log
+            .warn(&format!("{path}{whose} cannot be read and counts as nothing: {error}{others}"));
     }
 
     /// The folder of an account, which is created if it is missing.
@@ -150,33 +128,15 @@ impl Workdir {
         }
     }
 
-    /// The folder of an account. If another session has it open and it still has the name, both
-    /// share one file descriptor.
+    /// The folder of an account.
     pub(super) fn open_home(&self, name: &[u8]) -> io::Result<Home> {
-        let shared = self.homes().get(name).and_then(|known| {
-            known.root.upgrade().map(|root| (known.id, root, Arc::clone(&known.quota)))
-        });
-        if let Some((id, root, quota)) = shared
-            && self.workdir.find(name)?.map(|metadata| id_of(&metadata)) == Some(id)
-        {
-            return Ok(Home { root, quota });
-        }
         let root = Arc::new(self.workdir.child(name)?);
         let id = root.id()?;
         let mut homes = self.homes();
-        match homes.get_mut(name) {
-            Some(known) if known.id == id => {
-                let root = known.root.upgrade().unwrap_or(root); // another session was faster
-                known.root = Arc::downgrade(&root);
-                Ok(Home { root, quota: Arc::clone(&known.quota) })
-            }
-            _ => {
-                let quota = Arc::new(Quota::of(name));
-                let known = Known { id, root: Arc::downgrade(&root), quota: Arc::clone(&quota) };
-                homes.insert(name.to_vec(), known);
-                Ok(Home { root, quota })
-            }
-        }
+        let known = homes.get(name).filter(|(known, _)| *known == id);
+        let quota = known.map_or_else(|| Arc::new(Quota::of(name)), |(_, quota)| Arc::clone(quota));
+        homes.insert(name.to_vec(), (id, Arc::clone(&quota)));
+        Ok(Home { root, quota })
     }
 
     /// The quota of files beside the accounts' folders.
@@ -223,7 +183,7 @@ impl Workdir {
         })
     }
 
-    fn homes(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Known>> {
+    fn homes(&self) -> MutexGuard<'_, HashMap<Vec<u8>, (Id, Arc<Quota>)>> {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
