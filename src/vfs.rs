@@ -290,15 +290,12 @@ impl Vfs {
             return Err(ErrorKind::AlreadyExists.into());
         }
         let Location { folder, name, quota } = self.locate(path, Purpose::Create)?;
-        let mut reservation = Reservation::new(Arc::clone(&quota));
-        reservation.grow(blocks(0))?;
         let mut usage = quota.lock_for(&folder)?;
-        let made = folder.make_folder(name, 0o777);
-        if made.is_ok() {
-            reservation.keep(&mut usage);
-        }
+        usage.check(blocks(0))?;
+        folder.make_folder(name, 0o777)?;
+        usage.added(blocks(0));
         drop(usage);
-        made.and_then(|()| self.sync_dir(&folder))
+        self.sync_dir(&folder)
     }
 
     fn sync_dir(&self, folder: &Folder) -> io::Result<()> {

@@ -197,7 +197,7 @@ impl Removal {
     pub fn remains(&self, usage: &mut Usage, bytes: u64, is_back: bool) {
         match (usage.counts == self.counts, is_back) {
             (true, false) => usage.subtract(bytes),
-            (false, true) => usage.stored = usage.stored.saturating_add(bytes),
+            (false, true) => usage.added(bytes),
             _ => {}
         }
     }
@@ -249,6 +249,12 @@ impl Usage {
                 before.unwrap_or_else(|| blocks(metadata.len()))
             }
         });
+    }
+
+    /// Records `bytes` that were added to the tree.
+    pub fn added(&mut self, bytes: u64) {
+        self.changes += 1;
+        self.stored = self.stored.saturating_add(bytes);
     }
 
     /// Records that an entry of the tree was renamed.
@@ -358,10 +364,8 @@ impl Reservation {
 
     /// Turns the reserved bytes into stored ones. `usage` is the locked quota.
     pub fn keep(&mut self, usage: &mut Usage) {
-        usage.changes += 1;
         usage.reserved = usage.reserved.saturating_sub(self.bytes);
-        usage.stored = usage.stored.saturating_add(self.bytes);
-        self.bytes = 0;
+        usage.added(std::mem::take(&mut self.bytes));
     }
 }
 

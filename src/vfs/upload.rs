@@ -134,17 +134,15 @@ impl Upload {
             WriteStart::End | WriteStart::EndAtLeast(_) => options.append(true),
             WriteStart::Offset(_) => options.write(true),
         };
-        let mut reservation = Reservation::new(Arc::clone(&quota));
-        // For a file that is created; this takes the lock, so it comes before.
-        let room = reservation.grow(blocks(0));
         // Under the lock from the opening on: a session that removes the file must know how much of
         // it is stored, and a former writer must have ended before its length is read.
         let mut usage = quota.lock_for(&folder)?;
         let (file, metadata, created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                room?;
+                usage.check(blocks(0))?;
                 check_restart(start.least(), 0)?;
                 let (file, metadata) = folder.open_file(name, options.create_new(true))?;
+                usage.added(blocks(0)); // it is there, whatever becomes of what is written to it
                 (file, metadata, true)
             }
             opened => opened.map(|(file, metadata)| (file, metadata, false))?,
@@ -152,11 +150,7 @@ impl Upload {
         let (id, before) = (id_of(&metadata), metadata.len());
         check_restart(start.least(), before)?;
         usage.write_in_place(id, blocks(before))?;
-        if created {
-            reservation.keep(&mut usage); // it is there, whatever becomes of what is written to it
-        }
         drop(usage);
-        reservation.shrink_by(blocks(0));
         let mut upload = Upload {
             storage: Arc::clone(storage),
             folder,
@@ -165,7 +159,7 @@ impl Upload {
             position: before,
             length: before,
             counted: blocks(before),
-            reservation,
+            reservation: Reservation::new(quota),
             kind: UploadKind::InPlace { id, before, created },
             is_committed: false,
         };
