@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 
-use super::folder::{Folder, Id, check_regular, id_of, refused};
+use super::folder::{Folder, Id, busy, check_regular, id_of};
 use super::location::{Location, into_itself};
 use super::quota::{Reservation, Usage, blocks};
 use super::removal;
@@ -292,7 +292,7 @@ impl Visitor for Look<'_> {
         }
         if self.staging.standing(name.as_bytes()) == Standing::Live(Use::Content) {
             let why = "an upload into that folder is in progress; try again";
-            return Err(refused(ErrorKind::ResourceBusy, why));
+            return Err(busy(why));
         }
         Ok(false)
     }

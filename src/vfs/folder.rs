@@ -29,6 +29,11 @@ pub fn refused(kind: ErrorKind, text: &'static str) -> io::Error {
     io::Error::new(kind, text)
 }
 
+/// An error for what may succeed a moment later.
+pub fn busy(text: &'static str) -> io::Error {
+    refused(ErrorKind::ResourceBusy, text)
+}
+
 /// Device and inode, which identify a file or folder whatever its name is.
 pub type Id = (u64, u64);
 
@@ -157,5 +162,5 @@ pub fn check_regular(metadata: &Metadata) -> io::Result<()> {
 
 /// The error for a tree that another session or program changes during a walk.
 pub fn changed_during_walk() -> io::Error {
-    refused(ErrorKind::ResourceBusy, "a folder was moved while it was being read")
+    busy("a folder was moved while it was being read")
 }

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard};
 
 use super::copy::Copy;
-use super::folder::{id_of, refused};
+use super::folder::{busy, id_of};
 use super::location::{Existing, Location, check_free};
 use super::quota::{Removed, Reservation, Usage};
 use super::removal::{self, HiddenFolder, is_mounted, text_of};
@@ -62,7 +62,7 @@ pub fn move_across(
     let mut usage = source.quota.lock();
     if !copy.is_of(source, usage.written_files())? {
         let why = "it is being changed while it moves to another disk; try again";
-        return Err(refused(ErrorKind::ResourceBusy, why));
+        return Err(busy(why));
     }
     let before = target.folder.find(target.name)?;
     check_free(before.as_ref(), existing, &metadata)?;

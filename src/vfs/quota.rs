@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::folder::{Folder, Id, id_of, refused};
+use super::folder::{Folder, Id, busy, id_of};
 
 const BLOCK: u64 = 4096;
 
@@ -225,10 +225,9 @@ impl Usage {
     /// disk and is being removed here: a change in it would be acknowledged and lost.
     pub fn check_stays(&self, folder: &Folder) -> io::Result<()> {
         match self.moved {
-            Some(moved) if folder.is_within(moved)? => Err(refused(
-                ErrorKind::ResourceBusy,
-                "its folder has just moved to another disk; try again",
-            )),
+            Some(moved) if folder.is_within(moved)? => {
+                Err(busy("its folder has just moved to another disk; try again"))
+            }
             _ => Ok(()),
         }
     }
@@ -281,10 +280,7 @@ impl Usage {
     /// [`Usage::written`]. Fails with [`ErrorKind::ResourceBusy`] if another upload is writing it.
     pub fn write_in_place(&mut self, file: Id, stored: u64) -> io::Result<()> {
         if self.written.contains_key(&file) {
-            return Err(refused(
-                ErrorKind::ResourceBusy,
-                "another upload is writing to it; try again",
-            ));
+            return Err(busy("another upload is writing to it; try again"));
         }
         self.written.insert(file, stored);
         self.begin_change();
@@ -324,10 +320,7 @@ impl Reservation {
     pub fn for_move(quota: &Arc<Quota>) -> io::Result<Reservation> {
         let mut usage = quota.lock();
         if usage.is_moving {
-            return Err(refused(
-                ErrorKind::ResourceBusy,
-                "another move between disks is in progress; try again",
-            ));
+            return Err(busy("another move between disks is in progress; try again"));
         }
         usage.is_moving = true;
         Ok(Reservation { quota: Arc::clone(quota), bytes: 0, is_move: true })

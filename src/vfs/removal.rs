@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::thread;
 use std::time::Duration;
 
-use super::folder::{Folder, refused};
+use super::folder::{Folder, busy, refused};
 use super::quota::{Removal, Removed, Sizes};
 use super::staging::{Standing, Temporary, Use, is_reserved};
 use super::storage::Storage;
@@ -135,14 +135,11 @@ fn remove_stale_in(storage: &Storage, folder: &Folder) -> io::Result<()> {
         match is_reserved(&name).then(|| storage.staging.standing(&name)) {
             None => return Err(ErrorKind::DirectoryNotEmpty.into()),
             Some(Standing::Live(Use::Content)) => {
-                return Err(refused(
-                    ErrorKind::ResourceBusy,
-                    "an upload into it is in progress; try again",
-                ));
+                return Err(busy("an upload into it is in progress; try again"));
             }
             Some(Standing::Live(Use::Removal)) => {
                 let why = "a folder that was in it is still being removed; try again";
-                return Err(refused(ErrorKind::ResourceBusy, why));
+                return Err(busy(why));
             }
             Some(Standing::Foreign) => {
                 let why = "it holds a hidden file that this server did not make";
@@ -177,8 +174,7 @@ impl<'r> Remover<'r> {
 
     fn spend(&mut self) -> io::Result<()> {
         let why = "what broken transfers left in it is being removed; try again";
-        self.left =
-            self.left.checked_sub(1).ok_or_else(|| refused(ErrorKind::ResourceBusy, why))?;
+        self.left = self.left.checked_sub(1).ok_or_else(|| busy(why))?;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::file_size_limit;
 use crate::text;
 
-use super::folder::{Folder, Id, check_regular, id_of, refused};
+use super::folder::{Folder, Id, busy, check_regular, id_of, refused};
 use super::location::{Existing, Location};
 use super::quota::{Removed, Reservation, blocks};
 use super::staging::{Temporary, Use};
@@ -237,7 +237,7 @@ impl Upload {
             UploadKind::InPlace { id, .. } => {
                 if self.folder.find(&self.name)?.map(|metadata| id_of(&metadata)) != Some(*id) {
                     let why = "it was replaced or removed during the upload";
-                    return Err(refused(ErrorKind::ResourceBusy, why));
+                    return Err(busy(why));
                 }
                 usage.written(*id);
             }
