@@ -1,7 +1,7 @@
 //! Entries of folders, with their facts, and sorted by name up to a bound.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, BufRead, Cursor, ErrorKind};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
@@ -99,21 +99,15 @@ pub fn sorted(
     folder: Arc<Folder>,
     wanted: impl Fn(&[u8]) -> bool + 'static,
 ) -> io::Result<Entries> {
-    let mut rest = Some(dir_entries(&folder, wanted)?);
-    let mut names = Names::default();
-    while let Some(entries) = rest.as_mut().filter(|_| !names.is_full()) {
-        match entries.next().transpose()? {
-            Some(entry) => names.push(entry.file_name().as_bytes()),
-            None => rest = None, // closes it
-        }
-    }
-    names.sort();
-    let facts = move |index| {
-        let name = names.get(index)?;
-        let entry = |metadata| Entry::new(name.to_vec(), &metadata);
-        Some(folder.find(name).map(|found| found.map(entry)).transpose())
+    let mut entries = dir_entries(&folder, wanted)?;
+    let names = entries.by_ref().map(|entry| Ok(entry?.file_name().into_vec()));
+    let (sorted, has_more) = sorted_names(names)?;
+    let facts = move |name: Vec<u8>| {
+        let found = folder.find(&name).transpose()?;
+        Some(found.map(|metadata| Entry::new(name, &metadata)))
     };
-    let sorted = (0..).map_while(facts).flatten();
+    let sorted = Cursor::new(sorted).split(0).map_while(Result::ok).filter_map(facts);
+    let rest = has_more.then_some(entries); // a folder that was read to its end is closed
     Ok(Box::new(sorted.chain(rest.map(with_facts).into_iter().flatten())))
 }
 
@@ -124,85 +118,48 @@ const SORTED: usize = 10_000;
 /// does not read makes the server hold them.
 const SORTED_BYTES: usize = 256 * 1024;
 
-/// The names, in one buffer.
-#[derive(Debug, Default)]
-struct Names {
-    bytes: Vec<u8>,
-    /// Where each begins and ends.
-    spans: Vec<(u32, u32)>,
-}
-
-impl Names {
-    /// Adds a name.
-    fn push(&mut self, name: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(name);
-        // Both fit, because `is_full` is asked before each name.
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        self.spans.push((place(start), place(self.bytes.len())));
-    }
-
-    /// Whether no more may be held.
-    fn is_full(&self) -> bool {
-        self.spans.len() >= SORTED || self.bytes.len() >= SORTED_BYTES
-    }
-
-    /// Sorts them by their bytes, as `ls` does in the C locale, and gives the memory back that they
-    /// do not need.
-    fn sort(&mut self) {
-        let bytes = &self.bytes;
-        self.spans.sort_unstable_by(|a, b| slice(bytes, *a).cmp(slice(bytes, *b)));
-        self.bytes.shrink_to_fit();
-        self.spans.shrink_to_fit();
-    }
-
-    /// The one at `index`.
-    fn get(&self, index: usize) -> Option<&[u8]> {
-        self.spans.get(index).map(|span| slice(&self.bytes, *span))
-    }
-}
-
-fn slice(bytes: &[u8], (start, end): (u32, u32)) -> &[u8] {
-    bytes.get(start as usize..end as usize).unwrap_or_default()
+/// Takes names up to the bound. Returns them in one buffer, each with a NUL behind it, sorted by
+/// their bytes as `ls` does in the C locale, and whether there may be more.
+fn sorted_names(
+    mut names: impl Iterator<Item = io::Result<Vec<u8>>>,
+) -> io::Result<(Vec<u8>, bool)> {
+    let (mut held, mut count) = (Vec::new(), 0);
+    let has_more = loop {
+        if count == SORTED || held.len() >= SORTED_BYTES {
+            break true;
+        }
+        let Some(name) = names.next().transpose()? else { break false };
+        held.extend_from_slice(&name);
+        held.push(0);
+        count += 1;
+    };
+    let mut names: Vec<&[u8]> = held.split_inclusive(|byte| *byte == 0).collect();
+    names.sort_unstable();
+    Ok((names.concat(), has_more))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn filled(names: impl Iterator<Item = String>) -> (Names, usize) {
-        let mut held = Names::default();
-        let mut count = 0;
-        for name in names {
-            if held.is_full() {
-                break;
-            }
-            held.push(name.as_bytes());
-            count += 1;
-        }
-        held.sort();
-        (held, count)
+    fn sorted(names: impl Iterator<Item = String>) -> Vec<u8> {
+        sorted_names(names.map(|name| Ok(name.into_bytes()))).unwrap().0
     }
 
     #[test]
     fn names_are_sorted_by_their_bytes() {
-        let (names, _) =
-            filled(["b", "2", "B", "10", "", "a b", "a", "é"].map(str::to_string).into_iter());
-        let sorted: Vec<_> = (0..).map_while(|index| names.get(index)).collect();
-        let expected = ["", "10", "2", "B", "a", "a b", "b", "é"];
-        assert_eq!(sorted, expected.map(str::as_bytes));
+        let names = ["b", "2", "B", "10", "a b", "a", "é"].map(str::to_string);
+        assert_eq!(sorted(names.into_iter()), "10\x002\0B\0a\0a b\0b\0é\0".as_bytes());
     }
 
     #[test]
     fn what_is_held_to_be_sorted_is_bounded_by_number_and_by_bytes() {
-        let held = |names: &Names| {
-            names.bytes.capacity() + size_of::<(u32, u32)>() * names.spans.capacity()
-        };
-        let (short, count) = filled((0..100_000).map(|n| format!("{n}")));
-        assert_eq!(count, SORTED);
-        assert!(held(&short) <= 12 * SORTED, "{}", held(&short));
-        let (long, count) = filled((0..100_000).map(|n| format!("{n:0>255}")));
-        assert_eq!(count, SORTED_BYTES.div_ceil(255));
-        assert!(held(&long) <= SORTED_BYTES + 255 + 8 * count, "{}", held(&long));
+        let count = |held: &[u8]| held.split_inclusive(|byte| *byte == 0).count();
+        let short = sorted((0..100_000).map(|n| format!("{n}")));
+        assert_eq!(count(&short), SORTED);
+        assert!(short.capacity() <= 5 * SORTED, "{}", short.capacity());
+        let long = sorted((0..100_000).map(|n| format!("{n:0>255}")));
+        assert_eq!(count(&long), SORTED_BYTES.div_ceil(256));
+        assert!(long.capacity() <= SORTED_BYTES + 256, "{}", long.capacity());
     }
 }
