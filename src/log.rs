@@ -31,7 +31,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Log {
     file: Mutex<Appender>,
-    unauthenticated: Mutex<Allowance>,
+    unauthenticated: Mutex<LogRateLimit>,
     stderr: MessageQueue,
 }
 
@@ -42,7 +42,7 @@ impl Log {
             OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
         let is_torn = is_torn(&file)?;
         let appender = Appender { file, is_torn, lost: 0, complaints: LogRateLimit::default() };
-        let unauthenticated = Mutex::new(Allowance::full());
+        let unauthenticated = Mutex::new(unauthenticated_limit());
         let stderr = MessageQueue::start(Stderr)?;
         Ok(Log { file: Mutex::new(appender), unauthenticated, stderr })
     }
@@ -77,7 +77,7 @@ impl Log {
         self.unauthenticated().give_back(lines);
     }
 
-    fn unauthenticated(&self) -> MutexGuard<'_, Allowance> {
+    fn unauthenticated(&self) -> MutexGuard<'_, LogRateLimit> {
         self.unauthenticated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,6 +138,10 @@ impl Appender {
     }
 }
 
+fn unauthenticated_limit() -> LogRateLimit {
+    LogRateLimit::new(UNAUTHENTICATED_LOG_BURST, Duration::from_secs(1) / UNAUTHENTICATED_LOG_RATE)
+}
+
 /// Whether the last line has no line end.
 fn is_torn(file: &File) -> io::Result<bool> {
     let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
@@ -146,23 +150,55 @@ fn is_torn(file: &File) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-/// Rate limit for an event that a remote peer can trigger: one report per minute.
-#[derive(Debug, Default)]
+/// Rate limit for lines that a remote peer can cause: a burst, and then one per interval. The
+/// default is one per minute.
+#[derive(Debug)]
 pub struct LogRateLimit {
-    last: Option<Instant>,
+    burst: u32,
+    interval: Duration,
+    /// How many lines may still be written.
+    left: u32,
+    /// When lines were last granted for the time that had passed.
+    counted: Instant,
     left_out: u64,
 }
 
+impl Default for LogRateLimit {
+    fn default() -> LogRateLimit {
+        LogRateLimit::new(1, WARNING_INTERVAL)
+    }
+}
+
 impl LogRateLimit {
-    /// If a report is due, returns how many events were left out since the last one. Otherwise
-    /// counts this event as left out.
-    pub fn is_due(&mut self) -> Option<u64> {
-        if self.last.is_some_and(|last| last.elapsed() < WARNING_INTERVAL) {
-            self.left_out = self.left_out.saturating_add(1);
-            return None;
+    fn new(burst: u32, interval: Duration) -> LogRateLimit {
+        LogRateLimit { burst, interval, left: burst, counted: Instant::now(), left_out: 0 }
+    }
+
+    /// If a line may be written, returns how many were left out since the last one. Otherwise
+    /// leaves it out; it counts as `worth` lines.
+    fn take(&mut self, worth: u64, now: Instant) -> Option<u64> {
+        let passed = now.saturating_duration_since(self.counted);
+        if passed >= self.interval || self.left == self.burst {
+            let granted = passed.as_millis() / self.interval.as_millis();
+            self.give_back(u32::try_from(granted).unwrap_or(u32::MAX));
+            self.counted = now;
         }
-        self.last = Some(Instant::now());
+        let Some(left) = self.left.checked_sub(1) else {
+            self.left_out = self.left_out.saturating_add(worth);
+            return None;
+        };
+        self.left = left;
         Some(std::mem::take(&mut self.left_out))
+    }
+
+    fn give_back(&mut self, lines: u32) {
+        self.left = self.left.saturating_add(lines).min(self.burst);
+    }
+
+    /// If a line about an event may be written, returns how many events were left out since the
+    /// last one. Otherwise counts this event as left out.
+    pub fn is_due(&mut self) -> Option<u64> {
+        self.take(1, Instant::now())
     }
 
     /// If a report is due, returns `text` with the number of events that were left out.
@@ -171,47 +207,6 @@ impl LogRateLimit {
             0 => text.to_string(),
             more => format!("{text} ({more} more times since the last message)"),
         })
-    }
-}
-
-/// How many lines unauthenticated clients may still cause: a burst, and then some per second.
-#[derive(Debug)]
-struct Allowance {
-    left: u32,
-    /// When lines were last granted for the time that had passed.
-    counted: Instant,
-    left_out: u64,
-}
-
-impl Allowance {
-    fn full() -> Allowance {
-        Allowance { left: UNAUTHENTICATED_LOG_BURST, counted: Instant::now(), left_out: 0 }
-    }
-
-    /// Takes one line, and returns how many were left out before it. Returns `None` if this line is
-    /// left out too; then it counts as `worth` lines.
-    fn take(&mut self, worth: u64, now: Instant) -> Option<u64> {
-        let seconds = now.saturating_duration_since(self.counted).as_secs();
-        if seconds > 0 {
-            let more =
-                u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(UNAUTHENTICATED_LOG_RATE);
-            self.give_back(more);
-            self.counted = now;
-        }
-        match self.left.checked_sub(1) {
-            Some(left) => {
-                self.left = left;
-                Some(std::mem::take(&mut self.left_out))
-            }
-            None => {
-                self.left_out = self.left_out.saturating_add(worth);
-                None
-            }
-        }
-    }
-
-    fn give_back(&mut self, lines: u32) {
-        self.left = self.left.saturating_add(lines).min(UNAUTHENTICATED_LOG_BURST);
     }
 }
 
@@ -393,14 +388,16 @@ mod tests {
     #[test]
     fn an_event_that_peers_can_trigger_is_reported_once_per_minute_with_its_number() {
         let mut limit = LogRateLimit::default();
-        assert_eq!([limit.is_due(), limit.is_due(), limit.is_due()], [Some(0), None, None]);
-        limit.last = Instant::now().checked_sub(WARNING_INTERVAL);
-        assert_eq!([limit.is_due(), limit.is_due()], [Some(2), None]);
+        let start = limit.counted;
+        // The minute begins with the first event.
+        for (second, due) in [(59, Some(0)), (60, None), (118, None), (119, Some(2)), (120, None)] {
+            assert_eq!(limit.take(1, start + Duration::from_secs(second)), due, "{second}");
+        }
     }
 
     #[test]
     fn unauthenticated_clients_cause_a_burst_of_lines_and_then_some_per_second() {
-        let mut allowance = Allowance::full();
+        let mut allowance = unauthenticated_limit();
         let start = allowance.counted;
         for _ in 0..UNAUTHENTICATED_LOG_BURST {
             assert_eq!(allowance.take(1, start), Some(0));
