@@ -45,13 +45,10 @@ pub struct Usage {
     reserved: u64,
     /// Whether `stored` is what the tree holds. Without a limit it need not be known.
     counted: bool,
-    /// How often the tree was counted for a limit.
-    counts: u64,
     /// Grows with every change of the tree, so that a count during which it has grown is not used.
     changes: u64,
-    /// The number of changes in progress that a count would see half of: removals of trees, and
-    /// files that are written in place.
-    changing: u32,
+    /// The number of trees that are being removed.
+    removals: u32,
     /// The files that are written in place, each by one writer, and the bytes of each that `stored`
     /// includes.
     written: HashMap<Id, u64>,
@@ -120,15 +117,15 @@ impl Quota {
                 *stored = 0;
             }
             usage.counted = true;
-            usage.counts += 1;
             usage.changes += 1;
         }
         usage.limit = limit;
         Ok(())
     }
 
-    /// Counts the tree again without holding the lock. If the tree changed during the count, the
-    /// known usage stays. Returns the bytes that the files take, and the limit.
+    /// Counts the tree again without holding the lock. If the tree changed during the count, or the
+    /// count saw half of a change, the known usage stays. Returns the bytes that the files take, and
+    /// the limit.
     pub fn recount(
         &self,
         count: impl FnOnce(&mut Sizes) -> io::Result<u64>,
@@ -136,7 +133,8 @@ impl Quota {
         let before = self.lock().changes;
         let stored = count(&mut Sizes::default())?;
         let mut usage = self.lock();
-        if usage.changing == 0 && usage.changes == before {
+        let is_changing = usage.removals > 0 || !usage.written.is_empty();
+        if !is_changing && usage.changes == before {
             usage.stored = stored;
             usage.counted = true;
         }
@@ -145,8 +143,9 @@ impl Quota {
 
     /// Begins the removal of a tree that has just lost its name. `usage` is the locked quota.
     pub fn begin_removal(self: &Arc<Quota>, usage: &mut Usage) -> Removal {
-        usage.begin_change();
-        Removal { quota: Arc::clone(self), counts: usage.counts }
+        usage.changes += 1;
+        usage.removals += 1;
+        Removal { quota: Arc::clone(self), counted: usage.counted }
     }
 }
 
@@ -176,7 +175,8 @@ impl Sizes {
 #[derive(Debug)]
 pub struct Removal {
     quota: Arc<Quota>,
-    counts: u64,
+    /// Whether the tree was in the count when the removal began.
+    counted: bool,
 }
 
 impl Removal {
@@ -187,7 +187,7 @@ impl Removal {
 
     /// Records a removed entry. `usage` is the locked quota.
     pub fn removed(&self, usage: &mut Usage, gone: Removed<'_>) {
-        if usage.counts == self.counts {
+        if usage.counted == self.counted {
             usage.removed(gone);
         }
     }
@@ -195,7 +195,7 @@ impl Removal {
     /// Records that `bytes` of the tree could not be removed. `is_back` says that they are in the
     /// account's tree again; otherwise they lie under a hidden name, which is not counted.
     pub fn remains(&self, usage: &mut Usage, bytes: u64, is_back: bool) {
-        match (usage.counts == self.counts, is_back) {
+        match (usage.counted == self.counted, is_back) {
             (true, false) => usage.subtract(bytes),
             (false, true) => usage.added(bytes),
             _ => {}
@@ -205,7 +205,9 @@ impl Removal {
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        self.quota.lock().end_change();
+        let mut usage = self.quota.lock();
+        usage.changes += 1;
+        usage.removals = usage.removals.saturating_sub(1);
     }
 }
 
@@ -266,16 +268,6 @@ impl Usage {
         self.stored = self.stored.saturating_sub(bytes);
     }
 
-    fn begin_change(&mut self) {
-        self.changes += 1;
-        self.changing += 1;
-    }
-
-    fn end_change(&mut self) {
-        self.changes += 1;
-        self.changing = self.changing.saturating_sub(1);
-    }
-
     /// Begins writing a file in place; `stored` is what the file counts for now. Ends with
     /// [`Usage::written`]. Fails with [`ErrorKind::ResourceBusy`] if another upload is writing it.
     pub fn write_in_place(&mut self, file: Id, stored: u64) -> io::Result<()> {
@@ -283,7 +275,7 @@ impl Usage {
             return Err(busy("another upload is writing to it; try again"));
         }
         self.written.insert(file, stored);
-        self.begin_change();
+        self.changes += 1;
         Ok(())
     }
 
@@ -294,9 +286,8 @@ impl Usage {
 
     /// Ends what [`Usage::write_in_place`] began.
     pub fn written(&mut self, file: Id) {
-        if self.written.remove(&file).is_some() {
-            self.end_change();
-        }
+        self.written.remove(&file);
+        self.changes += 1;
     }
 }
 
