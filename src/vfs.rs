@@ -213,7 +213,8 @@ impl Vfs {
 
     /// Begins an upload of a whole file, which gets its name when it is committed.
     pub fn create(&self, path: &VirtualPath, existing: Existing) -> io::Result<Upload> {
-        self.create_with_mode(path, existing, 0o666)
+        let at = self.locate(not_root(path)?, Purpose::Create)?;
+        Upload::new(self.workdir.storage(), at, existing, 0o666)
     }
 
     /// Begins an upload of a file whose name is `wanted` and a random suffix, so that it is new.
@@ -223,16 +224,6 @@ impl Vfs {
         let path = wanted.parent().join(&name)?;
         let upload = self.create(&path, Existing::Keep)?;
         Ok((path, upload))
-    }
-
-    fn create_with_mode(
-        &self,
-        path: &VirtualPath,
-        existing: Existing,
-        mode: u32,
-    ) -> io::Result<Upload> {
-        let at = self.locate(not_root(path)?, Purpose::Create)?;
-        Upload::new(self.workdir.storage(), at, existing, mode)
     }
 
     /// Begins an upload that writes to a file in place, at its end or at an offset. Creates the
@@ -424,7 +415,9 @@ impl Vfs {
         check_regular(&metadata)?;
         let (mut file, metadata) =
             source.folder.open_file(source.name, OpenOptions::new().read(true))?;
-        let mut upload = self.create_with_mode(to, existing, copy::writable(&metadata))?;
+        let target = self.locate(not_root(to)?, Purpose::Create)?;
+        let storage = self.workdir.storage();
+        let mut upload = Upload::new(storage, target, existing, copy::writable(&metadata))?;
         let bytes = upload.copy_from(&mut file, metadata.len(), stop)?;
         upload.commit().map(|()| Some(bytes))
     }
