@@ -162,29 +162,24 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
     let mut args = args.into_iter();
     let (mut given, mut file, mut hash_password) = (Vec::new(), None, false);
     while let Some(arg) = args.next() {
-        let Some(flag) = arg.strip_prefix("--") else {
-            return Err(format!("unknown argument \"{arg}\"; see --help"));
-        };
-        let (name, attached) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_string())),
-            None => (flag, None),
-        };
-        match (name, attached.is_some()) {
-            ("help", false) => return Ok(Request::Help),
-            ("version", false) => return Ok(Request::Version),
-            ("hash-password", false) => {
+        let flag = arg
+            .strip_prefix("--")
+            .ok_or_else(|| format!("unknown argument \"{arg}\"; see --help"))?;
+        let (name, attached) =
+            flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
+        match flag {
+            "help" => return Ok(Request::Help),
+            "version" => return Ok(Request::Version),
+            "hash-password" => {
                 hash_password = true;
                 continue;
             }
-            _ => {}
+            _ if name == "config" || find(name).is_some() => {}
+            _ => return Err(format!("unknown flag --{name}; see --help")),
         }
-        if name != "config" && find(name).is_none() {
-            return Err(format!("unknown flag --{name}; see --help"));
-        }
-        let bare = (name == "sync" && attached.is_none()).then(|| "on".to_string());
-        let Some(value) = attached.or(bare).or_else(|| args.next()) else {
-            return Err(format!("--{name} needs a value; see --help"));
-        };
+        let bare = (flag == "sync").then_some("on");
+        let value = attached.or(bare).map(str::to_string).or_else(|| args.next());
+        let value = value.ok_or_else(|| format!("--{name} needs a value; see --help"))?;
         if name == "config" {
             file = Some(value);
         } else {
