@@ -175,7 +175,8 @@ impl Sizes {
 #[derive(Debug)]
 pub struct Removal {
     quota: Arc<Quota>,
-    /// Whether the tree was in the count when the removal began.
+    /// Whether the usage was known when the removal began. If it became known later, the count did
+    /// not see what is removed now.
     counted: bool,
 }
 
