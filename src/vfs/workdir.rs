@@ -29,14 +29,16 @@ pub(super) struct Home {
     pub(super) quota: Arc<Quota>,
 }
 
+/// The quotas by the names of the folders. A quota belongs to the folder that has this identity and
+/// not to the name: another folder of that name begins with a usage of zero.
+type Quotas = HashMap<Vec<u8>, (Id, Arc<Quota>)>;
+
 /// The open working directory. One server at a time has it.
 #[derive(Debug)]
 pub struct Workdir {
     workdir: Arc<Folder>,
     storage: Arc<Storage>,
-    /// The quotas by the names of the folders. A quota belongs to the folder that has this identity
-    /// and not to the name: another folder of that name begins with a usage of zero.
-    homes: Mutex<HashMap<Vec<u8>, (Id, Arc<Quota>)>>,
+    homes: Mutex<Quotas>,
     /// The quota of files beside the accounts' folders, which has no limit.
     beside: Arc<Quota>,
     _locked: File,
@@ -183,7 +185,7 @@ impl Workdir {
         })
     }
 
-    fn homes(&self) -> MutexGuard<'_, HashMap<Vec<u8>, (Id, Arc<Quota>)>> {
+    fn homes(&self) -> MutexGuard<'_, Quotas> {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
