@@ -123,9 +123,9 @@ impl Quota {
         Ok(())
     }
 
-    /// Counts the tree again without holding the lock. If the tree changed during the count, or the
-    /// count saw half of a change, the known usage stays. Returns the bytes that the files take, and
-    /// the limit.
+    /// Counts the tree again without holding the lock. If the tree changed during the count, or a
+    /// change is in progress, the known usage stays. Returns the bytes that the files take, and the
+    /// limit.
     pub fn recount(
         &self,
         count: impl FnOnce(&mut Sizes) -> io::Result<u64>,
