@@ -232,7 +232,7 @@ impl Change<'_> {
         if let Some(why) = index::why_unreadable(&text) {
             return Err(io::Error::new(ErrorKind::InvalidData, why).into());
         }
-        let record = change(index::record_of(&text, name))?;
+        let record = change(Index::parse(&text).0.find(name.as_bytes()).cloned())?;
         let text_now = index::with_line_replaced(&text, name, record.as_ref());
         let temporary = temporary_of(&self.path);
         let renamed =

@@ -81,10 +81,8 @@ fn without_mark(text: &[u8]) -> &[u8] {
 /// Says why the text as a whole is unreadable, if it is. In such a text the lines are not found, so
 /// a name would seem free although a line has it.
 pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
-    let is_utf_16 = |bytes: &[u8]| match bytes {
-        [a, 0, b, 0] | [0, a, 0, b] => *a != 0 && *b != 0,
-        _ => false,
-    };
+    let is_utf_16 =
+        |bytes: &[u8]| matches!(bytes, [a, 0, b, 0] | [0, a, 0, b] if *a != 0 && *b != 0);
     if text.starts_with(b"\xff\xfe")
         || text.starts_with(b"\xfe\xff")
         || text.windows(4).any(is_utf_16)
@@ -102,18 +100,6 @@ pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
 pub fn is_complete(text: &[u8]) -> bool {
     let last = without_mark(text).rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     Record::user_name(last).is_none() || Record::parse(last).is_ok()
-}
-
-/// The record of `name`, if exactly one line has this name and is well formed.
-pub fn record_of(text: &[u8], name: &str) -> Option<Record> {
-    let name = key(name.as_bytes());
-    let lines = without_mark(text).split(|byte| *byte == b'\n');
-    let mut lines = lines.filter(|line| Record::user_name(line).as_ref() == Some(&name));
-    let line = lines.next()?;
-    if lines.next().is_some() {
-        return None;
-    }
-    Record::parse(line.strip_suffix(b"\r").unwrap_or(line)).ok()
 }
 
 /// The text with `record` in place of the line of `name`, or without that line.
