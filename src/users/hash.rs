@@ -65,12 +65,8 @@ impl PasswordHash {
 
     /// Reads the text form. An error says in one phrase what is wrong with the text.
     pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
-        let mut fields = text.split('$');
-        let (scheme, iterations, salt, hash) =
-            (fields.next(), fields.next(), fields.next(), fields.next());
-        let (Some(SCHEME), Some(iterations), Some(salt), Some(hash), None) =
-            (scheme, iterations, salt, hash, fields.next())
-        else {
+        let fields: Vec<_> = text.split('$').collect();
+        let [SCHEME, iterations, salt, hash] = *fields.as_slice() else {
             return Err("the hash is not of the form pbkdf2-sha256$ITERATIONS$SALT$HASH");
         };
         let iterations = match iterations.parse() {

@@ -69,10 +69,8 @@ impl Record {
     /// from the line, because the line may hold a secret.
     pub fn parse(line: &[u8]) -> Result<Record, &'static str> {
         let line = str::from_utf8(line).map_err(|_| "not UTF-8")?;
-        let mut fields = line.split(':');
-        let (Some(name), Some(role), Some(quota), Some(hash), None) =
-            (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
-        else {
+        let fields: Vec<_> = line.split(':').collect();
+        let [name, role, quota, hash] = *fields.as_slice() else {
             return Err("not of the form NAME:ROLE:QUOTA:HASH");
         };
         if !is_valid_name(name.as_bytes()) {

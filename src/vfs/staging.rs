@@ -103,10 +103,9 @@ impl Staging {
         if server != self.server {
             return Standing::Foreign;
         }
-        let live = || self.live().get(&number).copied();
-        match (start == self.start).then(live).flatten() {
-            Some(purpose) => Standing::Live(purpose),
-            None => Standing::Stale,
+        match self.live().get(&number) {
+            Some(purpose) if start == self.start => Standing::Live(*purpose),
+            _ => Standing::Stale,
         }
     }
 
@@ -162,12 +161,9 @@ fn draw_number() -> io::Result<String> {
 
 /// The server, the start and the number of a temporary's name.
 fn parts(name: &[u8]) -> Option<(&str, &str, u64)> {
-    let mut parts = str::from_utf8(name).ok()?.strip_prefix(PREFIX)?.split('-');
-    let (server, start, number) = (parts.next()?, parts.next()?, parts.next()?);
-    match parts.next() {
-        None => Some((server, start, number.parse().ok()?)),
-        Some(_) => None,
-    }
+    let (server, rest) = str::from_utf8(name).ok()?.strip_prefix(PREFIX)?.split_once('-')?;
+    let (start, number) = rest.split_once('-')?;
+    Some((server, start, number.parse().ok()?))
 }
 
 /// The name of a live temporary.
