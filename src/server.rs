@@ -46,7 +46,8 @@ impl Server {
         let failed = |name: &str| {
             let path = dir.join(name).display().to_string();
             move |error: io::Error| match error.kind() {
-                ErrorKind::ResourceBusy => format!("{path}: another plainftpd uses it"),
+                ErrorKind::WouldBlock => format!("{path}: another plainftpd uses it"),
+                ErrorKind::AlreadyExists => format!("{path}: not a folder"),
                 _ => format!("{path}: {error}"),
             }
         };

@@ -1,7 +1,7 @@
 //! The working directory: the accounts' folders, and the lock that keeps a second server away.
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::log::{Log, LogLine};
 
-use super::folder::{Folder, Id, refused};
+use super::folder::{Folder, Id};
 use super::quota::{Quota, Sizes};
 use super::removal::{self, HiddenFolder};
 use super::staging::Staging;
@@ -45,13 +45,13 @@ pub struct Workdir {
 }
 
 impl Workdir {
-    /// Opens `path`, and creates it if it is missing. Fails with [`ErrorKind::ResourceBusy`] if
+    /// Opens `path`, and creates it if it is missing. Fails with [`ErrorKind::WouldBlock`] if
     /// another server uses it.
     pub fn open(path: &Path, policy: UploadPolicy, log: Arc<Log>) -> io::Result<Workdir> {
-        make(path, 0o755)?;
+        DirBuilder::new().recursive(true).mode(0o755).create(path)?;
         let workdir = Arc::new(Folder::open(path)?);
         let locked = workdir.open_for_sync()?;
-        take_lock(&locked)?;
+        locked.try_lock()?;
         let staging = Arc::new(Staging::new(&workdir)?);
         let storage = Arc::new(Storage { staging, policy, log });
         let (homes, beside) = (Mutex::default(), Arc::default());
@@ -214,25 +214,5 @@ impl Drop for NewHome {
             // it.
             let _ = self.workdir.workdir.remove_folder(self.name.as_bytes());
         }
-    }
-}
-
-fn take_lock(file: &File) -> io::Result<()> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => ErrorKind::ResourceBusy.into(),
-        TryLockError::Error(error) => error,
-    })
-}
-
-fn make(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            if fs::metadata(path)?.is_dir() {
-                Ok(())
-            } else {
-                Err(refused(ErrorKind::NotADirectory, "not a folder"))
-            }
-        }
-        made => made,
     }
 }
