@@ -116,22 +116,17 @@ pub fn time_val(time: SystemTime) -> [u8; 14] {
 /// Parses a `time-val` of 14 digits. A fraction of a second is allowed and dropped. The short form
 /// of `SITE UTIME`, 12 digits, is the first second of its minute.
 pub fn parse_time_val(text: &[u8]) -> Option<SystemTime> {
-    let (digits, fraction) = match text.iter().position(|byte| *byte == b'.') {
-        Some(dot) => (text.get(..dot)?, text.get(dot + 1..)?),
-        None => (text, &b"0"[..]),
-    };
-    let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let text = str::from_utf8(text).ok()?;
+    let (digits, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number =
+        |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     if !matches!(digits.len(), 12 | 14) || !is_number(digits) || !is_number(fraction) {
         return None;
     }
-    let field = |from: usize, to: usize| -> Option<i64> {
-        match digits.get(from..to) {
-            Some(digits) => str::from_utf8(digits).ok()?.parse().ok(),
-            None => Some(0),
-        }
-    };
-    let (year, month, day) = (field(0, 4)?, field(4, 6)?, field(6, 8)?);
-    let (hour, minute, second) = (field(8, 10)?, field(10, 12)?, field(12, 14)?);
+    let number: i64 = format!("{digits:0<14}").parse().ok()?;
+    let (date, time) = (number / 1_000_000, number % 1_000_000);
+    let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
+    let (hour, minute, second) = (time / 10_000, time / 100 % 100, time % 100);
     if !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
