@@ -1,7 +1,7 @@
 //! The command language: [`parse`] turns a line into a [`Command`], and [`run`] runs it.
 //!
-//! A new word needs a variant of [`Command`]; its arms in [`run`], `needs` and `is_logged`, which
-//! the compiler asks for; its row in `commands/table.rs`; and a handler. DESIGN.md lists all steps.
+//! A new word needs a variant of [`Command`]; its arm in [`run`], which the compiler asks for; its
+//! row in `commands/table.rs`; and a handler. DESIGN.md lists all steps.
 
 use std::time::SystemTime;
 
@@ -106,12 +106,10 @@ enum Command {
     SiteHelp,
     Features,
     OptionsFacts(Vec<u8>),
-    Status(Option<Vec<u8>>),
-    /// A command that asks for what is true already, or that changes nothing.
-    Ok200(&'static str),
-    /// MODE or STRU with the only value that this server knows.
-    Ok200TransferForm(&'static str),
-    System,
+    /// STAT without a path.
+    Status,
+    /// A command that has the same reply each time and changes nothing.
+    Answer(u16, &'static str),
     Noop,
     Quit,
 }
@@ -138,7 +136,7 @@ fn classify(input: &Input) -> LineKind {
             LineKind::WithContent
         }
         (Ok(Command::Abort), _) => LineKind::Abort,
-        (Ok(Command::Status(None)), _) => LineKind::Status,
+        (Ok(Command::Status), _) => LineKind::Status,
         (Ok(Command::Quit), _) => LineKind::Quit,
         _ => LineKind::Other,
     }
@@ -183,30 +181,20 @@ fn parse(line: &[u8], is_cut: bool) -> Request {
 }
 
 impl Request {
-    /// Whether the command needs a login. If its example needs one, all of its lines do, so a line
-    /// with wrong arguments gets the same 530 before a login.
-    fn needs_login(&self) -> bool {
-        let example = self.info.map(|info| parse(info.example_line().as_bytes(), false).command);
-        example.is_some_and(|command| {
-            command.is_ok_and(|command| command.needs() != Permission::Nothing)
-        })
+    /// The permission that a client needs to send the line: that of its row, unless the row has
+    /// another form which needs another one.
+    fn needs(&self) -> Permission {
+        match self.command {
+            Ok(Command::SetTime { .. }) => Permission::Change,
+            Ok(Command::List(..)) => Permission::Read,
+            _ => self.info.map_or(Permission::Nothing, |info| info.needs),
+        }
     }
-}
-
-fn log_in_first() -> Reply {
-    Reply::new(530, "Log in first: login NAME PASSWORD")
 }
 
 /// Runs a command. Returns its last reply.
 fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Reply, Failure> {
     use Command::*;
-    if !permissions::allows(session.role(), command.needs()) {
-        return Err(match session.role() {
-            None => log_in_first(),
-            Some(_) => Reply::new(550, "This account may not do that."),
-        }
-        .into());
-    }
     match command {
         User(name) => accounts::user(session, name),
         Pass(password) => accounts::pass(session, &password),
@@ -259,13 +247,11 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
 
         Features => features::features(session),
         OptionsFacts(facts) => features::options_facts(session, &facts),
-        Status(None) => features::status(session),
-        Status(Some(path)) => listings::list(session, &path, listings::Form::Status),
-        Ok200(text) | Ok200TransferForm(text) => Ok(Reply::new(200, text)),
+        Status => features::status(session),
+        Answer(code, text) => Ok(Reply::new(code, text)),
         SiteHelp => Ok(help::site_help()),
         Help(None) => Ok(help::help()),
         Help(Some(word)) => Ok(help::help_about(&word)),
-        System => Ok(Reply::new(215, "UNIX Type: L8")),
         Noop => Ok(Reply::new(200, "Nothing done, as asked.")),
         Quit => {
             session.leave();
@@ -275,62 +261,14 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Repl
 }
 
 impl Command {
-    /// The permission that a client needs to run the command.
-    fn needs(&self) -> Permission {
+    /// Whether a command that needs this permission is logged if it succeeds. Changes, downloads,
+    /// logins and logouts are; listings and questions are not. Failures are always logged.
+    fn is_logged(&self, needs: Permission) -> bool {
         use Command::*;
         match self {
-            User(_) | Pass(_) | Login(..) | Register { .. } | Reinitialize | WhoAmI => {
-                Permission::Nothing
-            }
-            Help(_) | SiteHelp | Features | OptionsFacts(_) | Ok200(_) => Permission::Nothing,
-            System | Noop | Quit => Permission::Nothing,
-
-            PrintFolder | ChangeFolder(_) | Free | Status(None) => Permission::LoggedIn,
-            Allocate(_) | Restart(_) | Abort => Permission::LoggedIn,
-            Representation { .. } | Ok200TransferForm(_) => Permission::LoggedIn,
-            Passive | ExtendedPassive(_) | ExtendedPassiveOnly | Active(_) => Permission::LoggedIn,
-
-            List(..) | Status(Some(_)) | Info(_) | Size(_) | ModificationTime(_) => {
-                Permission::Read
-            }
-            Hash(_) | HashOnly(_) | Retrieve(..) => Permission::Read,
-
-            // Their handlers refuse a drop-box that would replace a file.
-            Store(..) | StoreUnique(_) | MakeFolder(_) | MakeFolders(_) => Permission::Add,
-
-            Append(..) | Touch(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => {
-                Permission::Change
-            }
-            CopyOrRename { .. } | Source(..) | Target(..) => Permission::Change,
-            SetTime { .. } | SetMode(..) => Permission::Change,
-
-            ChangePassword(..) | Unregister(_) => Permission::Own,
-        }
-    }
-
-    /// Whether the command is logged if it succeeds. Changes, downloads, logins and logouts are;
-    /// listings and questions are not. Failures are always logged.
-    fn is_logged(&self) -> bool {
-        use Command::*;
-        match self {
-            Pass(_) | Login(..) | Register { .. } | ChangePassword(..) | Unregister(_) => true,
-            Reinitialize => true,
-            MakeFolder(_) | MakeFolders(_) | RemoveFolder(_) | RemoveFile(_) | RemoveTree(_) => {
-                true
-            }
-            Touch(_) => true,
-            CopyOrRename { .. } | Target(..) | SetTime { .. } | SetMode(..) => true,
-            Retrieve(..) | Store(..) | StoreUnique(_) | Append(..) => true,
-            User(_) | WhoAmI | Free | PrintFolder | ChangeFolder(_) => false,
-            List(..) | Source(..) | Info(_) | Size(_) | ModificationTime(_) => false,
-            Hash(_) | HashOnly(_) | Allocate(_) | Restart(_) | Abort => false,
-            Representation { .. }
-            | Passive
-            | ExtendedPassive(_)
-            | ExtendedPassiveOnly
-            | Active(_) => false,
-            Help(_) | SiteHelp | Features | OptionsFacts(_) | Status(_) => false,
-            Ok200(_) | Ok200TransferForm(_) | System | Noop | Quit => false,
+            Source(..) => false, // changes nothing yet
+            Pass(_) | Login(..) | Register { .. } | Reinitialize | Retrieve(..) => true,
+            _ => matches!(needs, Permission::Add | Permission::Change | Permission::Own),
         }
     }
 

@@ -29,7 +29,7 @@ pub fn parse_type(args: Args<'_>) -> Result<Command, Reply> {
 pub fn parse_only(args: Args<'_>, letter: &[u8], text: &'static str) -> Result<Command, Reply> {
     match args.raw().trim_ascii() {
         b"" => Err(args.usage()),
-        given if given.eq_ignore_ascii_case(letter) => Ok(Command::Ok200TransferForm(text)),
+        given if given.eq_ignore_ascii_case(letter) => Ok(Command::Answer(200, text)),
         _ => Err(Reply::new(504, format!("Only this is possible: {text}")).because(text)),
     }
 }

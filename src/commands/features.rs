@@ -6,6 +6,7 @@ use crate::session::{Failure, Session};
 
 use super::Command;
 use super::args::Args;
+use super::listings::Form;
 
 /// FEAT. A test uses each feature that this lists.
 pub fn features(session: &mut Session) -> Result<Reply, Failure> {
@@ -34,11 +35,11 @@ pub fn parse_options(args: Args<'_>) -> Result<Command, Reply> {
     let (feature, option) = args.split_word();
     let option = option.raw().trim_ascii();
     match (feature.to_ascii_uppercase().as_slice(), option.to_ascii_uppercase().as_slice()) {
-        (b"UTF8" | b"UTF-8", b"" | b"ON" | b"NLST") => Ok(Command::Ok200("Names are UTF-8.")),
+        (b"UTF8" | b"UTF-8", b"" | b"ON" | b"NLST") => Ok(Command::Answer(200, "Names are UTF-8.")),
         (b"UTF8" | b"UTF-8", _) => Err(Reply::new(504, "Names are UTF-8, always.")),
         (b"MLST", _) => Ok(Command::OptionsFacts(option.to_vec())),
         // draft-bryan-ftpext-hash-02 §4
-        (b"HASH", b"" | b"SHA-256") => Ok(Command::Ok200("SHA-256")),
+        (b"HASH", b"" | b"SHA-256") => Ok(Command::Answer(200, "SHA-256")),
         (b"HASH", _) => Err(Reply::new(501, "HASH is SHA-256, always.")),
         (b"", _) => Err(args.usage()),
         _ => Err(Reply::new(501, "That feature has no options here.")),
@@ -57,7 +58,9 @@ pub fn options_facts(session: &mut Session, facts: &[u8]) -> Result<Reply, Failu
 /// LANG (RFC 2640 §4.1).
 pub fn parse_language(args: Args<'_>) -> Result<Command, Reply> {
     match args.raw().trim_ascii().to_ascii_uppercase().as_slice() {
-        b"" | b"EN" | b"EN-US" | b"EN-GB" | b"EN*" => Ok(Command::Ok200("Replies are in English.")),
+        b"" | b"EN" | b"EN-US" | b"EN-GB" | b"EN*" => {
+            Ok(Command::Answer(200, "Replies are in English."))
+        }
         _ => Err(Reply::new(504, "Replies are in English only.")),
     }
 }
@@ -85,9 +88,9 @@ pub fn parse_help(args: Args<'_>) -> Result<Command, Reply> {
 /// STAT, alone or with a path.
 pub fn parse_stat(args: Args<'_>) -> Result<Command, Reply> {
     if args.is_empty() {
-        Ok(Command::Status(None))
+        Ok(Command::Status)
     } else {
-        args.path_behind_flags().map(Some).map(Command::Status)
+        Ok(Command::List(args.path_behind_flags()?, Form::Status))
     }
 }
 

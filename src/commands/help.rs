@@ -31,7 +31,7 @@ fn nearest(name: &[u8]) -> Option<&'static str> {
     let most = if name.len() < 4 { 1 } else { 2 };
     let by_hand = COMMANDS.iter().filter(|word| word.is_by_hand());
     by_hand
-        .flat_map(|word| word.spellings().map(move |spelling| (word, spelling)))
+        .flat_map(|word| word.spellings.iter().map(move |spelling| (word, *spelling)))
         .map(|(word, spelling)| {
             let is_never_hinted = NEVER_HINTED.contains(&word.name);
             (distance(&name, spelling.as_bytes()), is_never_hinted, spelling)
@@ -130,7 +130,8 @@ pub fn help_about(name: &[u8]) -> Reply {
     };
     let info = typed.info;
     let mut lines = vec![info.purpose.to_string(), format!("for example: {}", info.example_line())];
-    let others: Vec<_> = info.spellings().filter(|spelling| *spelling != typed.spelling).collect();
+    let others: Vec<_> =
+        info.spellings.iter().copied().filter(|spelling| *spelling != typed.spelling).collect();
     if !others.is_empty() {
         lines.push(format!("also spelled: {}", others.join(", ")));
     }
@@ -140,7 +141,6 @@ pub fn help_about(name: &[u8]) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::CommandInfo;
     use super::*;
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         }
         assert!(!said.contains("\n ls"));
         for word in COMMANDS {
-            for spelling in word.spellings() {
+            for spelling in word.spellings {
                 let said = String::from_utf8(help_about(spelling.as_bytes()).encode()).unwrap();
                 assert!(said.starts_with(&format!("214-Usage: {spelling}")), "{said}");
                 assert!(
@@ -218,12 +218,12 @@ mod tests {
             );
         }
         // Every spelling of a word does the same. One in upper case is a verb.
-        let spellings =
-            by_hand().filter(|word| harmless.contains(&word.name)).flat_map(CommandInfo::spellings);
+        let words = by_hand().filter(|word| harmless.contains(&word.name));
+        let spellings = words.flat_map(|word| word.spellings).copied();
         let is_verb = |spelling: &str| spelling.bytes().any(|byte| byte.is_ascii_uppercase());
         let harmless: Vec<_> = spellings.filter(|spelling| !is_verb(spelling)).collect();
         let mut hints = 0;
-        for spelling in COMMANDS.iter().flat_map(CommandInfo::spellings) {
+        for spelling in COMMANDS.iter().flat_map(|word| word.spellings) {
             for slip in slips(&spelling.to_ascii_lowercase()) {
                 let hint = nearest(slip.as_bytes());
                 assert!(hint.is_none_or(|hint| harmless.contains(&hint)), "{slip}: {hint:?}");

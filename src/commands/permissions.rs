@@ -1,5 +1,6 @@
 //! Roles and permissions: what each role may do.
 
+use crate::reply::Reply;
 use crate::users::Role;
 
 /// A permission that a command needs.
@@ -40,6 +41,15 @@ pub fn allows(role: Option<Role>, permission: Permission) -> bool {
         (Some(role), permission) => {
             MAY.iter().any(|(row, permissions)| *row == role && permissions.contains(&permission))
         }
+    }
+}
+
+/// The reply to a client without the permission.
+pub fn check(role: Option<Role>, permission: Permission) -> Result<(), Reply> {
+    match role {
+        _ if allows(role, permission) => Ok(()),
+        None => Err(Reply::new(530, "Log in first: login NAME PASSWORD")),
+        Some(_) => Err(Reply::new(550, "This account may not do that.")),
     }
 }
 
@@ -115,11 +125,12 @@ mod tests {
         });
         let forms = FORMS.iter().map(|(line, right)| (line.to_string(), *right));
         for (line, right) in examples.chain(forms) {
-            let Ok(command) = parse(line.as_bytes(), false).command else {
+            let request = parse(line.as_bytes(), false);
+            if request.command.is_err() {
                 assert_eq!(right, "-", "{line}");
                 continue;
-            };
-            assert_eq!(command.needs(), right_named(right), "{line}");
+            }
+            assert_eq!(request.needs(), right_named(right), "{line}");
             for (role, allowed) in [
                 (None, "nothing"),
                 (Some(Role::Disabled), "nothing"),
@@ -129,7 +140,7 @@ mod tests {
                 (Some(Role::User), "nothing login read add change own"),
             ] {
                 let expected = allowed.split(' ').any(|allowed| allowed == right);
-                assert_eq!(allows(role, command.needs()), expected, "{role:?} {line}");
+                assert_eq!(allows(role, request.needs()), expected, "{role:?} {line}");
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::session::{Failure, LogContext, LogShare, Pending, Session};
 
 use super::args::split_word;
 use super::logging::{Outcome, log_command};
-use super::{Request, log_in_first, read, run};
+use super::{Request, permissions, read, run};
 
 /// Serves one client until the session ends.
 pub fn serve(mut session: Box<Session>) -> io::Result<()> {
@@ -125,16 +125,15 @@ fn is_http(line: &[u8]) -> bool {
 fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> {
     let since = Instant::now();
     let had_account = session.account().is_some();
-    let is_refused = request.command.is_err() && !had_account && request.needs_login();
+    let needs = request.needs();
     let Request { info, command, body } = request;
     session.body = body;
     let log = |session: &mut Session, code, why: Option<&str>| {
         log_command(session, info, &Outcome { code, why, since, had_account });
     };
-    let command = match command {
+    let command = match permissions::check(session.role(), needs).and(command) {
         Ok(command) => command,
         Err(reply) => {
-            let reply = if is_refused { log_in_first() } else { reply };
             session.pending = Pending::Nothing;
             log(session, reply.code, reply.why());
             let is_bad = matches!(reply.code, 500 | 501 | 530);
@@ -146,7 +145,7 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
     } else {
         std::mem::take(&mut session.pending)
     };
-    let is_logged = command.is_logged();
+    let is_logged = command.is_logged(needs);
     let reply = match run(session, command, pending) {
         Ok(reply) | Err(Failure::Refused(reply)) => reply,
         // RFC 959 §4.1.3, ABOR: 426 for the transfer, then 226 for ABOR itself.

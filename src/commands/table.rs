@@ -1,7 +1,7 @@
-//! The table of commands: every spelling once, with its usage, its example and its parser.
+//! The table of commands: every spelling once, with the permission that it needs, its usage, its
+//! example and its parser.
 //!
-//! Help, usage replies, hints and the log's word come from the table. What a command needs, and
-//! whether it is logged, stands beside `run` in `commands.rs`.
+//! Help, usage replies, hints and the log's word come from the table.
 
 use crate::control::InlineBody;
 use crate::data;
@@ -12,6 +12,7 @@ use crate::users::Password;
 use super::Command::{self, *};
 use super::args::{Args, Usage, split_word};
 use super::listings::Form;
+use super::permissions::Permission::{self, Add, Change, LoggedIn, Nothing, Own, Read};
 use super::{accounts, data_connection, features, files, listings, transfers};
 
 /// One command: how it is spelled, explained and parsed.
@@ -19,10 +20,12 @@ use super::{accounts, data_connection, features, files, listings, transfers};
 pub struct CommandInfo {
     /// The part of the help that shows the command.
     pub group: Group,
+    /// The permission that a client needs.
+    pub needs: Permission,
     /// The main spelling: in lower case for words typed by hand, in upper case for FTP verbs.
     pub name: &'static str,
-    /// Other spellings.
-    aliases: &'static [&'static str],
+    /// All spellings, the main one first.
+    pub spellings: &'static [&'static str],
     /// The arguments, as a usage reply shows them.
     arguments: &'static str,
     /// The arguments of an example.
@@ -58,226 +61,226 @@ pub enum Group {
 
 const fn row(
     group: Group,
-    name: &'static str,
-    aliases: &'static [&'static str],
+    needs: Permission,
+    spellings: &'static [&'static str],
     arguments: &'static str,
     example: &'static str,
     purpose: &'static str,
     parser: Parser,
 ) -> CommandInfo {
-    CommandInfo { group, name, aliases, arguments, example, purpose, parser }
+    let name = match spellings {
+        [name, ..] => name,
+        [] => "",
+    };
+    CommandInfo { group, needs, name, spellings, arguments, example, purpose, parser }
 }
 
 use Group::{Ftp, Hand, Refused, Site};
 use Parser::{Line, WithContent};
 
-/// Every command that the server knows: group, name, aliases, arguments, example, purpose, parser.
+/// Every command that the server knows: group, permission, spellings, arguments, example, purpose,
+/// parser.
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandInfo] = &[
-    row(Hand, "register", &[], "NAME PASSWORD [CODE]", "alice wonderland",
+    row(Hand, Nothing, &["register"], "NAME PASSWORD [CODE]", "alice wonderland",
         "create an account and log in", Line(accounts::parse_register)),
-    row(Hand, "login", &[], "NAME PASSWORD", "alice wonderland",
+    row(Hand, Nothing, &["login"], "NAME PASSWORD", "alice wonderland",
         "log in", Line(accounts::parse_login)),
-    row(Hand, "logout", &[], "", "",
+    row(Hand, Nothing, &["logout"], "", "",
         "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
-    row(Hand, "passwd", &[], "OLD NEW", "wonderland looking-glass",
+    row(Hand, Own, &["passwd"], "OLD NEW", "wonderland looking-glass",
         "change your password", Line(accounts::parse_passwd)),
-    row(Hand, "unregister", &[], "PASSWORD", "wonderland",
+    row(Hand, Own, &["unregister"], "PASSWORD", "wonderland",
         "delete your account and your folder",
         Line(|args| args.single().map(|word| Unregister(Password(word))))),
-    row(Hand, "whoami", &[], "", "",
+    row(Hand, Nothing, &["whoami"], "", "",
         "who you are and where", Line(|args| args.expect_end(WhoAmI))),
-    row(Hand, "free", &["quota", "df"], "", "",
+    row(Hand, LoggedIn, &["free", "quota", "df"], "", "",
         "space used and left", Line(|args| args.expect_end(Free))),
 
-    row(Hand, "pwd", &["XPWD"], "", "",
+    row(Hand, LoggedIn, &["pwd", "XPWD"], "", "",
         "the current folder", Line(|args| args.expect_end(PrintFolder))),
-    row(Hand, "cd", &["chdir"], "[DIR]", "docs",
+    row(Hand, LoggedIn, &["cd", "chdir"], "[DIR]", "docs",
         "go to a folder; without DIR, or with ~, to your top folder",
         Line(|args| Ok(ChangeFolder(args.at_most_one()?.unwrap_or(b"/".to_vec()))))),
-    row(Hand, "ls", &["dir"], "[DIR or PATTERN]", "*.txt",
+    row(Hand, Read, &["ls", "dir"], "[DIR or PATTERN]", "*.txt",
         "list a folder", Line(listings::parse_ls)),
-    row(Hand, "mkdir", &["md"], "[-p] DIR", "-p docs/2026",
+    row(Hand, Add, &["mkdir", "md"], "[-p] DIR", "-p docs/2026",
         "make a folder; with -p also the folders above it that are missing",
         Line(files::parse_mkdir)),
-    row(Hand, "rmdir", &["rd"], "DIR", "docs",
+    row(Hand, Change, &["rmdir", "rd"], "DIR", "docs",
         "remove an empty folder", Line(|args| args.single().map(RemoveFolder))),
 
-    row(Hand, "rm", &["del", "delete"], "[-r] PATH", "-r docs",
+    row(Hand, Change, &["rm", "del", "delete"], "[-r] PATH", "-r docs",
         "remove a file; with -r also a folder with everything in it", Line(files::parse_rm)),
-    row(Hand, "touch", &["create", "mkfile"], "FILE", "new.txt",
+    row(Hand, Change, &["touch", "create", "mkfile"], "FILE", "new.txt",
         "create an empty file, or set a file's time to now", Line(|args| args.single().map(Touch))),
-    row(Hand, "cp", &["copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
+    row(Hand, Change, &["cp", "copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
         "copy a file or a folder; -f replaces a file",
         Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
-    row(Hand, "mv", &["move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
+    row(Hand, Change, &["mv", "move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
         "rename or move; -f replaces a file",
         Line(|args| files::parse_copy_or_rename(args, Action::Rename))),
-    row(Hand, "info", &[], "PATH", "notes.txt",
+    row(Hand, Read, &["info"], "PATH", "notes.txt",
         "size, time and kind", Line(|args| args.single().map(Info))),
-    row(Hand, "hash", &[], "FILE", "notes.txt",
+    row(Hand, Read, &["hash"], "FILE", "notes.txt",
         "the content's SHA-256", Line(|args| args.rest_of_line_or_quoted().map(Hash))),
 
-    row(Hand, "get", &["cat", "download", "more", "less"], "FILE", "notes.txt",
+    row(Hand, Read, &["get", "cat", "download", "more", "less"], "FILE", "notes.txt",
         "show or fetch a file: a line with its size in bytes, then the bytes",
         Line(|args| Ok(Retrieve(args.single()?, Channel::Inline)))),
-    row(Hand, "put", &["upload", "send"], "FILE [SIZE]", "photo.jpg 48211",
+    row(Hand, Add, &["put", "upload", "send"], "FILE [SIZE]", "photo.jpg 48211",
         "store SIZE bytes that follow; without SIZE, what you type, up to a line with only \".\"",
         WithContent(transfers::parse_put)),
-    row(Hand, "write", &[], "FILE [TEXT]", "notes.txt buy milk",
+    row(Hand, Add, &["write"], "FILE [TEXT]", "notes.txt buy milk",
         "store the text; without it, what you type, up to a line with only \".\"",
         WithContent(|args| transfers::parse_text(args, Store))),
-    row(Hand, "append", &[], "FILE [TEXT]", "notes.txt and bread",
+    row(Hand, Change, &["append"], "FILE [TEXT]", "notes.txt and bread",
         "add text at the end of a file, in place; otherwise like write",
         WithContent(|args| transfers::parse_text(args, Append))),
 
-    row(Hand, "help", &["?"], "[WORD]", "put",
+    row(Hand, Nothing, &["help", "?"], "[WORD]", "put",
         "the list of words; more about WORD; with ftp, the list of FTP verbs",
         Line(features::parse_help)),
-    row(Hand, "quit", &["exit", "bye"], "", "",
+    row(Hand, Nothing, &["quit", "exit", "bye"], "", "",
         "leave", Line(|args| args.expect_end(Quit))),
 
-    row(Ftp, "USER", &[], "NAME", "alice",
+    row(Ftp, Nothing, &["USER"], "NAME", "alice",
         "the name for a login; PASS follows", Line(|args| args.rest_of_line().map(User))),
-    row(Ftp, "PASS", &[], "PASSWORD", "wonderland",
+    row(Ftp, Nothing, &["PASS"], "PASSWORD", "wonderland",
         "the password of USER", Line(|args| Ok(Pass(Password(args.rest_of_line()?))))),
-    row(Ftp, "REIN", &[], "", "",
+    row(Ftp, Nothing, &["REIN"], "", "",
         "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
-    row(Ftp, "CWD", &["XCWD"], "DIR", "my docs",
+    row(Ftp, LoggedIn, &["CWD", "XCWD"], "DIR", "my docs",
         "go to a folder", Line(|args| args.rest_of_line().map(ChangeFolder))),
-    row(Ftp, "CDUP", &["XCUP", "cd.."], "", "",
+    row(Ftp, LoggedIn, &["CDUP", "XCUP", "cd.."], "", "",
         "go to the folder above", Line(|args| args.expect_end(ChangeFolder(b"..".to_vec())))),
-    row(Ftp, "MKD", &["XMKD"], "DIR", "my docs",
+    row(Ftp, Add, &["MKD", "XMKD"], "DIR", "my docs",
         "make a folder", Line(|args| args.rest_of_line().map(MakeFolder))),
-    row(Ftp, "RMD", &["XRMD"], "DIR", "my docs",
+    row(Ftp, Change, &["RMD", "XRMD"], "DIR", "my docs",
         "remove an empty folder", Line(|args| args.rest_of_line().map(RemoveFolder))),
-    row(Ftp, "DELE", &[], "FILE", "my notes.txt",
+    row(Ftp, Change, &["DELE"], "FILE", "my notes.txt",
         "remove a file", Line(|args| args.rest_of_line().map(RemoveFile))),
-    row(Ftp, "RNFR", &[], "PATH", "my notes.txt",
+    row(Ftp, Change, &["RNFR"], "PATH", "my notes.txt",
         "what RNTO will rename",
         Line(|args| args.rest_of_line().map(|path| Source(Action::Rename, path)))),
-    row(Ftp, "RNTO", &[], "PATH", "your notes.txt",
+    row(Ftp, Change, &["RNTO"], "PATH", "your notes.txt",
         "its new name", Line(|args| args.rest_of_line().map(|path| Target(Action::Rename, path)))),
-    row(Ftp, "SIZE", &[], "FILE", "my notes.txt",
+    row(Ftp, Read, &["SIZE"], "FILE", "my notes.txt",
         "a file's size in bytes", Line(|args| args.rest_of_line().map(Size))),
-    row(Ftp, "MDTM", &[], "[YYYYMMDDHHMMSS] FILE", "my notes.txt",
+    row(Ftp, Read, &["MDTM"], "[YYYYMMDDHHMMSS] FILE", "my notes.txt",
         "a file's time in UTC; with a time before FILE, sets it", Line(files::parse_mdtm)),
-    row(Ftp, "MFMT", &[], "YYYYMMDDHHMMSS PATH", "20261123201900 my notes.txt",
+    row(Ftp, Change, &["MFMT"], "YYYYMMDDHHMMSS PATH", "20261123201900 my notes.txt",
         "set a time",
         Line(|args| args.time_and_path().map(|(time, path)| SetTime { time, path, code: 213 }))),
-    row(Ftp, "XSHA256", &[], "FILE", "my notes.txt",
+    row(Ftp, Read, &["XSHA256"], "FILE", "my notes.txt",
         "the content's SHA-256 alone", Line(|args| args.rest_of_line_or_quoted().map(HashOnly))),
-    row(Ftp, "TYPE", &[], "A or I", "I",
+    row(Ftp, LoggedIn, &["TYPE"], "A or I", "I",
         "convert line endings (A), or leave all bytes as they are (I)",
         Line(data_connection::parse_type)),
-    row(Ftp, "MODE", &[], "S", "S",
+    row(Ftp, LoggedIn, &["MODE"], "S", "S",
         "stream mode, the only one",
         Line(|args| data_connection::parse_only(args, b"S", "MODE is S."))),
-    row(Ftp, "STRU", &[], "F", "F",
+    row(Ftp, LoggedIn, &["STRU"], "F", "F",
         "file structure, the only one",
         Line(|args| data_connection::parse_only(args, b"F", "STRU is F."))),
-    row(Ftp, "PASV", &[], "", "",
+    row(Ftp, LoggedIn, &["PASV"], "", "",
         "open a port for the next transfer's data connection",
         Line(|args| args.expect_end(Passive))),
-    row(Ftp, "EPSV", &[], "[1 or 2 or ALL]", "",
+    row(Ftp, LoggedIn, &["EPSV"], "[1 or 2 or ALL]", "",
         "like PASV, for IPv6 too", Line(data_connection::parse_epsv)),
-    row(Ftp, "PORT", &[], "H1,H2,H3,H4,P1,P2", "127,0,0,1,156,64",
+    row(Ftp, LoggedIn, &["PORT"], "H1,H2,H3,H4,P1,P2", "127,0,0,1,156,64",
         "where the client waits for the data connection",
         Line(|args| data_connection::parse_active(args, data::parse_port))),
-    row(Ftp, "EPRT", &[], "|FAMILY|ADDRESS|PORT|", "|2|::1|40000|",
+    row(Ftp, LoggedIn, &["EPRT"], "|FAMILY|ADDRESS|PORT|", "|2|::1|40000|",
         "like PORT, for IPv6 too",
         Line(|args| data_connection::parse_active(args, data::parse_eprt))),
-    row(Ftp, "LIST", &[], "[PATH or PATTERN]", "*.txt",
+    row(Ftp, Read, &["LIST"], "[PATH or PATTERN]", "*.txt",
         "a listing with facts, over a data connection",
         Line(|args| Ok(List(args.path_behind_flags()?, Form::Long)))),
-    row(Ftp, "NLST", &[], "[PATH or PATTERN]", "*.txt",
+    row(Ftp, Read, &["NLST"], "[PATH or PATTERN]", "*.txt",
         "names only, over a data connection",
         Line(|args| Ok(List(args.path_behind_flags()?, Form::Names)))),
-    row(Ftp, "MLSD", &[], "[DIR]", "my docs",
+    row(Ftp, Read, &["MLSD"], "[DIR]", "my docs",
         "a listing for programs, over a data connection",
         Line(|args| Ok(List(args.path_or_none()?, Form::Facts)))),
-    row(Ftp, "MLST", &[], "[PATH]", "my notes.txt",
+    row(Ftp, Read, &["MLST"], "[PATH]", "my notes.txt",
         "the facts about one file", Line(|args| Ok(List(args.path_or_none()?, Form::FactsOfOne)))),
-    row(Ftp, "STAT", &[], "[PATH]", "my docs",
+    row(Ftp, LoggedIn, &["STAT"], "[PATH]", "my docs",
         "the state of the session; or a listing, over this connection", Line(features::parse_stat)),
-    row(Ftp, "RETR", &[], "FILE", "my notes.txt",
+    row(Ftp, Read, &["RETR"], "FILE", "my notes.txt",
         "send a file, over a data connection",
         Line(|args| Ok(Retrieve(args.rest_of_line()?, Channel::Data)))),
-    row(Ftp, "STOR", &[], "FILE", "my notes.txt",
+    row(Ftp, Add, &["STOR"], "FILE", "my notes.txt",
         "store a file, over a data connection",
         Line(|args| Ok(Store(args.rest_of_line()?, Channel::Data)))),
-    row(Ftp, "APPE", &[], "FILE", "my notes.txt",
+    row(Ftp, Change, &["APPE"], "FILE", "my notes.txt",
         "append to a file in place, over a data connection",
         Line(|args| Ok(Append(args.rest_of_line()?, Channel::Data)))),
-    row(Ftp, "STOU", &[], "[NAME]", "log_context",
+    row(Ftp, Add, &["STOU"], "[NAME]", "log_context",
         "store a file under a name that is free",
         Line(|args| Ok(StoreUnique(Some(args.path_or_none()?).filter(|name| !name.is_empty()))))),
-    row(Ftp, "REST", &[], "OFFSET", "1024",
+    row(Ftp, LoggedIn, &["REST"], "OFFSET", "1024",
         "where in the file the next RETR begins, or the next STOR writes in place",
         Line(|args| args.first_number().map(Restart))),
-    row(Ftp, "ALLO", &[], "BYTES", "1048576",
+    row(Ftp, LoggedIn, &["ALLO"], "BYTES", "1048576",
         "ask whether that many bytes fit under the quota",
         Line(|args| args.first_number().map(Allocate))),
-    row(Ftp, "ABOR", &[], "", "",
+    row(Ftp, LoggedIn, &["ABOR"], "", "",
         "stop the transfer", Line(|_| Ok(Abort))),
-    row(Ftp, "FEAT", &[], "", "",
+    row(Ftp, Nothing, &["FEAT"], "", "",
         "what this server can do beyond RFC 959", Line(|args| args.expect_end(Features))),
-    row(Ftp, "OPTS", &[], "FEATURE [OPTION]", "MLST type;size;",
+    row(Ftp, Nothing, &["OPTS"], "FEATURE [OPTION]", "MLST type;size;",
         "set how a feature works", Line(features::parse_options)),
-    row(Ftp, "CLNT", &[], "NAME", "lftp",
-        "which program the client is", Line(|_| Ok(Ok200("Noted.")))),
-    row(Ftp, "LANG", &[], "[EN]", "EN",
+    row(Ftp, Nothing, &["CLNT"], "NAME", "lftp",
+        "which program the client is", Line(|_| Ok(Answer(200, "Noted.")))),
+    row(Ftp, Nothing, &["LANG"], "[EN]", "EN",
         "the language of replies, which is English", Line(features::parse_language)),
-    row(Ftp, "SITE", &[], "COMMAND", "HELP",
+    row(Ftp, Nothing, &["SITE"], "COMMAND", "HELP",
         "commands that FTP has no verb for; SITE HELP lists them",
         Line(|_| Err(Reply::new(500, "Unknown SITE command. SITE HELP lists them.")))),
-    row(Ftp, "SYST", &[], "", "",
-        "what kind of server this is", Line(|args| args.expect_end(System))),
-    row(Ftp, "NOOP", &[], "", "",
+    row(Ftp, Nothing, &["SYST"], "", "",
+        "what kind of server this is", Line(|args| args.expect_end(Answer(215, "UNIX Type: L8")))),
+    row(Ftp, Nothing, &["NOOP"], "", "",
         "do nothing but answer", Line(|_| Ok(Noop))),
 
-    row(Site, "SITE HELP", &[], "", "",
+    row(Site, Nothing, &["SITE HELP"], "", "",
         "this list", Line(|_| Ok(SiteHelp))),
-    row(Site, "SITE REGISTER", &[], "NAME PASSWORD [CODE]", "alice wonderland",
+    row(Site, Nothing, &["SITE REGISTER"], "NAME PASSWORD [CODE]", "alice wonderland",
         "create an account and log in", Line(accounts::parse_register)),
-    row(Site, "SITE PASSWD", &[], "OLD NEW", "wonderland looking-glass",
+    row(Site, Own, &["SITE PASSWD"], "OLD NEW", "wonderland looking-glass",
         "change your password", Line(accounts::parse_passwd)),
-    row(Site, "SITE UNREGISTER", &[], "PASSWORD", "wonderland",
+    row(Site, Own, &["SITE UNREGISTER"], "PASSWORD", "wonderland",
         "delete your account and your folder",
         Line(|args| args.single().map(|word| Unregister(Password(word))))),
-    row(Site, "SITE CPFR", &[], "PATH", "my notes.txt",
+    row(Site, Change, &["SITE CPFR"], "PATH", "my notes.txt",
         "what SITE CPTO will copy",
         Line(|args| args.rest_of_line().map(|path| Source(Action::Copy, path)))),
-    row(Site, "SITE CPTO", &[], "PATH", "your notes.txt",
+    row(Site, Change, &["SITE CPTO"], "PATH", "your notes.txt",
         "the copy's name", Line(|args| args.rest_of_line().map(|path| Target(Action::Copy, path)))),
-    row(Site, "SITE COPY", &[], "[-f] FROM TO", "\"my notes.txt\" copy.txt",
+    row(Site, Change, &["SITE COPY"], "[-f] FROM TO", "\"my notes.txt\" copy.txt",
         "copy a file or a folder, names quoted as by hand",
         Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
-    row(Site, "SITE RMDIR", &[], "PATH", "my docs",
+    row(Site, Change, &["SITE RMDIR"], "PATH", "my docs",
         "remove a folder with everything in it", Line(|args| args.rest_of_line().map(RemoveTree))),
-    row(Site, "SITE CHMOD", &[], "MODE PATH", "640 my notes.txt",
+    row(Site, Change, &["SITE CHMOD"], "MODE PATH", "640 my notes.txt",
         "set the nine permission bits",
         Line(|args| args.mode_and_path().map(|(mode, path)| SetMode(mode, path)))),
-    row(Site, "SITE UTIME", &[], "YYYYMMDDHHMM[SS] PATH", "202611232019 my notes.txt",
+    row(Site, Change, &["SITE UTIME"], "YYYYMMDDHHMM[SS] PATH", "202611232019 my notes.txt",
         "set a time",
         Line(|args| args.utime().map(|(time, path)| SetTime { time, path, code: 200 }))),
 
-    row(Refused, "ACCT", &[], "", "",
+    row(Refused, Nothing, &["ACCT"], "", "",
         "refused: there are no accounts within accounts", Line(features::refuse)),
-    row(Refused, "SMNT", &[], "", "",
+    row(Refused, Nothing, &["SMNT"], "", "",
         "refused: there is nothing to mount", Line(features::refuse)),
-    row(Refused, "AUTH", &["ADAT", "PBSZ", "PROT", "CCC", "MIC", "CONF", "ENC"], "", "",
+    row(Refused, Nothing, &["AUTH", "ADAT", "PBSZ", "PROT", "CCC", "MIC", "CONF", "ENC"], "", "",
         "refused: no encryption here; use a tunnel", Line(features::refuse)),
-    row(Refused, "HOST", &[], "", "",
+    row(Refused, Nothing, &["HOST"], "", "",
         "refused: one host only", Line(features::refuse)),
 ];
 
 impl CommandInfo {
-    /// All spellings of the command, its name first.
-    pub fn spellings(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.name).chain(self.aliases.iter().copied())
-    }
-
     /// The example: a line that a client could send.
     pub fn example_line(&self) -> String {
         Usage { spelling: self.name, arguments: self.example }.to_string()
@@ -305,10 +308,10 @@ pub struct Typed {
 
 /// Finds the command with this spelling, in upper or lower case.
 pub fn find(name: &[u8]) -> Option<Typed> {
-    let is = |spelling: &&str| spelling.as_bytes().eq_ignore_ascii_case(name);
+    let is = |spelling: &&&str| spelling.as_bytes().eq_ignore_ascii_case(name);
     COMMANDS
         .iter()
-        .find_map(|info| info.spellings().find(is).map(|spelling| Typed { info, spelling }))
+        .find_map(|info| info.spellings.iter().find(is).map(|spelling| Typed { info, spelling }))
 }
 
 /// Finds the command at the start of a line; also returns the bytes after it. A command of SITE is
@@ -340,8 +343,11 @@ mod tests {
 
     #[test]
     fn no_spelling_occurs_twice() {
-        let mut spellings: Vec<String> =
-            COMMANDS.iter().flat_map(CommandInfo::spellings).map(str::to_ascii_lowercase).collect();
+        let mut spellings: Vec<String> = COMMANDS
+            .iter()
+            .flat_map(|info| info.spellings)
+            .map(|name| name.to_ascii_lowercase())
+            .collect();
         let count = spellings.len();
         spellings.sort();
         spellings.dedup();
