@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::control::{InlineBody, Input, Language, LineKind};
 use crate::data::HostPort;
 use crate::reply::Reply;
-use crate::session::{Action, Channel, Failure, Pending, Session};
+use crate::session::{Action, Channel, Outcome, Pending, Session};
 use crate::users::Password;
 use crate::vfs::Existing;
 
@@ -114,13 +114,15 @@ enum Command {
     Quit,
 }
 
+/// What a parser makes of a command's arguments: the command, or the reply that refuses the line.
+type Parsed = Result<Command, Reply>;
+
 /// A line that was read and parsed.
 #[derive(Debug)]
 struct Request {
     /// The row of the table, if the line begins with a spelling of it.
     info: Option<&'static CommandInfo>,
-    /// The command, or the reply that refuses the line.
-    command: Result<Command, Reply>,
+    command: Parsed,
     /// The content that follows the line.
     body: Option<InlineBody>,
 }
@@ -193,7 +195,7 @@ impl Request {
 }
 
 /// Runs a command. Returns its last reply.
-fn run(session: &mut Session, command: Command, pending: Pending) -> Result<Reply, Failure> {
+fn run(session: &mut Session, command: Command, pending: Pending) -> Outcome {
     use Command::*;
     match command {
         User(name) => accounts::user(session, name),

@@ -79,6 +79,9 @@ impl From<Reply> for Failure {
     }
 }
 
+/// How a command ends: with its last reply, or with a failure.
+pub type Outcome = Result<Reply, Failure>;
+
 /// Whether the client is logged in, and what belongs to that state only.
 #[derive(Debug)]
 enum Login {

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use crate::config::Registration;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::session::{FailedLogin, Failure, LoginError, Session};
+use crate::session::{FailedLogin, Failure, LoginError, Outcome, Session};
 use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::Vfs;
 
-use super::Command;
 use super::args::Args;
+use super::{Command, Parsed};
 
 /// `register`, SITE REGISTER.
-pub fn parse_register(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_register(args: Args<'_>) -> Parsed {
     let mut words = args.words()?.into_iter();
     match (words.next(), words.next(), words.next(), words.next()) {
         (Some(name), Some(password), code, None) => {
@@ -26,12 +26,12 @@ pub fn parse_register(args: Args<'_>) -> Result<Command, Reply> {
 }
 
 /// `login NAME PASSWORD`.
-pub fn parse_login(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_login(args: Args<'_>) -> Parsed {
     args.exactly().map(|[name, password]| Command::Login(name, Password(password)))
 }
 
 /// `passwd OLD NEW`, SITE PASSWD.
-pub fn parse_passwd(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_passwd(args: Args<'_>) -> Parsed {
     args.exactly().map(|[old, new]| Command::ChangePassword(Password(old), Password(new)))
 }
 
@@ -74,14 +74,14 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
 }
 
 /// USER: logs the client out (RFC 959 §4.1.1). The reply is the same for every name.
-pub fn user(session: &mut Session, name: Vec<u8>) -> Result<Reply, Failure> {
+pub fn user(session: &mut Session, name: Vec<u8>) -> Outcome {
     session.log_out();
     session.set_user_name(name);
     Ok(Reply::new(331, "Now the password: PASS PASSWORD"))
 }
 
 /// PASS.
-pub fn pass(session: &mut Session, password: &Password) -> Result<Reply, Failure> {
+pub fn pass(session: &mut Session, password: &Password) -> Outcome {
     let Some(name) = session.take_user_name() else {
         return Err(Reply::new(503, "First the name: USER NAME").into());
     };
@@ -90,7 +90,7 @@ pub fn pass(session: &mut Session, password: &Password) -> Result<Reply, Failure
 
 /// `login`. An unknown name and a wrong password get the same reply. The log names only accounts
 /// that exist, because a password may have been typed in place of the name.
-pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Result<Reply, Failure> {
+pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Outcome {
     let was_logged_in = session.account().is_some();
     session.log_out();
     let server = session.server();
@@ -172,7 +172,7 @@ pub fn register(
     name: &[u8],
     password: &Password,
     code: Option<&[u8]>,
-) -> Result<Reply, Failure> {
+) -> Outcome {
     let server = session.server();
     if code.is_some() && server.config.registration == Registration::Open {
         // A client that meant a password with spaces would get an account whose password is the
@@ -208,11 +208,7 @@ fn own_name(session: &Session) -> String {
 }
 
 /// `passwd`.
-pub fn change_password(
-    session: &mut Session,
-    old: &Password,
-    new: &Password,
-) -> Result<Reply, Failure> {
+pub fn change_password(session: &mut Session, old: &Password, new: &Password) -> Outcome {
     let name = own_name(session);
     let changed = session.server().users.change_password(&name, old, new, session.peer().ip());
     changed.map_err(|refused| refuse(session, refused))?;
@@ -221,7 +217,7 @@ pub fn change_password(
 
 /// `unregister`: removes the account, and then detaches its folder before any client of this server
 /// can register the name again.
-pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, Failure> {
+pub fn unregister(session: &mut Session, password: &Password) -> Outcome {
     let name = own_name(session);
     session.log_context.account = Some(name.clone());
     let server = session.server();
@@ -250,14 +246,14 @@ pub fn unregister(session: &mut Session, password: &Password) -> Result<Reply, F
 }
 
 /// `logout`, REIN.
-pub fn reinitialize(session: &mut Session) -> Result<Reply, Failure> {
+pub fn reinitialize(session: &mut Session) -> Outcome {
     session.log_context.account = session.account().map(|account| account.name.clone());
     session.log_out();
     Ok(Reply::new(220, "Logged out. Type: login NAME PASSWORD"))
 }
 
 /// `whoami`.
-pub fn who_am_i(session: &mut Session) -> Result<Reply, Failure> {
+pub fn who_am_i(session: &mut Session) -> Outcome {
     Ok(match session.account() {
         None => {
             Reply::new(211, "Not logged in. Type: login NAME PASSWORD, or register NAME PASSWORD")
@@ -269,7 +265,7 @@ pub fn who_am_i(session: &mut Session) -> Result<Reply, Failure> {
 }
 
 /// `free`.
-pub fn free(session: &mut Session) -> Result<Reply, Failure> {
+pub fn free(session: &mut Session) -> Outcome {
     let (used, quota) = session.files()?.usage().map_err(|error| Reply::trouble(&error))?;
     Ok(Reply::new(
         211,

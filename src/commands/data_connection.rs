@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use crate::data::{self, DataSetup, HostPort, NoPort};
 use crate::reply::Reply;
-use crate::session::{Failure, Session};
+use crate::session::{Failure, Outcome, Session};
 
-use super::Command;
 use super::args::Args;
+use super::{Command, Parsed};
 
 /// TYPE: `A`, `A N`, `I`, `L 8`, in any case and spacing.
-pub fn parse_type(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_type(args: Args<'_>) -> Parsed {
     let letters: Vec<u8> =
         args.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
     match letters.to_ascii_uppercase().as_slice() {
@@ -26,7 +26,7 @@ pub fn parse_type(args: Args<'_>) -> Result<Command, Reply> {
 }
 
 /// MODE and STRU. This server has one value of each, and refuses the others by 504 (RFC 959 §5.4).
-pub fn parse_only(args: Args<'_>, letter: &[u8], text: &'static str) -> Result<Command, Reply> {
+pub fn parse_only(args: Args<'_>, letter: &[u8], text: &'static str) -> Parsed {
     match args.raw().trim_ascii() {
         b"" => Err(args.usage()),
         given if given.eq_ignore_ascii_case(letter) => Ok(Command::Answer(200, text)),
@@ -35,15 +35,12 @@ pub fn parse_only(args: Args<'_>, letter: &[u8], text: &'static str) -> Result<C
 }
 
 /// PORT and EPRT; `parse` reads the address.
-pub fn parse_active(
-    args: Args<'_>,
-    parse: fn(&[u8]) -> Option<HostPort>,
-) -> Result<Command, Reply> {
+pub fn parse_active(args: Args<'_>, parse: fn(&[u8]) -> Option<HostPort>) -> Parsed {
     parse(&args.rest_of_line()?).map(Command::Active).ok_or_else(|| args.usage())
 }
 
 /// EPSV: alone, with the number of an address family, or with `ALL`.
-pub fn parse_epsv(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_epsv(args: Args<'_>) -> Parsed {
     match args.raw().trim_ascii() {
         b"" => Ok(Command::ExtendedPassive(None)),
         all if all.eq_ignore_ascii_case(b"ALL") => Ok(Command::ExtendedPassiveOnly),
@@ -55,7 +52,7 @@ pub fn parse_epsv(args: Args<'_>) -> Result<Command, Reply> {
 }
 
 /// TYPE.
-pub fn representation(session: &mut Session, ascii: bool) -> Result<Reply, Failure> {
+pub fn representation(session: &mut Session, ascii: bool) -> Outcome {
     session.settings.ascii = ascii;
     Ok(Reply::new(
         200,
@@ -68,7 +65,7 @@ pub fn representation(session: &mut Session, ascii: bool) -> Result<Reply, Failu
 }
 
 /// ABOR without a transfer: closes the prepared data connection; one 226.
-pub fn abort(session: &mut Session) -> Result<Reply, Failure> {
+pub fn abort(session: &mut Session) -> Outcome {
     session.settings.data = DataSetup::Unset;
     Ok(Reply::new(226, "Nothing to stop."))
 }
@@ -110,7 +107,7 @@ const HALF_HELD: &str = "Your account holds half of the passive ports already; \
                          wait until a transfer of another session ends.";
 
 /// PASV.
-pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
+pub fn passive(session: &mut Session) -> Outcome {
     not_after_epsv_all(session)?;
     let local = local(session)?;
     let server = session.server();
@@ -127,7 +124,7 @@ pub fn passive(session: &mut Session) -> Result<Reply, Failure> {
 }
 
 /// EPSV. `family` is the number of the address family that the client asks for.
-pub fn extended_passive(session: &mut Session, family: Option<u64>) -> Result<Reply, Failure> {
+pub fn extended_passive(session: &mut Session, family: Option<u64>) -> Outcome {
     let local = local(session)?;
     let own = family_of(local);
     if family.is_some_and(|family| family != u64::from(own)) {
@@ -138,7 +135,7 @@ pub fn extended_passive(session: &mut Session, family: Option<u64>) -> Result<Re
 }
 
 /// EPSV ALL: the client will use no other command to set up a data connection (RFC 2428 §4).
-pub fn extended_passive_only(session: &mut Session) -> Result<Reply, Failure> {
+pub fn extended_passive_only(session: &mut Session) -> Outcome {
     session.settings.only_epsv = true;
     Ok(Reply::new(200, "Only EPSV from now on."))
 }
@@ -155,7 +152,7 @@ fn wrong_family(supported: u8) -> Failure {
 }
 
 /// PORT, EPRT: accepts only the client's own address, and no port below 1024 (RFC 2577 §3, §4).
-pub fn active(session: &mut Session, place: HostPort) -> Result<Reply, Failure> {
+pub fn active(session: &mut Session, place: HostPort) -> Outcome {
     not_after_epsv_all(session)?;
     if !session.server().config.active {
         return Err(Reply::new(

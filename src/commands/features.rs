@@ -2,14 +2,14 @@
 
 use crate::listing::FactChoice;
 use crate::reply::Reply;
-use crate::session::{Failure, Session};
+use crate::session::{Outcome, Session};
 
-use super::Command;
 use super::args::Args;
 use super::listings::Form;
+use super::{Command, Parsed};
 
 /// FEAT. A test uses each feature that this lists.
-pub fn features(session: &mut Session) -> Result<Reply, Failure> {
+pub fn features(session: &mut Session) -> Outcome {
     let features = [
         "EPRT".to_string(),
         "EPSV".to_string(),
@@ -31,7 +31,7 @@ pub fn features(session: &mut Session) -> Result<Reply, Failure> {
 }
 
 /// OPTS.
-pub fn parse_options(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_options(args: Args<'_>) -> Parsed {
     let (feature, option) = args.split_word();
     let option = option.raw().trim_ascii();
     match (feature.to_ascii_uppercase().as_slice(), option.to_ascii_uppercase().as_slice()) {
@@ -47,7 +47,7 @@ pub fn parse_options(args: Args<'_>) -> Result<Command, Reply> {
 }
 
 /// OPTS MLST (RFC 3659 §7.9).
-pub fn options_facts(session: &mut Session, facts: &[u8]) -> Result<Reply, Failure> {
+pub fn options_facts(session: &mut Session, facts: &[u8]) -> Outcome {
     session.settings.facts = FactChoice::named(facts);
     Ok(Reply::new(
         200,
@@ -56,7 +56,7 @@ pub fn options_facts(session: &mut Session, facts: &[u8]) -> Result<Reply, Failu
 }
 
 /// LANG (RFC 2640 §4.1).
-pub fn parse_language(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_language(args: Args<'_>) -> Parsed {
     match args.raw().trim_ascii().to_ascii_uppercase().as_slice() {
         b"" | b"EN" | b"EN-US" | b"EN-GB" | b"EN*" => {
             Ok(Command::Answer(200, "Replies are in English."))
@@ -66,7 +66,7 @@ pub fn parse_language(args: Args<'_>) -> Result<Command, Reply> {
 }
 
 /// The verbs of the RFCs that this server refuses: 502.
-pub fn refuse(args: Args<'_>) -> Result<Command, Reply> {
+pub fn refuse(args: Args<'_>) -> Parsed {
     let verb = args.spelling();
     Err(match verb {
         "ACCT" | "SMNT" | "HOST" => {
@@ -81,12 +81,12 @@ pub fn refuse(args: Args<'_>) -> Result<Command, Reply> {
 }
 
 /// HELP, `help WORD`, `help SITE WORD`.
-pub fn parse_help(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_help(args: Args<'_>) -> Parsed {
     Ok(Command::Help(Some(args.words()?.join(&b' ')).filter(|word| !word.is_empty())))
 }
 
 /// STAT, alone or with a path.
-pub fn parse_stat(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_stat(args: Args<'_>) -> Parsed {
     if args.is_empty() {
         Ok(Command::Status)
     } else {
@@ -95,7 +95,7 @@ pub fn parse_stat(args: Args<'_>) -> Result<Command, Reply> {
 }
 
 /// STAT without a path.
-pub fn status(session: &mut Session) -> Result<Reply, Failure> {
+pub fn status(session: &mut Session) -> Outcome {
     let who = session.account().map_or("no".to_string(), |account| account.name.clone());
     let kind = if session.settings.ascii { "A" } else { "I" };
     let lines = vec![

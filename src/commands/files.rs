@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 use crate::glob;
 use crate::listing;
 use crate::reply::Reply;
-use crate::session::{Action, Failure, Pending, Session};
+use crate::session::{Action, Failure, Outcome, Pending, Session};
 use crate::time;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Entry, Existing, Kind, VirtualPath};
 
-use super::Command;
 use super::args::Args;
+use super::{Command, Parsed};
 
 /// The reply to a failure on a path. If the path is a pattern, the reply names the word that takes
 /// patterns.
@@ -32,26 +32,26 @@ pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
 }
 
 /// `mkdir [-p] DIR`.
-pub fn parse_mkdir(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_mkdir(args: Args<'_>) -> Parsed {
     let (flags, path) = args.flags_and_path(&[b"p"])?;
     Ok(if flags.is_empty() { Command::MakeFolder(path) } else { Command::MakeFolders(path) })
 }
 
 /// `rm [-r] PATH`; `-f` has no effect.
-pub fn parse_rm(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_rm(args: Args<'_>) -> Parsed {
     let (flags, path) = args.flags_and_path(&[b"f", b"r", b"R", b"rf", b"fr"])?;
     let is_file = matches!(flags.as_slice(), b"" | b"f");
     Ok(if is_file { Command::RemoveFile(path) } else { Command::RemoveTree(path) })
 }
 
 /// `cp [-f] FROM TO`, `mv [-f] FROM TO`, SITE COPY.
-pub fn parse_copy_or_rename(args: Args<'_>, action: Action) -> Result<Command, Reply> {
+pub fn parse_copy_or_rename(args: Args<'_>, action: Action) -> Parsed {
     let (existing, from, to) = args.two_paths()?;
     Ok(Command::CopyOrRename { action, from, to, existing })
 }
 
 /// `MDTM PATH` asks for a time. `MDTM YYYYMMDDHHMMSS PATH` sets it, as FTP clients of the 1990s do.
-pub fn parse_mdtm(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_mdtm(args: Args<'_>) -> Parsed {
     match args.time_and_path() {
         Ok((time, path)) => Ok(Command::SetTime { time, path, code: 213 }),
         Err(_) => args.rest_of_line().map(Command::ModificationTime),
@@ -65,12 +65,12 @@ fn quoted(path: &VirtualPath) -> Vec<u8> {
 }
 
 /// PWD.
-pub fn print_folder(session: &mut Session) -> Result<Reply, Failure> {
+pub fn print_folder(session: &mut Session) -> Outcome {
     Ok(Reply::about(257, "", &quoted(&session.folder), " is the current folder."))
 }
 
 /// CWD, `cd`, CDUP. `~` is the top folder, as a shell has it for the home folder.
-pub fn change_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn change_folder(session: &mut Session, argument: &[u8]) -> Outcome {
     let path = session.resolve(if argument == b"~" { b"/" } else { argument })?;
     session.files()?.check_dir(&path).map_err(failure(&path))?;
     let reply = Reply::about(250, "", path.bytes(), " is the current folder.");
@@ -79,7 +79,7 @@ pub fn change_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Fa
 }
 
 /// MKD, `mkdir`.
-pub fn make_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn make_folder(session: &mut Session, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     match session.files()?.make_folder(&path) {
         Ok(()) => Ok(Reply::about(257, "", &quoted(&path), " created.")),
@@ -92,7 +92,7 @@ pub fn make_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Fail
 }
 
 /// `mkdir -p`: also makes the folders above that are missing. It succeeds if the folder exists.
-pub fn make_folders(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn make_folders(session: &mut Session, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     let files = session.files()?;
     let mut there = path.clone();
@@ -117,28 +117,28 @@ pub fn make_folders(session: &mut Session, argument: &[u8]) -> Result<Reply, Fai
 }
 
 /// RMD, `rmdir`.
-pub fn remove_folder(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn remove_folder(session: &mut Session, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     session.files()?.remove_folder(&path).map_err(failure(&path))?;
     Ok(Reply::about(250, "", path.bytes(), " removed."))
 }
 
 /// DELE, `rm`.
-pub fn remove_file(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn remove_file(session: &mut Session, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     session.files()?.remove_file(&path).map_err(failure(&path))?;
     Ok(Reply::about(250, "", path.bytes(), " removed."))
 }
 
 /// `rm -r`.
-pub fn remove_tree(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn remove_tree(session: &mut Session, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     session.files()?.remove_tree(&path).map_err(failure(&path))?;
     Ok(Reply::about(250, "", path.bytes(), " removed, with everything in it."))
 }
 
 /// `touch`.
-pub fn touch(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn touch(session: &mut Session, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     let created = session.files()?.touch(&path).map_err(failure(&path))?;
     let done = if created { " created, empty." } else { " exists; its time is set to now." };
@@ -162,7 +162,7 @@ pub fn copy_or_rename(
     from: &[u8],
     to: &[u8],
     existing: Existing,
-) -> Result<Reply, Failure> {
+) -> Outcome {
     let mut to = session.resolve(to)?;
     let (from, _) = entry(session, from)?;
     if let Some(name) = from.name()
@@ -180,7 +180,7 @@ fn perform(
     from: VirtualPath,
     to: VirtualPath,
     existing: Existing,
-) -> Result<Reply, Failure> {
+) -> Outcome {
     session.log_context.path = Some(from.clone());
     session.log_context.to = Some(to.clone());
     let done = session.run_cancellable(|files, stop| match action {
@@ -196,7 +196,7 @@ fn perform(
 }
 
 /// RNFR and SITE CPFR: keeps the path of the source for the next command.
-pub fn source(session: &mut Session, action: Action, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn source(session: &mut Session, action: Action, argument: &[u8]) -> Outcome {
     let (path, _) = entry(session, argument)?;
     let next = match action {
         Action::Copy => " exists; now the copy's name: SITE CPTO PATH",
@@ -209,12 +209,7 @@ pub fn source(session: &mut Session, action: Action, argument: &[u8]) -> Result<
 
 /// RNTO and SITE CPTO: the target has exactly this name, even if it is a folder. A file of that
 /// name is replaced, as rename(2) does. Programs that upload under a temporary name rely on it.
-pub fn target(
-    session: &mut Session,
-    action: Action,
-    argument: &[u8],
-    pending: Pending,
-) -> Result<Reply, Failure> {
+pub fn target(session: &mut Session, action: Action, argument: &[u8], pending: Pending) -> Outcome {
     match pending {
         Pending::Source(known, from) if known == action => {
             let to = session.resolve(argument)?;
@@ -251,7 +246,7 @@ fn file_entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, En
 }
 
 /// `info`.
-pub fn info(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn info(session: &mut Session, argument: &[u8]) -> Outcome {
     let (path, entry) = entry(session, argument)?;
     Ok(Reply::multi(213, [path.bytes(), b":"].concat(), listing::facts(&entry), "End."))
 }
@@ -260,7 +255,7 @@ pub fn info(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
 const COUNTED: u64 = 8 * 1024 * 1024;
 
 /// SIZE (RFC 3659 §4): the size that the client would receive, in ASCII type too.
-pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn size(session: &mut Session, argument: &[u8]) -> Outcome {
     let (path, entry) = file_entry(session, argument)?;
     if !session.settings.ascii {
         return Ok(Reply::new(213, entry.size.to_string()));
@@ -276,26 +271,21 @@ pub fn size(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
 }
 
 /// MDTM (RFC 3659 §3).
-pub fn modification_time(session: &mut Session, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn modification_time(session: &mut Session, argument: &[u8]) -> Outcome {
     let (_, entry) = file_entry(session, argument)?;
     Ok(Reply::new(213, time::time_val(entry.modified).to_vec()))
 }
 
 /// MFMT (draft-somers-ftp-mfxx-04 §3), MDTM with a time, and SITE UTIME. The reply has the time
 /// that the disk stored: some file systems keep only even seconds, or no year before 1980.
-pub fn set_time(
-    session: &mut Session,
-    time: SystemTime,
-    argument: &[u8],
-    code: u16,
-) -> Result<Reply, Failure> {
+pub fn set_time(session: &mut Session, time: SystemTime, argument: &[u8], code: u16) -> Outcome {
     let path = session.resolve(argument)?;
     let stored = session.files()?.set_modified(&path, time).map_err(failure(&path))?;
     Ok(Reply::new(code, [b"Modify=", &time::time_val(stored)[..], b"; ", path.bytes()].concat()))
 }
 
 /// SITE CHMOD.
-pub fn set_mode(session: &mut Session, mode: u32, argument: &[u8]) -> Result<Reply, Failure> {
+pub fn set_mode(session: &mut Session, mode: u32, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     let mode = session.files()?.set_mode(&path, mode).map_err(failure(&path))?;
     Ok(Reply::about(200, "", path.bytes(), &format!(" has permissions {mode:04o}.")))
@@ -317,7 +307,7 @@ impl Write for Hasher {
 
 /// `hash` answers the algorithm, the range of bytes, the hash and the path
 /// (draft-bryan-ftpext-hash-02 §3). XSHA256 answers the hash only.
-pub fn hash(session: &mut Session, argument: &[u8], hash_only: bool) -> Result<Reply, Failure> {
+pub fn hash(session: &mut Session, argument: &[u8], hash_only: bool) -> Outcome {
     let path = session.resolve(argument)?;
     let hashed = session.run_cancellable(|files, stop| {
         let (mut file, _) = files.open(&path)?;

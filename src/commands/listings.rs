@@ -6,16 +6,16 @@ use std::time::{Duration, SystemTime};
 use crate::glob;
 use crate::listing::{self, Allowed, Lines};
 use crate::reply::Reply;
-use crate::session::{Failure, Session};
+use crate::session::{Failure, Outcome, Session};
 use crate::text;
 use crate::transfer::{self, End};
 use crate::users::Role;
 use crate::vfs::{Entries, Entry, Kind, VirtualPath};
 
-use super::Command;
 use super::args::Args;
 use super::files::failure;
 use super::permissions::{self, Permission};
+use super::{Command, Parsed};
 
 /// The form of a listing, and the connection on which it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Form {
 
 /// `ls`. It always shows all entries with their facts, as `ls -la` does. The reply says that other
 /// flags are ignored.
-pub fn parse_ls(args: Args<'_>) -> Result<Command, Reply> {
+pub fn parse_ls(args: Args<'_>) -> Parsed {
     let (flags, mut paths) = args.flags()?;
     let odd_flags = flags.iter().any(|flag| !b"alA1".contains(flag));
     match paths.len() {
@@ -59,7 +59,7 @@ enum Found {
 }
 
 /// Lists what `argument` stands for.
-pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Result<Reply, Failure> {
+pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Outcome {
     let path = session.resolve(argument)?;
     match form {
         Form::ByHand { odd_flags } => by_hand(session, &path, odd_flags),
@@ -106,14 +106,14 @@ fn send(
     entries: Entries,
     path: &VirtualPath,
     line: impl FnMut(&mut Vec<u8>, &Entry),
-) -> Result<Reply, Failure> {
+) -> Outcome {
     session.send_data(&mut Lines::new(entries, line), None, path, "ls")?;
     Ok(Reply::about(226, "", path.bytes(), " listed."))
 }
 
 /// NLST. Each line names its entry as the argument named the folder, so that RETR takes the line
 /// unchanged (RFC 1123 §4.1.2.7). Without an argument the line is the bare name.
-fn names(session: &mut Session, argument: &[u8], path: &VirtualPath) -> Result<Reply, Failure> {
+fn names(session: &mut Session, argument: &[u8], path: &VirtualPath) -> Outcome {
     let (found, entries) = open(session, path)?;
     let prefix = match found {
         Found::One => {
@@ -164,7 +164,7 @@ fn say_entries(
     }
 }
 
-fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Result<Reply, Failure> {
+fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Outcome {
     let (_, mut entries) = open(session, path)?;
     let first = entries.next().transpose().map_err(failure(path))?;
     let entries = Box::new(first.into_iter().map(Ok).chain(entries));
@@ -184,7 +184,7 @@ fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Result
 }
 
 /// STAT with a path (RFC 959 §4.1.3): 212 for a folder, 213 for a file.
-fn status(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
+fn status(session: &mut Session, path: &VirtualPath) -> Outcome {
     let (found, entries) = open(session, path)?;
     let code = if matches!(found, Found::One) { 213 } else { 212 };
     let now = SystemTime::now();
@@ -195,7 +195,7 @@ fn status(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
 }
 
 /// MLSD (RFC 3659 §7): lists a folder only.
-fn facts(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
+fn facts(session: &mut Session, path: &VirtualPath) -> Outcome {
     let files = session.files()?;
     if files.entry(path).map_err(failure(path))?.kind != Kind::Folder {
         return Err(
@@ -222,7 +222,7 @@ fn allowed(session: &Session, at_top: bool) -> Allowed {
 }
 
 /// MLST (RFC 3659 §7).
-fn facts_of_one(session: &mut Session, path: &VirtualPath) -> Result<Reply, Failure> {
+fn facts_of_one(session: &mut Session, path: &VirtualPath) -> Outcome {
     let entry = session.files()?.entry(path).map_err(failure(path))?;
     let mut line = Vec::new();
     let allowed = allowed(session, path.parent().is_root());

@@ -6,32 +6,26 @@
 
 use std::time::Instant;
 
+use crate::reply::Reply;
 use crate::session::{FailedLogin, LogShare, Session};
 use crate::vfs::VirtualPath;
 
 use super::table::CommandInfo;
 
-/// How a command ended.
-#[derive(Debug)]
-pub struct Outcome<'r> {
-    /// The code of its reply.
-    pub code: u16,
-    /// The reason of the reply, in the server's own words.
-    pub why: Option<&'r str>,
-    /// When the command began.
-    pub since: Instant,
-    /// Whether the client was logged in when the command began.
-    pub had_account: bool,
-}
-
-/// Writes the line of one command, if the session's budget allows another line.
-pub fn log_command(session: &mut Session, info: Option<&CommandInfo>, outcome: &Outcome<'_>) {
-    let share = share_of(session, outcome);
+/// Writes the line of a command that began at `since` and ended with `reply`, if the session's
+/// budget allows another line. `had_account`: the client was logged in when the command began.
+pub fn log_command(
+    session: &mut Session,
+    info: Option<&CommandInfo>,
+    reply: &Reply,
+    since: Instant,
+    had_account: bool,
+) {
+    let is_refused = reply.code >= 400;
+    let share = share_of(session, is_refused, had_account);
     if !session.may_log(share) {
         return;
     }
-    let Outcome { code, why, since, .. } = *outcome;
-    let is_refused = code >= 400;
     let is_failed_login = session.log_context.failed_login.is_some();
     let mut line = session.line(if is_failed_login { "login-failed" } else { "command" });
     // A failed login names its account by `user`, as other lines do.
@@ -55,24 +49,24 @@ pub fn log_command(session: &mut Session, info: Option<&CommandInfo>, outcome: &
     if let Some(bytes) = session.log_context.bytes {
         line = line.number("bytes", bytes);
     }
-    if let Some(why) = session.log_context.why.as_deref().or(why.filter(|_| is_refused)) {
+    if let Some(why) = session.log_context.why.as_deref().or(reply.why().filter(|_| is_refused)) {
         line = line.with("why", why);
     }
     let milliseconds = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-    session.log(line.number("code", code.into()).number("ms", milliseconds), share);
+    session.log(line.number("code", reply.code.into()).number("ms", milliseconds), share);
 }
 
 /// The share that the line counts towards. Failed logins are always written, because the owner of
 /// the server wants to see each of them, and each attempt is slower than the one before.
-fn share_of(session: &Session, outcome: &Outcome<'_>) -> LogShare {
+fn share_of(session: &Session, is_refused: bool, had_account: bool) -> LogShare {
     match session.log_context.failed_login {
         Some(FailedLogin::Wrong) => return LogShare::Unlimited,
         Some(FailedLogin::TooMany) => return LogShare::UnauthenticatedOnce,
         None => {}
     }
-    if !outcome.had_account && session.account().is_none() {
+    if !had_account && session.account().is_none() {
         LogShare::Unauthenticated
-    } else if outcome.code >= 400 {
+    } else if is_refused {
         LogShare::Refusal
     } else {
         LogShare::Unlimited

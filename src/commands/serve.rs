@@ -9,7 +9,7 @@ use crate::reply::Reply;
 use crate::session::{Failure, LogContext, LogShare, Pending, Session};
 
 use super::args::split_word;
-use super::logging::{Outcome, log_command};
+use super::logging::log_command;
 use super::{Request, permissions, read, run};
 
 /// Serves one client until the session ends.
@@ -128,14 +128,14 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
     let needs = request.needs();
     let Request { info, command, body } = request;
     session.body = body;
-    let log = |session: &mut Session, code, why: Option<&str>| {
-        log_command(session, info, &Outcome { code, why, since, had_account });
+    let log = |session: &mut Session, reply: &Reply| {
+        log_command(session, info, reply, since, had_account);
     };
     let command = match permissions::check(session.role(), needs).and(command) {
         Ok(command) => command,
         Err(reply) => {
             session.pending = Pending::Nothing;
-            log(session, reply.code, reply.why());
+            log(session, &reply);
             let is_bad = matches!(reply.code, 500 | 501 | 530);
             return Ok((reply.and(session.refuse_body()), is_bad));
         }
@@ -150,18 +150,19 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
         Ok(reply) | Err(Failure::Refused(reply)) => reply,
         // RFC 959 §4.1.3, ABOR: 426 for the transfer, then 226 for ABOR itself.
         Err(Failure::Aborted) => {
-            log(session, 426, Some("stopped by ABOR"));
-            session.say(&Reply::new(426, "The transfer was stopped."))?;
+            let stopped = Reply::new(426, "The transfer was stopped.").because("stopped by ABOR");
+            log(session, &stopped);
+            session.say(&stopped)?;
             return Ok((Reply::new(226, "Stopped."), false));
         }
         Err(Failure::Lost(error)) => {
             let why = format!("the connection was lost: {}", error.kind());
-            log(session, 426, Some(&why));
+            log(session, &Reply::new(426, "").because(why));
             return Err(error);
         }
     };
     if is_logged || reply.code >= 400 {
-        log(session, reply.code, reply.why());
+        log(session, &reply);
     }
     let is_bad = reply.code == 530 && session.account().is_none();
     Ok((reply.and(session.refuse_body()), is_bad))

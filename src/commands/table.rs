@@ -9,7 +9,8 @@ use crate::reply::Reply;
 use crate::session::{Action, Channel};
 use crate::users::Password;
 
-use super::Command::{self, *};
+use super::Command::*;
+use super::Parsed;
 use super::args::{Args, Usage, split_word};
 use super::listings::Form;
 use super::permissions::Permission::{self, Add, Change, LoggedIn, Nothing, Own, Read};
@@ -40,10 +41,10 @@ pub struct CommandInfo {
 #[derive(Debug, Clone, Copy)]
 pub enum Parser {
     /// No content follows.
-    Line(fn(Args<'_>) -> Result<Command, Reply>),
+    Line(fn(Args<'_>) -> Parsed),
     /// Content follows on the control connection. A client sends it after a malformed line too, so
     /// the parser always returns which content that is.
-    WithContent(fn(Args<'_>) -> (Result<Command, Reply>, InlineBody)),
+    WithContent(fn(Args<'_>) -> (Parsed, InlineBody)),
 }
 
 /// The part of the help that shows a command.

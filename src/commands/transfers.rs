@@ -4,18 +4,18 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::control::InlineBody;
 use crate::reply::Reply;
-use crate::session::{Channel, Failure, Pending, Session};
+use crate::session::{Channel, Outcome, Pending, Session};
 use crate::text;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Existing, Upload, WriteStart, check_restart};
 
-use super::Command;
 use super::args::Args;
 use super::files::failure;
 use super::permissions::{self, Permission};
+use super::{Command, Parsed};
 
 /// `put FILE SIZE`, `put FILE`.
-pub fn parse_put(args: Args<'_>) -> (Result<Command, Reply>, InlineBody) {
+pub fn parse_put(args: Args<'_>) -> (Parsed, InlineBody) {
     match put_arguments(args) {
         Ok((path, body)) if !args.is_cut() => (Ok(Command::Store(path, Channel::Inline)), body),
         Ok(_) => (Err(args.usage()), InlineBody::Unknown),
@@ -59,7 +59,7 @@ fn what_follows_malformed_put(args: Args<'_>) -> InlineBody {
 pub fn parse_text(
     args: Args<'_>,
     command: fn(Vec<u8>, Channel) -> Command,
-) -> (Result<Command, Reply>, InlineBody) {
+) -> (Parsed, InlineBody) {
     match args.path_and_text() {
         Ok((path, text)) => (
             Ok(command(path, Channel::Inline)),
@@ -77,7 +77,7 @@ pub fn retrieve(
     argument: &[u8],
     channel: Channel,
     pending: Pending,
-) -> Result<Reply, Failure> {
+) -> Outcome {
     let path = session.resolve(argument)?;
     let (mut file, size) = session.files()?.open(&path).map_err(failure(&path))?;
     let sent = match channel {
@@ -120,7 +120,7 @@ pub fn store(
     argument: &[u8],
     channel: Channel,
     pending: Pending,
-) -> Result<Reply, Failure> {
+) -> Outcome {
     let path = session.resolve(argument)?;
     // A drop-box accepts new files only.
     let may_replace = permissions::allows(session.role(), Permission::Change);
@@ -155,7 +155,7 @@ pub fn store(
 }
 
 /// STOU (RFC 959 §4.1.3, RFC 1123 §4.1.2.9): stores under a free name, which the 150 reply names.
-pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Result<Reply, Failure> {
+pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Outcome {
     let mut wanted = session.resolve(name.unwrap_or(b"file"))?;
     if wanted.is_root() {
         wanted = session.resolve(b"/file")?;
@@ -175,7 +175,7 @@ pub fn append(
     argument: &[u8],
     channel: Channel,
     pending: Pending,
-) -> Result<Reply, Failure> {
+) -> Outcome {
     let path = session.resolve(argument)?;
     let place = match channel {
         Channel::Inline => WriteStart::End,
@@ -193,13 +193,13 @@ pub fn append(
 }
 
 /// ALLO (RFC 959 §4.1.3): checks the quota. Reserves nothing.
-pub fn allocate(session: &mut Session, bytes: u64) -> Result<Reply, Failure> {
+pub fn allocate(session: &mut Session, bytes: u64) -> Outcome {
     session.files()?.check_room(bytes).map_err(|error| Reply::trouble(&error))?;
     Ok(Reply::new(200, "No need to allocate; it would fit."))
 }
 
 /// REST (RFC 3659 §5).
-pub fn restart(session: &mut Session, offset: u64) -> Result<Reply, Failure> {
+pub fn restart(session: &mut Session, offset: u64) -> Outcome {
     session.pending = Pending::RestartAt(offset);
     Ok(Reply::new(350, format!("The next RETR or STOR begins at {offset}.")))
 }
