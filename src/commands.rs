@@ -167,19 +167,22 @@ fn read(input: &Input) -> Option<Request> {
 /// 500 or 501 before anything runs. `is_cut` says that the end of the line is missing.
 #[inline(never)] // otherwise its frame would be part of every handler's stack
 fn parse(line: &[u8], is_cut: bool) -> Request {
-    let Some((typed, rest)) = table::find_at_start(line) else {
+    let Some(((info, spelling), bytes)) = table::find_at_start(line) else {
         let command = Err(help::unknown(args::split_word(line).0));
         return Request { info: None, command, body: None };
     };
-    let args = Args::new(rest, typed.info.usage(typed.spelling), is_cut);
-    let (command, body) = match typed.info.parser {
+    let args = Args { bytes, spelling, expected: info.arguments, is_cut };
+    let (command, body) = match info.parser {
+        Parser::Alone(command) => (args.expect_none().map(|()| command()), None),
+        Parser::RestOfLine(command) => (args.rest_of_line().map(command), None),
+        Parser::OneWord(command) => (args.single().map(command), None),
         Parser::Line(parse) => (parse(args), None),
         Parser::WithContent(parse) => {
             let (command, body) = parse(args);
             (command, Some(body))
         }
     };
-    Request { info: Some(typed.info), command, body }
+    Request { info: Some(info), command, body }
 }
 
 impl Request {

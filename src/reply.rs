@@ -90,11 +90,12 @@ impl Reply {
     pub fn multi(
         code: u16,
         text: impl Into<Text>,
-        lines: Vec<Vec<u8>>,
-        closing: impl AsRef<[u8]>,
+        lines: impl IntoIterator<Item = impl AsRef<[u8]>>,
+        closing: &str,
     ) -> Reply {
-        let lines = lines.iter().map(|line| text::sanitized(line).into_owned()).collect();
-        let more = More { lines, closing: closing.as_ref().to_vec() };
+        let lines =
+            lines.into_iter().map(|line| text::sanitized(line.as_ref()).into_owned()).collect();
+        let more = More { lines, closing: closing.as_bytes().to_vec() };
         Reply { more: Some(Box::new(more)), ..Reply::new(code, text) }
     }
 
@@ -172,7 +173,7 @@ mod tests {
             Reply::multi(212, "/:", lines, "2 entries.").encode(),
             b"212-/:\r\n 200 not the end\r\n x\r\n212 2 entries.\r\n"
         );
-        assert_eq!(Reply::multi(212, "/:", vec![], "0.").encode(), b"212-/:\r\n212 0.\r\n");
+        assert_eq!(Reply::multi(212, "/:", [""; 0], "0.").encode(), b"212-/:\r\n212 0.\r\n");
     }
 
     #[test]

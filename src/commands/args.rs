@@ -1,7 +1,6 @@
 //! The arguments of a command: each method reads all of them in one form, or returns a 501 reply
 //! with the usage.
 
-use std::fmt;
 use std::time::SystemTime;
 
 use crate::reply::Reply;
@@ -9,22 +8,9 @@ use crate::text;
 use crate::time;
 use crate::vfs::Existing;
 
-/// How a command is used: the spelling that was typed, and the arguments that belong after it.
-#[derive(Debug, Clone, Copy)]
-pub struct Usage {
-    /// The spelling, as the table has it.
-    pub spelling: &'static str,
-    /// The arguments, as in `[-f] FROM TO`.
-    pub arguments: &'static str,
-}
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.arguments {
-            "" => f.write_str(self.spelling),
-            arguments => write!(f, "{} {arguments}", self.spelling),
-        }
-    }
+/// How a command is used: its spelling, and the arguments that belong after it.
+pub fn usage(spelling: &str, arguments: &str) -> String {
+    format!("{spelling} {arguments}").trim_end().to_string()
 }
 
 /// Splits a line into its first word and the bytes after the space or tab that ends the word.
@@ -41,43 +27,31 @@ fn is_blank(byte: &u8) -> bool {
 /// The arguments of one command: the bytes that follow the verb on its line.
 #[derive(Debug, Clone, Copy)]
 pub struct Args<'l> {
-    bytes: &'l [u8],
-    usage: Usage,
-    is_cut: bool,
+    /// The bytes, unchanged. They begin after the one space or tab that ends the verb.
+    pub bytes: &'l [u8],
+    /// The spelling that was typed, as the table has it.
+    pub spelling: &'static str,
+    /// The arguments that the command takes, as in `[-f] FROM TO`.
+    pub expected: &'static str,
+    /// The line was too long, so its end is missing.
+    pub is_cut: bool,
 }
 
 impl<'l> Args<'l> {
-    /// The arguments in `bytes`, which begin after the one space or tab that ends the verb.
-    /// `is_cut` says that the line was too long, so its end is missing.
-    pub fn new(bytes: &'l [u8], usage: Usage, is_cut: bool) -> Args<'l> {
-        Args { bytes, usage, is_cut }
-    }
-
-    /// Whether the end of the line is missing.
-    pub fn is_cut(&self) -> bool {
-        self.is_cut
-    }
-
-    /// The spelling that was typed, as the table has it.
-    pub fn spelling(&self) -> &'static str {
-        self.usage.spelling
-    }
-
-    /// The bytes, unchanged.
-    pub fn raw(&self) -> &'l [u8] {
-        self.bytes
-    }
-
     /// The 501 reply with the usage.
     pub fn usage(&self) -> Reply {
-        Reply::new(501, format!("Usage: {}", self.usage)).because("not as the usage says")
+        self.refuse("", "not as the usage says")
     }
 
     /// The 501 reply to more words than arguments. The usual reason is a name or a password with
     /// spaces.
     pub fn too_many(&self) -> Reply {
-        Reply::new(501, format!("Too many words; quote one that has spaces. Usage: {}", self.usage))
-            .because("too many words")
+        self.refuse("Too many words; quote one that has spaces. ", "too many words")
+    }
+
+    fn refuse(&self, what: &str, why: &'static str) -> Reply {
+        let usage = usage(self.spelling, self.expected);
+        Reply::new(501, format!("{what}Usage: {usage}")).because(why)
     }
 
     /// All bytes as one argument, spaces included: the form of FTP verbs.
@@ -91,9 +65,9 @@ impl<'l> Args<'l> {
         }
     }
 
-    /// Checks that there is no argument; returns `value`.
-    pub fn expect_end<T>(&self, value: T) -> Result<T, Reply> {
-        if self.is_empty() { Ok(value) } else { Err(self.usage()) }
+    /// Checks that there is no argument.
+    pub fn expect_none(&self) -> Result<(), Reply> {
+        if self.is_empty() { Ok(()) } else { Err(self.usage()) }
     }
 
     /// Whether there are only blanks.
@@ -104,15 +78,19 @@ impl<'l> Args<'l> {
     /// The words, split as a shell splits them. A control character must be quoted: without quotes
     /// it comes from an arrow key on a terminal without line editing.
     pub fn words(&self) -> Result<Vec<Vec<u8>>, Reply> {
-        let words = split(self.bytes);
-        words.iter().try_for_each(Split::check)?;
-        let words: Vec<_> = words.into_iter().map(|word| word.bytes).collect();
-        if is_balanced(self.bytes) { Ok(words) } else { Err(self.unbalanced()) }
+        split(self.bytes).into_iter().map(|word| self.check(word)).collect()
     }
 
-    fn unbalanced(&self) -> Reply {
-        Reply::new(501, format!("A quote is not closed. Usage: {}", self.usage))
-            .because("a quote is not closed")
+    fn check(&self, word: Split) -> Result<Vec<u8>, Reply> {
+        if word.bytes.contains(&0) {
+            Err(nul())
+        } else if text::has_control(&word.unquoted) {
+            Err(control_character())
+        } else if word.is_open {
+            Err(self.refuse("A quote is not closed. ", "a quote is not closed"))
+        } else {
+            Ok(word.bytes)
+        }
     }
 
     /// Exactly `N` words.
@@ -257,30 +235,24 @@ impl<'l> Args<'l> {
 
     /// Whether there is a complete path with text after it.
     pub fn has_text_behind_path(&self) -> bool {
-        split(self.bytes).first().is_some_and(|path| {
-            let (path, behind) = self.bytes.split_at_checked(path.end).unwrap_or_default();
-            is_balanced(path) && !behind.trim_ascii().is_empty()
-        })
+        let behind = |path: &Split| self.bytes.get(path.end..).unwrap_or_default().trim_ascii();
+        split(self.bytes).first().is_some_and(|path| !behind(path).is_empty())
     }
 
     /// A path and the text after it, for `write FILE TEXT`. The text begins after the blanks that
     /// follow the path, and is kept as it was typed.
     pub fn path_and_text(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Reply> {
-        let mut words = split(self.bytes).into_iter();
-        let path =
-            words.next().filter(|path| !path.bytes.is_empty()).ok_or_else(|| self.usage())?;
-        path.check()?;
+        let first = split(self.bytes).into_iter().next().filter(|path| !path.bytes.is_empty());
+        let path = first.ok_or_else(|| self.usage())?;
         let behind = self.bytes.get(path.end..).unwrap_or_default();
-        if !is_balanced(self.bytes.get(..path.end).unwrap_or_default()) {
-            return Err(self.unbalanced());
-        }
+        let path = self.check(path)?;
         let text = Some(behind.trim_ascii_start()).filter(|text| !text.is_empty());
         let is_control = |text: &[u8]| {
             text.split(|byte| *byte == b'\t').any(text::has_control) // a tab is fine in a text
         };
         match text {
             Some(text) if is_control(text) => Err(control_character()),
-            text => Ok((path.bytes, text.map(<[u8]>::to_vec))),
+            text => Ok((path, text.map(<[u8]>::to_vec))),
         }
     }
 }
@@ -300,15 +272,8 @@ struct Split {
     /// The bytes of the word that are not quoted and have no backslash before them.
     unquoted: Vec<u8>,
     end: usize,
-}
-
-impl Split {
-    fn check(&self) -> Result<(), Reply> {
-        if self.bytes.contains(&0) {
-            return Err(nul());
-        }
-        if text::has_control(&self.unquoted) { Err(control_character()) } else { Ok(()) }
-    }
+    /// A quote is not closed, or the line ends with a backslash.
+    is_open: bool,
 }
 
 /// Splits at spaces and tabs. Quotes and backslashes keep them, as in a POSIX shell (XCU §2.2).
@@ -329,13 +294,9 @@ fn split(bytes: &[u8]) -> Vec<Split> {
         word.bytes.extend(kept.into_iter().flatten());
         state = next;
     }
-    words.extend(word.map(|word| Split { end: bytes.len(), ..word }));
+    let is_open = state != Quote::None;
+    words.extend(word.map(|word| Split { end: bytes.len(), is_open, ..word }));
     words
-}
-
-/// Whether every quote is closed and every backslash has its character.
-fn is_balanced(bytes: &[u8]) -> bool {
-    bytes.iter().fold(Quote::None, |state, byte| state.step(*byte).0) == Quote::None
 }
 
 /// What is open at a place in a line: a quote, a backslash, or nothing.
@@ -372,8 +333,7 @@ mod tests {
     use super::*;
 
     fn args(line: &str) -> Args<'_> {
-        let usage = Usage { spelling: "mkdir", arguments: "[-p] DIR" };
-        Args::new(line.as_bytes(), usage, false)
+        Args { bytes: line.as_bytes(), spelling: "mkdir", expected: "[-p] DIR", is_cut: false }
     }
 
     #[test]

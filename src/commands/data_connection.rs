@@ -13,7 +13,7 @@ use super::{Command, Parsed};
 /// TYPE: `A`, `A N`, `I`, `L 8`, in any case and spacing.
 pub fn parse_type(args: Args<'_>) -> Parsed {
     let letters: Vec<u8> =
-        args.raw().iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+        args.bytes.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
     match letters.to_ascii_uppercase().as_slice() {
         b"A" | b"AN" => Ok(Command::Representation { ascii: true }),
         b"I" | b"L8" => Ok(Command::Representation { ascii: false }),
@@ -27,7 +27,7 @@ pub fn parse_type(args: Args<'_>) -> Parsed {
 
 /// MODE and STRU. This server has one value of each, and refuses the others by 504 (RFC 959 §5.4).
 pub fn parse_only(args: Args<'_>, letter: &[u8], text: &'static str) -> Parsed {
-    match args.raw().trim_ascii() {
+    match args.bytes.trim_ascii() {
         b"" => Err(args.usage()),
         given if given.eq_ignore_ascii_case(letter) => Ok(Command::Answer(200, text)),
         _ => Err(Reply::new(504, format!("Only this is possible: {text}")).because(text)),
@@ -41,7 +41,7 @@ pub fn parse_active(args: Args<'_>, parse: fn(&[u8]) -> Option<HostPort>) -> Par
 
 /// EPSV: alone, with the number of an address family, or with `ALL`.
 pub fn parse_epsv(args: Args<'_>) -> Parsed {
-    match args.raw().trim_ascii() {
+    match args.bytes.trim_ascii() {
         b"" => Ok(Command::ExtendedPassive(None)),
         all if all.eq_ignore_ascii_case(b"ALL") => Ok(Command::ExtendedPassiveOnly),
         digits if digits.iter().all(u8::is_ascii_digit) => {

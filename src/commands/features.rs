@@ -10,30 +10,30 @@ use super::{Command, Parsed};
 
 /// FEAT. A test uses each feature that this lists.
 pub fn features(session: &mut Session) -> Outcome {
+    let facts = format!("MLST {}", session.settings.facts.feature());
     let features = [
-        "EPRT".to_string(),
-        "EPSV".to_string(),
-        "HASH SHA-256*".to_string(),
-        "LANG EN*".to_string(),
-        "MDTM".to_string(),
-        "MFMT".to_string(),
-        format!("MLST {}", session.settings.facts.feature()),
-        "REST STREAM".to_string(),
-        "SIZE".to_string(),
-        "TVFS".to_string(),
-        "UTF8".to_string(),
-        "XSHA256".to_string(),
+        "EPRT",
+        "EPSV",
+        "HASH SHA-256*",
+        "LANG EN*",
+        "MDTM",
+        "MFMT",
+        &facts,
+        "REST STREAM",
+        "SIZE",
+        "TVFS",
+        "UTF8",
+        "XSHA256",
     ];
     let active = session.server().config.active;
-    let offered = features.into_iter().filter(|feature| active || feature != "EPRT");
-    let lines = offered.map(String::into_bytes).collect();
-    Ok(Reply::multi(211, "Features:", lines, "End"))
+    let offered = features.into_iter().filter(|feature| active || *feature != "EPRT");
+    Ok(Reply::multi(211, "Features:", offered, "End"))
 }
 
 /// OPTS.
 pub fn parse_options(args: Args<'_>) -> Parsed {
     let (feature, option) = args.split_word();
-    let option = option.raw().trim_ascii();
+    let option = option.bytes.trim_ascii();
     match (feature.to_ascii_uppercase().as_slice(), option.to_ascii_uppercase().as_slice()) {
         (b"UTF8" | b"UTF-8", b"" | b"ON" | b"NLST") => Ok(Command::Answer(200, "Names are UTF-8.")),
         (b"UTF8" | b"UTF-8", _) => Err(Reply::new(504, "Names are UTF-8, always.")),
@@ -57,7 +57,7 @@ pub fn options_facts(session: &mut Session, facts: &[u8]) -> Outcome {
 
 /// LANG (RFC 2640 §4.1).
 pub fn parse_language(args: Args<'_>) -> Parsed {
-    match args.raw().trim_ascii().to_ascii_uppercase().as_slice() {
+    match args.bytes.trim_ascii().to_ascii_uppercase().as_slice() {
         b"" | b"EN" | b"EN-US" | b"EN-GB" | b"EN*" => {
             Ok(Command::Answer(200, "Replies are in English."))
         }
@@ -67,7 +67,7 @@ pub fn parse_language(args: Args<'_>) -> Parsed {
 
 /// The verbs of the RFCs that this server refuses: 502.
 pub fn refuse(args: Args<'_>) -> Parsed {
-    let verb = args.spelling();
+    let verb = args.spelling;
     Err(match verb {
         "ACCT" | "SMNT" | "HOST" => {
             Reply::new(502, format!("{verb} is not implemented here.")).because("not implemented")
@@ -98,7 +98,7 @@ pub fn parse_stat(args: Args<'_>) -> Parsed {
 pub fn status(session: &mut Session) -> Outcome {
     let who = session.account().map_or("no".to_string(), |account| account.name.clone());
     let kind = if session.settings.ascii { "A" } else { "I" };
-    let lines = vec![
+    let lines = [
         format!("from {}", session.peer()).into_bytes(),
         format!("logged in: {who}").into_bytes(),
         [b"current folder: ", session.folder.bytes()].concat(),

@@ -86,36 +86,25 @@ const HELP: &[&str] = &[
 
 /// `help`: the hand words.
 pub fn help() -> Reply {
-    let lines = HELP.iter().map(|line| line.as_bytes().to_vec()).collect();
-    Reply::multi(
-        214,
-        "Quote names with spaces: \"my file\".",
-        lines,
-        "More: help WORD; FTP verbs: help ftp.",
-    )
+    let closing = "More: help WORD; FTP verbs: help ftp.";
+    Reply::multi(214, "Quote names with spaces: \"my file\".", HELP, closing)
 }
 
-fn lines_of(group: Group) -> impl Iterator<Item = Vec<u8>> {
+fn lines_of(group: Group) -> impl Iterator<Item = String> {
     let words = COMMANDS.iter().filter(move |word| word.group == group);
-    words.map(|word| {
-        format!("{:<36} {}", word.usage(word.name).to_string(), word.purpose).into_bytes()
-    })
+    words.map(|word| format!("{:<36} {}", word.usage(word.name), word.purpose))
 }
 
 /// `help ftp`: the FTP verbs.
 fn ftp_help() -> Reply {
-    let lines = lines_of(Group::Ftp).chain(lines_of(Group::Site)).collect();
-    Reply::multi(
-        214,
-        "FTP verbs; each takes the rest of the line as one argument:",
-        lines,
-        "help WORD tells more.",
-    )
+    let lines = lines_of(Group::Ftp).chain(lines_of(Group::Site));
+    let text = "FTP verbs; each takes the rest of the line as one argument:";
+    Reply::multi(214, text, lines, "help WORD tells more.")
 }
 
 /// SITE HELP.
 pub fn site_help() -> Reply {
-    Reply::multi(214, "SITE commands:", lines_of(Group::Site).collect(), "End.")
+    Reply::multi(214, "SITE commands:", lines_of(Group::Site), "End.")
 }
 
 /// `help WORD`.
@@ -123,20 +112,18 @@ pub fn help_about(name: &[u8]) -> Reply {
     if name.eq_ignore_ascii_case(b"ftp") {
         return ftp_help();
     }
-    let Some(typed) = find(name) else {
+    let Some((info, typed)) = find(name) else {
         let mut reply = unknown(name);
         reply.code = 504;
         return reply;
     };
-    let info = typed.info;
     let mut lines = vec![info.purpose.to_string(), format!("for example: {}", info.example_line())];
     let others: Vec<_> =
-        info.spellings.iter().copied().filter(|spelling| *spelling != typed.spelling).collect();
+        info.spellings.iter().copied().filter(|spelling| *spelling != typed).collect();
     if !others.is_empty() {
         lines.push(format!("also spelled: {}", others.join(", ")));
     }
-    let lines = lines.into_iter().map(String::into_bytes).collect();
-    Reply::multi(214, format!("Usage: {}", info.usage(typed.spelling)), lines, "End.")
+    Reply::multi(214, format!("Usage: {}", info.usage(typed)), lines, "End.")
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use crate::reply::Reply;
 use crate::session::{Action, Channel};
 use crate::users::Password;
 
-use super::Command::*;
+use super::Command::{self, *};
 use super::Parsed;
-use super::args::{Args, Usage, split_word};
+use super::args::{self, Args, split_word};
 use super::listings::Form;
 use super::permissions::Permission::{self, Add, Change, LoggedIn, Nothing, Own, Read};
 use super::{accounts, data_connection, features, files, listings, transfers};
@@ -28,7 +28,7 @@ pub struct CommandInfo {
     /// All spellings, the main one first.
     pub spellings: &'static [&'static str],
     /// The arguments, as a usage reply shows them.
-    arguments: &'static str,
+    pub arguments: &'static str,
     /// The arguments of an example.
     example: &'static str,
     /// A phrase that says what the command does.
@@ -37,10 +37,16 @@ pub struct CommandInfo {
     pub parser: Parser,
 }
 
-/// The parser of a command's arguments. Its kind says whether content follows the line.
+/// The parser of a command's arguments. Content follows the line only with [`Parser::WithContent`].
 #[derive(Debug, Clone, Copy)]
 pub enum Parser {
-    /// No content follows.
+    /// The command has no arguments.
+    Alone(fn() -> Command),
+    /// Its one argument is the rest of the line, byte for byte.
+    RestOfLine(fn(Vec<u8>) -> Command),
+    /// Its one argument is a word, quoted as by hand.
+    OneWord(fn(Vec<u8>) -> Command),
+    /// It has other arguments.
     Line(fn(Args<'_>) -> Parsed),
     /// Content follows on the control connection. A client sends it after a malformed line too, so
     /// the parser always returns which content that is.
@@ -77,7 +83,7 @@ const fn row(
 }
 
 use Group::{Ftp, Hand, Refused, Site};
-use Parser::{Line, WithContent};
+use Parser::{Alone, Line, OneWord, RestOfLine, WithContent};
 
 /// Every command that the server knows: group, permission, spellings, arguments, example, purpose,
 /// parser.
@@ -88,19 +94,18 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Hand, Nothing, &["login"], "NAME PASSWORD", "alice wonderland",
         "log in", Line(accounts::parse_login)),
     row(Hand, Nothing, &["logout"], "", "",
-        "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
+        "log out, stay connected", Alone(|| Reinitialize)),
     row(Hand, Own, &["passwd"], "OLD NEW", "wonderland looking-glass",
         "change your password", Line(accounts::parse_passwd)),
     row(Hand, Own, &["unregister"], "PASSWORD", "wonderland",
-        "delete your account and your folder",
-        Line(|args| args.single().map(|word| Unregister(Password(word))))),
+        "delete your account and your folder", OneWord(|word| Unregister(Password(word)))),
     row(Hand, Nothing, &["whoami"], "", "",
-        "who you are and where", Line(|args| args.expect_end(WhoAmI))),
+        "who you are and where", Alone(|| WhoAmI)),
     row(Hand, LoggedIn, &["free", "quota", "df"], "", "",
-        "space used and left", Line(|args| args.expect_end(Free))),
+        "space used and left", Alone(|| Free)),
 
     row(Hand, LoggedIn, &["pwd", "XPWD"], "", "",
-        "the current folder", Line(|args| args.expect_end(PrintFolder))),
+        "the current folder", Alone(|| PrintFolder)),
     row(Hand, LoggedIn, &["cd", "chdir"], "[DIR]", "docs",
         "go to a folder; without DIR, or with ~, to your top folder",
         Line(|args| Ok(ChangeFolder(args.at_most_one()?.unwrap_or(b"/".to_vec()))))),
@@ -110,12 +115,12 @@ pub const COMMANDS: &[CommandInfo] = &[
         "make a folder; with -p also the folders above it that are missing",
         Line(files::parse_mkdir)),
     row(Hand, Change, &["rmdir", "rd"], "DIR", "docs",
-        "remove an empty folder", Line(|args| args.single().map(RemoveFolder))),
+        "remove an empty folder", OneWord(RemoveFolder)),
 
     row(Hand, Change, &["rm", "del", "delete"], "[-r] PATH", "-r docs",
         "remove a file; with -r also a folder with everything in it", Line(files::parse_rm)),
     row(Hand, Change, &["touch", "create", "mkfile"], "FILE", "new.txt",
-        "create an empty file, or set a file's time to now", Line(|args| args.single().map(Touch))),
+        "create an empty file, or set a file's time to now", OneWord(Touch)),
     row(Hand, Change, &["cp", "copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
         "copy a file or a folder; -f replaces a file",
         Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
@@ -123,13 +128,13 @@ pub const COMMANDS: &[CommandInfo] = &[
         "rename or move; -f replaces a file",
         Line(|args| files::parse_copy_or_rename(args, Action::Rename))),
     row(Hand, Read, &["info"], "PATH", "notes.txt",
-        "size, time and kind", Line(|args| args.single().map(Info))),
+        "size, time and kind", OneWord(Info)),
     row(Hand, Read, &["hash"], "FILE", "notes.txt",
         "the content's SHA-256", Line(|args| args.rest_of_line_or_quoted().map(Hash))),
 
     row(Hand, Read, &["get", "cat", "download", "more", "less"], "FILE", "notes.txt",
         "show or fetch a file: a line with its size in bytes, then the bytes",
-        Line(|args| Ok(Retrieve(args.single()?, Channel::Inline)))),
+        OneWord(|path| Retrieve(path, Channel::Inline))),
     row(Hand, Add, &["put", "upload", "send"], "FILE [SIZE]", "photo.jpg 48211",
         "store SIZE bytes that follow; without SIZE, what you type, up to a line with only \".\"",
         WithContent(transfers::parse_put)),
@@ -144,31 +149,30 @@ pub const COMMANDS: &[CommandInfo] = &[
         "the list of words; more about WORD; with ftp, the list of FTP verbs",
         Line(features::parse_help)),
     row(Hand, Nothing, &["quit", "exit", "bye"], "", "",
-        "leave", Line(|args| args.expect_end(Quit))),
+        "leave", Alone(|| Quit)),
 
     row(Ftp, Nothing, &["USER"], "NAME", "alice",
-        "the name for a login; PASS follows", Line(|args| args.rest_of_line().map(User))),
+        "the name for a login; PASS follows", RestOfLine(User)),
     row(Ftp, Nothing, &["PASS"], "PASSWORD", "wonderland",
-        "the password of USER", Line(|args| Ok(Pass(Password(args.rest_of_line()?))))),
+        "the password of USER", RestOfLine(|word| Pass(Password(word)))),
     row(Ftp, Nothing, &["REIN"], "", "",
-        "log out, stay connected", Line(|args| args.expect_end(Reinitialize))),
+        "log out, stay connected", Alone(|| Reinitialize)),
     row(Ftp, LoggedIn, &["CWD", "XCWD"], "DIR", "my docs",
-        "go to a folder", Line(|args| args.rest_of_line().map(ChangeFolder))),
+        "go to a folder", RestOfLine(ChangeFolder)),
     row(Ftp, LoggedIn, &["CDUP", "XCUP", "cd.."], "", "",
-        "go to the folder above", Line(|args| args.expect_end(ChangeFolder(b"..".to_vec())))),
+        "go to the folder above", Alone(|| ChangeFolder(b"..".to_vec()))),
     row(Ftp, Add, &["MKD", "XMKD"], "DIR", "my docs",
-        "make a folder", Line(|args| args.rest_of_line().map(MakeFolder))),
+        "make a folder", RestOfLine(MakeFolder)),
     row(Ftp, Change, &["RMD", "XRMD"], "DIR", "my docs",
-        "remove an empty folder", Line(|args| args.rest_of_line().map(RemoveFolder))),
+        "remove an empty folder", RestOfLine(RemoveFolder)),
     row(Ftp, Change, &["DELE"], "FILE", "my notes.txt",
-        "remove a file", Line(|args| args.rest_of_line().map(RemoveFile))),
+        "remove a file", RestOfLine(RemoveFile)),
     row(Ftp, Change, &["RNFR"], "PATH", "my notes.txt",
-        "what RNTO will rename",
-        Line(|args| args.rest_of_line().map(|path| Source(Action::Rename, path)))),
+        "what RNTO will rename", RestOfLine(|path| Source(Action::Rename, path))),
     row(Ftp, Change, &["RNTO"], "PATH", "your notes.txt",
-        "its new name", Line(|args| args.rest_of_line().map(|path| Target(Action::Rename, path)))),
+        "its new name", RestOfLine(|path| Target(Action::Rename, path))),
     row(Ftp, Read, &["SIZE"], "FILE", "my notes.txt",
-        "a file's size in bytes", Line(|args| args.rest_of_line().map(Size))),
+        "a file's size in bytes", RestOfLine(Size)),
     row(Ftp, Read, &["MDTM"], "[YYYYMMDDHHMMSS] FILE", "my notes.txt",
         "a file's time in UTC; with a time before FILE, sets it", Line(files::parse_mdtm)),
     row(Ftp, Change, &["MFMT"], "YYYYMMDDHHMMSS PATH", "20261123201900 my notes.txt",
@@ -186,8 +190,7 @@ pub const COMMANDS: &[CommandInfo] = &[
         "file structure, the only one",
         Line(|args| data_connection::parse_only(args, b"F", "STRU is F."))),
     row(Ftp, LoggedIn, &["PASV"], "", "",
-        "open a port for the next transfer's data connection",
-        Line(|args| args.expect_end(Passive))),
+        "open a port for the next transfer's data connection", Alone(|| Passive)),
     row(Ftp, LoggedIn, &["EPSV"], "[1 or 2 or ALL]", "",
         "like PASV, for IPv6 too", Line(data_connection::parse_epsv)),
     row(Ftp, LoggedIn, &["PORT"], "H1,H2,H3,H4,P1,P2", "127,0,0,1,156,64",
@@ -210,14 +213,12 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, LoggedIn, &["STAT"], "[PATH]", "my docs",
         "the state of the session; or a listing, over this connection", Line(features::parse_stat)),
     row(Ftp, Read, &["RETR"], "FILE", "my notes.txt",
-        "send a file, over a data connection",
-        Line(|args| Ok(Retrieve(args.rest_of_line()?, Channel::Data)))),
+        "send a file, over a data connection", RestOfLine(|path| Retrieve(path, Channel::Data))),
     row(Ftp, Add, &["STOR"], "FILE", "my notes.txt",
-        "store a file, over a data connection",
-        Line(|args| Ok(Store(args.rest_of_line()?, Channel::Data)))),
+        "store a file, over a data connection", RestOfLine(|path| Store(path, Channel::Data))),
     row(Ftp, Change, &["APPE"], "FILE", "my notes.txt",
         "append to a file in place, over a data connection",
-        Line(|args| Ok(Append(args.rest_of_line()?, Channel::Data)))),
+        RestOfLine(|path| Append(path, Channel::Data))),
     row(Ftp, Add, &["STOU"], "[NAME]", "log_context",
         "store a file under a name that is free",
         Line(|args| Ok(StoreUnique(Some(args.path_or_none()?).filter(|name| !name.is_empty()))))),
@@ -230,7 +231,7 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, LoggedIn, &["ABOR"], "", "",
         "stop the transfer", Line(|_| Ok(Abort))),
     row(Ftp, Nothing, &["FEAT"], "", "",
-        "what this server can do beyond RFC 959", Line(|args| args.expect_end(Features))),
+        "what this server can do beyond RFC 959", Alone(|| Features)),
     row(Ftp, Nothing, &["OPTS"], "FEATURE [OPTION]", "MLST type;size;",
         "set how a feature works", Line(features::parse_options)),
     row(Ftp, Nothing, &["CLNT"], "NAME", "lftp",
@@ -241,7 +242,7 @@ pub const COMMANDS: &[CommandInfo] = &[
         "commands that FTP has no verb for; SITE HELP lists them",
         Line(|_| Err(Reply::new(500, "Unknown SITE command. SITE HELP lists them.")))),
     row(Ftp, Nothing, &["SYST"], "", "",
-        "what kind of server this is", Line(|args| args.expect_end(Answer(215, "UNIX Type: L8")))),
+        "what kind of server this is", Alone(|| Answer(215, "UNIX Type: L8"))),
     row(Ftp, Nothing, &["NOOP"], "", "",
         "do nothing but answer", Line(|_| Ok(Noop))),
 
@@ -252,18 +253,16 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Site, Own, &["SITE PASSWD"], "OLD NEW", "wonderland looking-glass",
         "change your password", Line(accounts::parse_passwd)),
     row(Site, Own, &["SITE UNREGISTER"], "PASSWORD", "wonderland",
-        "delete your account and your folder",
-        Line(|args| args.single().map(|word| Unregister(Password(word))))),
+        "delete your account and your folder", OneWord(|word| Unregister(Password(word)))),
     row(Site, Change, &["SITE CPFR"], "PATH", "my notes.txt",
-        "what SITE CPTO will copy",
-        Line(|args| args.rest_of_line().map(|path| Source(Action::Copy, path)))),
+        "what SITE CPTO will copy", RestOfLine(|path| Source(Action::Copy, path))),
     row(Site, Change, &["SITE CPTO"], "PATH", "your notes.txt",
-        "the copy's name", Line(|args| args.rest_of_line().map(|path| Target(Action::Copy, path)))),
+        "the copy's name", RestOfLine(|path| Target(Action::Copy, path))),
     row(Site, Change, &["SITE COPY"], "[-f] FROM TO", "\"my notes.txt\" copy.txt",
         "copy a file or a folder, names quoted as by hand",
         Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
     row(Site, Change, &["SITE RMDIR"], "PATH", "my docs",
-        "remove a folder with everything in it", Line(|args| args.rest_of_line().map(RemoveTree))),
+        "remove a folder with everything in it", RestOfLine(RemoveTree)),
     row(Site, Change, &["SITE CHMOD"], "MODE PATH", "640 my notes.txt",
         "set the nine permission bits",
         Line(|args| args.mode_and_path().map(|(mode, path)| SetMode(mode, path)))),
@@ -284,12 +283,12 @@ pub const COMMANDS: &[CommandInfo] = &[
 impl CommandInfo {
     /// The example: a line that a client could send.
     pub fn example_line(&self) -> String {
-        Usage { spelling: self.name, arguments: self.example }.to_string()
+        args::usage(self.name, self.example)
     }
 
     /// How the command is used, if typed in this spelling.
-    pub fn usage(&self, spelling: &'static str) -> Usage {
-        Usage { spelling, arguments: self.arguments }
+    pub fn usage(&self, spelling: &str) -> String {
+        args::usage(spelling, self.arguments)
     }
 
     /// Whether people type this command by hand.
@@ -298,44 +297,35 @@ impl CommandInfo {
     }
 }
 
-/// A command and the spelling of it that was typed.
-#[derive(Debug, Clone, Copy)]
-pub struct Typed {
-    /// The command.
-    pub info: &'static CommandInfo,
-    /// The spelling, as the table has it.
-    pub spelling: &'static str,
-}
+/// A command and the spelling of it that was typed, as the table has it.
+pub type Found = (&'static CommandInfo, &'static str);
 
 /// Finds the command with this spelling, in upper or lower case.
-pub fn find(name: &[u8]) -> Option<Typed> {
-    let is = |spelling: &&&str| spelling.as_bytes().eq_ignore_ascii_case(name);
-    COMMANDS
-        .iter()
-        .find_map(|info| info.spellings.iter().find(is).map(|spelling| Typed { info, spelling }))
+pub fn find(name: &[u8]) -> Option<Found> {
+    COMMANDS.iter().find_map(|info| {
+        let is = |spelling: &&&str| spelling.as_bytes().eq_ignore_ascii_case(name);
+        info.spellings.iter().find(is).map(|spelling| (info, *spelling))
+    })
 }
 
 /// Finds the command at the start of a line; also returns the bytes after it. A command of SITE is
 /// two words.
-pub fn find_at_start(line: &[u8]) -> Option<(Typed, &[u8])> {
+pub fn find_at_start(line: &[u8]) -> Option<(Found, &[u8])> {
     let (verb, rest) = split_word(line);
-    let typed = find(verb)?;
-    if typed.spelling == SITE {
-        let (verb, rest) = split_word(rest);
-        if let Some(typed) = find(&[SITE.as_bytes(), b" ", verb].concat()) {
-            return Some((typed, rest));
+    let found = find(verb)?;
+    if found.1 == "SITE" {
+        let (word, rest) = split_word(rest);
+        if let Some(found) = find(&[b"SITE ", word].concat()) {
+            return Some((found, rest));
         }
     }
-    Some((typed, rest))
+    Some((found, rest))
 }
-
-const SITE: &str = "SITE";
 
 /// Whether `name` is an FTP verb, which takes the rest of the line as one argument, byte for byte.
 pub fn is_ftp_verb(name: &[u8]) -> bool {
     // HASH is both, and programs send it with names of any bytes.
-    find(name)
-        .is_some_and(|typed| matches!(typed.info.group, Ftp | Refused) || typed.info.name == "hash")
+    find(name).is_some_and(|(info, _)| matches!(info.group, Ftp | Refused) || info.name == "hash")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::{Command, Parsed};
 /// `put FILE SIZE`, `put FILE`.
 pub fn parse_put(args: Args<'_>) -> (Parsed, InlineBody) {
     match put_arguments(args) {
-        Ok((path, body)) if !args.is_cut() => (Ok(Command::Store(path, Channel::Inline)), body),
+        Ok((path, body)) if !args.is_cut => (Ok(Command::Store(path, Channel::Inline)), body),
         Ok(_) => (Err(args.usage()), InlineBody::Unknown),
         Err(reply) => (Err(reply), what_follows_malformed_put(args)),
     }
@@ -46,9 +46,9 @@ fn count(digits: &[u8]) -> Option<u64> {
 /// the size.
 fn what_follows_malformed_put(args: Args<'_>) -> InlineBody {
     let words: Vec<_> =
-        args.raw().split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).collect();
+        args.bytes.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty()).collect();
     match words.as_slice() {
-        _ if args.is_cut() => InlineBody::Unknown,
+        _ if args.is_cut => InlineBody::Unknown,
         [] | [_] => InlineBody::UntilDot,
         [.., last] => count(last).map_or(InlineBody::Unknown, InlineBody::Length),
     }
