@@ -181,6 +181,10 @@ fn parse(line: &[u8], is_cut: bool) -> Request {
             let (command, body) = parse(args);
             (command, Some(body))
         }
+        Parser::Refuse => {
+            let reply = Reply::new(502, format!("{spelling} is {}.", info.purpose));
+            (Err(reply.because(info.purpose)), None)
+        }
     };
     Request { info: Some(info), command, body }
 }

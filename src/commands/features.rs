@@ -65,21 +65,6 @@ pub fn parse_language(args: Args<'_>) -> Parsed {
     }
 }
 
-/// The verbs of the RFCs that this server refuses: 502.
-pub fn refuse(args: Args<'_>) -> Parsed {
-    let verb = args.spelling;
-    Err(match verb {
-        "ACCT" | "SMNT" | "HOST" => {
-            Reply::new(502, format!("{verb} is not implemented here.")).because("not implemented")
-        }
-        _ => Reply::new(
-            502,
-            format!("{verb} is not implemented: no encryption here; use an ssh or TLS tunnel."),
-        )
-        .because("no encryption here"),
-    })
-}
-
 /// HELP, `help WORD`, `help SITE WORD`.
 pub fn parse_help(args: Args<'_>) -> Parsed {
     Ok(Command::Help(Some(args.words()?.join(&b' ')).filter(|word| !word.is_empty())))

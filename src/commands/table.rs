@@ -51,6 +51,8 @@ pub enum Parser {
     /// Content follows on the control connection. A client sends it after a malformed line too, so
     /// the parser always returns which content that is.
     WithContent(fn(Args<'_>) -> (Parsed, InlineBody)),
+    /// This server refuses the verb, for the reason that the row gives.
+    Refuse,
 }
 
 /// The part of the help that shows a command.
@@ -83,7 +85,7 @@ const fn row(
 }
 
 use Group::{Ftp, Hand, Refused, Site};
-use Parser::{Alone, Line, OneWord, RestOfLine, WithContent};
+use Parser::{Alone, Line, OneWord, Refuse, RestOfLine, WithContent};
 
 /// Every command that the server knows: group, permission, spellings, arguments, example, purpose,
 /// parser.
@@ -271,13 +273,13 @@ pub const COMMANDS: &[CommandInfo] = &[
         Line(|args| args.utime().map(|(time, path)| SetTime { time, path, code: 200 }))),
 
     row(Refused, Nothing, &["ACCT"], "", "",
-        "refused: there are no accounts within accounts", Line(features::refuse)),
+        "refused: there are no accounts within accounts", Refuse),
     row(Refused, Nothing, &["SMNT"], "", "",
-        "refused: there is nothing to mount", Line(features::refuse)),
+        "refused: there is nothing to mount", Refuse),
     row(Refused, Nothing, &["AUTH", "ADAT", "PBSZ", "PROT", "CCC", "MIC", "CONF", "ENC"], "", "",
-        "refused: no encryption here; use a tunnel", Line(features::refuse)),
+        "refused: no encryption here; use an ssh or TLS tunnel", Refuse),
     row(Refused, Nothing, &["HOST"], "", "",
-        "refused: one host only", Line(features::refuse)),
+        "refused: one host only", Refuse),
 ];
 
 impl CommandInfo {
