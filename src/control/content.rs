@@ -1,6 +1,6 @@
 //! Content over the control connection: counted bytes, or lines of text.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Take};
 
 use super::decoder::{Input, LineUse};
 use super::{Control, read_patiently};
@@ -23,8 +23,8 @@ pub const CANCELLED: ErrorKind = ErrorKind::Other;
 
 impl Control {
     /// The `length` raw bytes that follow. Nothing in them is interpreted.
-    pub fn content(&mut self, length: u64) -> Content<'_> {
-        Content { control: self, left: length }
+    pub fn content(&mut self, length: u64) -> Take<&mut Control> {
+        self.take(length)
     }
 
     /// The lines that follow, up to one that has only `.`.
@@ -35,7 +35,7 @@ impl Control {
     /// Reads and throws away the content that follows.
     pub fn discard(&mut self, body: &InlineBody) -> io::Result<()> {
         match body {
-            InlineBody::Length(length) => self.content(*length).discard(),
+            InlineBody::Length(length) => exhaust(&mut self.content(*length)),
             InlineBody::UntilDot => self.text().discard(),
             InlineBody::Text(_) | InlineBody::Unknown => Ok(()),
         }
@@ -50,42 +50,16 @@ fn exhaust(source: &mut dyn Read) -> io::Result<()> {
     Ok(())
 }
 
-/// Content of a known length. [`Read`] ends early only if the connection ends.
-#[derive(Debug)]
-pub struct Content<'c> {
-    control: &'c mut Control,
-    left: u64,
-}
-
-impl Content<'_> {
-    /// How many bytes are still to come.
-    pub fn left(&self) -> u64 {
-        self.left
-    }
-
-    /// Reads and throws away the rest.
-    pub fn discard(&mut self) -> io::Result<()> {
-        exhaust(self)
-    }
-}
-
-impl Read for Content<'_> {
+/// The raw bytes that follow, as many as the caller takes. The end means that the connection ended.
+impl Read for Control {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let Some(buffer) = buffer.get_mut(..most).filter(|buffer| !buffer.is_empty()) else {
-            return Ok(0);
-        };
-        let control = &mut *self.control;
-        let read = if control.unused.is_empty() {
-            control.flush_before_read()?;
-            read_patiently(&control.stream, buffer)?
-        } else {
-            let mut unused = control.inbox.get(control.unused.clone()).unwrap_or_default();
-            let read = unused.read(buffer)?;
-            control.unused.start += read;
-            read
-        };
-        self.left -= read as u64;
+        if self.unused.is_empty() {
+            self.flush_before_read()?;
+            return read_patiently(&self.stream, buffer);
+        }
+        let mut unused = self.inbox.get(self.unused.clone()).unwrap_or_default();
+        let read = unused.read(buffer)?;
+        self.unused.start += read;
         Ok(read)
     }
 }

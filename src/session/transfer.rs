@@ -408,7 +408,7 @@ impl Session {
             InlineBody::Length(length) => {
                 let mut content = self.control.content(*length);
                 let end = pump(&mut content, chunk_for(*length));
-                (end, InlineBody::Length(content.left()))
+                (end, InlineBody::Length(content.limit()))
             }
             InlineBody::UntilDot | InlineBody::Unknown => {
                 let end = pump(&mut self.control.text(), TEXT_CHUNK);
@@ -431,7 +431,7 @@ impl Session {
                 return self.refuse_content(Reply::failure(path.bytes(), &error), left);
             }
             End::TimedOut | End::Aborted => {
-                self.leave();
+                self.leaving = true;
                 let text = "Silent for too long; closing. Nothing was stored.";
                 return Reply::new(421, text).into();
             }
@@ -461,7 +461,7 @@ impl Session {
             Ok(()) => Failure::Refused(reply),
             // The rest does not come, but the client can still read the reply.
             Err(error) if error.kind() == ErrorKind::TimedOut => {
-                self.leave();
+                self.leaving = true;
                 Failure::Refused(reply)
             }
             Err(error) => Failure::Lost(error),
