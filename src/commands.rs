@@ -263,7 +263,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Outcome {
         Help(Some(word)) => Ok(help::help_about(&word)),
         Noop => Ok(Reply::new(200, "Nothing done, as asked.")),
         Quit => {
-            session.leave();
+            session.leaving = true;
             Ok(Reply::new(221, "Goodbye."))
         }
     }

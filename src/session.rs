@@ -118,15 +118,6 @@ pub struct Account {
     pub files: Vfs,
 }
 
-/// Why a client with the right password is not logged in.
-#[derive(Debug)]
-pub enum LoginError {
-    /// The account's folder cannot be used.
-    Folder(io::Error),
-    /// The account has half of all sessions already.
-    TooManySessions,
-}
-
 /// What the log line of the current command will contain.
 #[derive(Debug, Default)]
 pub struct LogContext {
@@ -184,10 +175,14 @@ struct LogBudget {
 #[derive(Debug)]
 pub struct Session {
     // The way in and out
-    control: Control,
-    peer: SocketAddr,
-    server: Arc<Server>,
-    slot: Slot,
+    /// The control connection.
+    pub control: Control,
+    /// The other end of the control connection.
+    pub peer: SocketAddr,
+    /// What all sessions share.
+    pub server: Arc<Server>,
+    /// The session's slot among those of all clients.
+    pub slot: Slot,
     // Who and where
     login: Login,
     /// The current folder.
@@ -202,7 +197,7 @@ pub struct Session {
     /// content is never run as commands.
     pub body: Option<InlineBody>,
     /// The session ends after the current reply.
-    leaving: bool,
+    pub leaving: bool,
     // What the log says
     /// The log line of the current command.
     pub log_context: LogContext,
@@ -248,21 +243,6 @@ impl Session {
                 unlogged: 0,
             },
         }))
-    }
-
-    /// The other end of the control connection.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// The server.
-    pub fn server(&self) -> Arc<Server> {
-        Arc::clone(&self.server)
-    }
-
-    /// The control connection, to read lines from.
-    pub fn control(&mut self) -> &mut Control {
-        &mut self.control
     }
 
     /// Says a reply. It may stay in the output buffer for now.
@@ -336,19 +316,34 @@ impl Session {
         }
     }
 
-    /// Does the work of a login, during which the client cannot be evicted.
-    pub fn while_authenticating<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.slot.while_authenticating(work)
+    /// Logs the client in to an account, and goes to its top folder. `home` has the account's files,
+    /// or says why they cannot be opened.
+    pub fn log_in(&mut self, record: &Record, home: io::Result<Vfs>) -> Result<(), Reply> {
+        let limit = self.server.limit(record.quota);
+        let home = home.and_then(|files| {
+            // The first count of a large tree takes long. A verified client must not be evicted then.
+            self.slot.while_authenticating(|| files.set_quota(limit)).map(|()| files)
+        });
+        let refusal = match home {
+            Ok(files) if self.slot.log_in(&record.name) => {
+                self.begin_login(record, files);
+                return Ok(());
+            }
+            Ok(_) => {
+                self.leaving = true;
+                let text = "Your account has half of all sessions already; end another one first.";
+                Reply::new(421, text)
+            }
+            Err(error) => {
+                self.log_context.why = Some(format!("the account's folder: {error}"));
+                Reply::new(451, "Your folder cannot be opened; tell the owner of this server.")
+            }
+        };
+        self.log_context.account = Some(record.name.clone());
+        Err(refusal)
     }
 
-    /// Logs the client in to an account whose folder was opened, and goes to its top folder.
-    pub fn log_in(&mut self, record: &Record, files: Vfs) -> Result<(), LoginError> {
-        let limit = self.server.limit(record.quota);
-        // The first count of a large tree takes long. A verified client must not be evicted then.
-        self.slot.while_authenticating(|| files.set_quota(limit)).map_err(LoginError::Folder)?;
-        if !self.slot.log_in(&record.name) {
-            return Err(LoginError::TooManySessions);
-        }
+    fn begin_login(&mut self, record: &Record, files: Vfs) {
         self.control.set_deadline(None);
         self.log_budget.had_account = true;
         self.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
@@ -356,7 +351,6 @@ impl Session {
         let account = Account { role: record.role, name: record.name.clone(), files };
         self.login = Login::LoggedIn(account);
         self.folder = VirtualPath::root();
-        Ok(())
     }
 
     /// Logs the client out, and forgets the name of a USER. The connection stays open (RFC 959
@@ -373,11 +367,6 @@ impl Session {
         }
         self.folder = VirtualPath::root();
         self.settings = Settings::default();
-    }
-
-    /// Whether the client has taken too long to log in.
-    pub fn is_overdue(&self) -> bool {
-        self.control.is_overdue()
     }
 
     /// Keeps the name that USER gave, for PASS. For a client that is not logged in.
@@ -431,23 +420,13 @@ impl Session {
         }
     }
 
-    /// Ends the session after the current reply.
-    pub fn leave(&mut self) {
-        self.leaving = true;
-    }
-
-    /// Whether the session ends.
-    pub fn is_leaving(&self) -> bool {
-        self.leaving
-    }
-
     /// Decides about content that no command took. Returns a note for the reply. Ends the session
     /// if the content is not worth reading.
     pub fn refuse_body(&mut self) -> &'static str {
         match &self.body {
             None | Some(InlineBody::Text(_)) => "",
             Some(body) if !is_worth_reading(body) => {
-                self.leave();
+                self.leaving = true;
                 " (Closing, because more content may follow.)"
             }
             Some(InlineBody::UntilDot) => {

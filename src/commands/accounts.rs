@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Registration;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::session::{FailedLogin, Failure, LoginError, Outcome, Session};
+use crate::session::{FailedLogin, Outcome, Session};
 use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::Vfs;
@@ -44,7 +44,7 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
         _ => None,
     };
     if matches!(refusal, Refusal::TooManyAttempts) {
-        session.leave();
+        session.leaving = true;
     }
     match refusal {
         Refusal::Closed => {
@@ -93,25 +93,19 @@ pub fn pass(session: &mut Session, password: &Password) -> Outcome {
 pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Outcome {
     let was_logged_in = session.account().is_some();
     session.log_out();
-    let server = session.server();
-    let peer = session.peer().ip();
-    let logged_in = session.while_authenticating(|| {
+    let server = Arc::clone(&session.server);
+    let peer = session.peer.ip();
+    let logged_in = session.slot.while_authenticating(|| {
         let home = |record: &Record| home_of(&server, record);
         server.users.log_in(name, password, peer, home)
     });
-    let (record, home) = match logged_in {
-        Ok(logged_in) => logged_in,
-        Err(Refusal::Io(error)) => return Err(no_accounts(session, &error).into()),
-        Err(refused) => {
-            if server.users.exists(name).unwrap_or(false) {
-                session.log_context.account = Some(String::from_utf8_lossy(name).into_owned());
-            }
-            return Err(login_refused(session, refused, was_logged_in).into());
+    let (record, home) = logged_in.map_err(|refused| {
+        if server.users.exists(name).unwrap_or(false) {
+            session.log_context.account = Some(String::from_utf8_lossy(name).into_owned());
         }
-    };
-    home.map_err(LoginError::Folder)
-        .and_then(|files| session.log_in(&record, files))
-        .map_err(|why| login_failed(session, &record.name, why))?;
+        login_refused(session, refused, was_logged_in)
+    })?;
+    session.log_in(&record, home)?;
     let text = format!("Welcome, {}; you are in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }
@@ -126,12 +120,13 @@ fn home_of(server: &Arc<Server>, record: &Record) -> io::Result<Vfs> {
 
 /// The reply to a failed login. Ends the session after too many.
 fn login_refused(session: &mut Session, refused: Refusal, was_logged_in: bool) -> Reply {
-    if !matches!(refused, Refusal::WrongPassword) {
-        return refuse(session, refused);
+    let is_wrong = matches!(refused, Refusal::WrongPassword);
+    let reply = refuse(session, refused);
+    if !is_wrong {
+        return reply;
     }
-    session.log_context.failed_login = Some(FailedLogin::Wrong);
     if session.fails_too_often() {
-        session.leave();
+        session.leaving = true;
         return Reply::new(421, "Wrong name or password; too many failures, closing.");
     }
     let more = if was_logged_in { " You are logged out." } else { "" };
@@ -150,22 +145,6 @@ fn no_accounts(session: &mut Session, error: &io::Error) -> Reply {
     }
 }
 
-/// The reply to a client that had the right password but could not be logged in.
-fn login_failed(session: &mut Session, account: &str, why: LoginError) -> Failure {
-    session.log_context.account = Some(account.to_string());
-    match why {
-        LoginError::Folder(error) => {
-            session.log_context.why = Some(format!("the account's folder: {error}"));
-            Reply::new(451, "Your folder cannot be opened; tell the owner of this server.").into()
-        }
-        LoginError::TooManySessions => {
-            session.leave();
-            let text = "Your account has half of all sessions already; end another one first.";
-            Reply::new(421, text).into()
-        }
-    }
-}
-
 /// `register`. If it is refused, a client that is logged in stays logged in.
 pub fn register(
     session: &mut Session,
@@ -173,15 +152,15 @@ pub fn register(
     password: &Password,
     code: Option<&[u8]>,
 ) -> Outcome {
-    let server = session.server();
+    let server = Arc::clone(&session.server);
     if code.is_some() && server.config.registration == Registration::Open {
         // A client that meant a password with spaces would get an account whose password is the
         // first word.
         let text = "This server asks for no code. Quote a password that has spaces: \"two words\".";
         return Err(Reply::new(501, text).into());
     }
-    let peer = session.peer().ip();
-    let registered = session.while_authenticating(|| {
+    let peer = session.peer.ip();
+    let registered = session.slot.while_authenticating(|| {
         server
             .users
             .register(name, password, code, peer, |name| Vfs::create_home(&server.workdir, name))
@@ -197,7 +176,7 @@ pub fn register(
     })?;
     home.keep();
     session.log_out();
-    session.log_in(&record, files).map_err(|why| login_failed(session, &record.name, why))?;
+    session.log_in(&record, Ok(files))?;
     let text =
         format!("Account {} created; you are logged in, in your own folder \"/\".", record.name);
     Ok(Reply::new(230, text))
@@ -210,7 +189,7 @@ fn own_name(session: &Session) -> String {
 /// `passwd`.
 pub fn change_password(session: &mut Session, old: &Password, new: &Password) -> Outcome {
     let name = own_name(session);
-    let changed = session.server().users.change_password(&name, old, new, session.peer().ip());
+    let changed = session.server.users.change_password(&name, old, new, session.peer.ip());
     changed.map_err(|refused| refuse(session, refused))?;
     Ok(Reply::new(200, "Password changed."))
 }
@@ -220,10 +199,10 @@ pub fn change_password(session: &mut Session, old: &Password, new: &Password) ->
 pub fn unregister(session: &mut Session, password: &Password) -> Outcome {
     let name = own_name(session);
     session.log_context.account = Some(name.clone());
-    let server = session.server();
+    let server = Arc::clone(&session.server);
     let closed = server
         .users
-        .unregister(&name, password, session.peer().ip(), || server.workdir.detach_home(&name))
+        .unregister(&name, password, session.peer.ip(), || server.workdir.detach_home(&name))
         .map_err(|refused| refuse(session, refused))?;
     session.log_out();
     match closed {

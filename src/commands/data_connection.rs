@@ -2,6 +2,7 @@
 //! 2428).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::data::{self, DataSetup, HostPort, NoPort};
 use crate::reply::Reply;
@@ -80,14 +81,14 @@ fn not_after_epsv_all(session: &Session) -> Result<(), Failure> {
 
 /// The server's address on the control connection, with the scope of an IPv6 link-local address.
 fn local(session: &mut Session) -> Result<SocketAddr, Failure> {
-    let local = session.control().local().map_err(Failure::Lost)?;
+    let local = session.control.local().map_err(Failure::Lost)?;
     Ok(data::canonical(local))
 }
 
 /// Opens a port in place of the previous one; returns its number.
 fn listen(session: &mut Session, local: SocketAddr) -> Result<u16, Failure> {
     session.settings.data = DataSetup::Unset; // frees the old port before it takes another
-    let server = session.server();
+    let server = Arc::clone(&session.server);
     let account = session.account().map_or("", |account| &account.name);
     match server.passive_ports.listen(local, account) {
         Ok((setup, port)) => {
@@ -110,9 +111,9 @@ const HALF_HELD: &str = "Your account holds half of the passive ports already; \
 pub fn passive(session: &mut Session) -> Outcome {
     not_after_epsv_all(session)?;
     let local = local(session)?;
-    let server = session.server();
+    let server = Arc::clone(&session.server);
     let public = server.config.public_address.as_deref();
-    let Some(address) = data::announced(local.ip(), session.peer().ip(), public) else {
+    let Some(address) = data::announced(local.ip(), session.peer.ip(), public) else {
         if local.is_ipv4() {
             session.log_context.why = Some("the public address could not be resolved".to_string());
         }
@@ -154,14 +155,14 @@ fn wrong_family(supported: u8) -> Failure {
 /// PORT, EPRT: accepts only the client's own address, and no port below 1024 (RFC 2577 §3, §4).
 pub fn active(session: &mut Session, place: HostPort) -> Outcome {
     not_after_epsv_all(session)?;
-    if !session.server().config.active {
+    if !session.server.config.active {
         return Err(Reply::new(
             502,
             "The owner of this server has switched active connections off; send EPSV or PASV.",
         )
         .into());
     }
-    let peer = session.peer();
+    let peer = session.peer;
     let family = family_of(peer);
     let HostPort::At(address) = place else { return Err(wrong_family(family)) };
     if family_of(address) != family {

@@ -25,7 +25,7 @@ pub fn features(session: &mut Session) -> Outcome {
         "UTF8",
         "XSHA256",
     ];
-    let active = session.server().config.active;
+    let active = session.server.config.active;
     let offered = features.into_iter().filter(|feature| active || *feature != "EPRT");
     Ok(Reply::multi(211, "Features:", offered, "End"))
 }
@@ -84,7 +84,7 @@ pub fn status(session: &mut Session) -> Outcome {
     let who = session.account().map_or("no".to_string(), |account| account.name.clone());
     let kind = if session.settings.ascii { "A" } else { "I" };
     let lines = [
-        format!("from {}", session.peer()).into_bytes(),
+        format!("from {}", session.peer).into_bytes(),
         format!("logged in: {who}").into_bytes(),
         [b"current folder: ", session.folder.bytes()].concat(),
         format!("TYPE {kind}, MODE S, STRU F").into_bytes(),

@@ -156,7 +156,7 @@ fn say_entries(
         out.push(b' ');
         out.extend_from_slice(&text::sanitized(&text));
     });
-    match transfer::pump(&mut lines, session.control(), 4096, Duration::ZERO, &mut |_| false) {
+    match transfer::pump(&mut lines, &mut session.control, 4096, Duration::ZERO, &mut |_| false) {
         End::Complete(_) => Ok(None),
         End::SourceFailed(error) => Ok(Some(format!("The listing broke off: {}.", error.kind()))),
         End::SinkFailed(error) => Err(Failure::Lost(error)),

@@ -21,8 +21,8 @@ pub fn serve(mut session: Box<Session>) -> io::Result<()> {
         Err(error) => session.log_end(&format!("lost: {}", error.kind())),
     }
     match ended {
-        Ok(QUIT | END_OF_INPUT) | Err(_) => session.control().close(),
-        Ok(_) => session.control().close_patiently(),
+        Ok(QUIT | END_OF_INPUT) | Err(_) => session.control.close(),
+        Ok(_) => session.control.close_patiently(),
     }
 }
 
@@ -35,7 +35,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
     session.say(&Reply::new(220, GREETING))?;
     let mut bad_lines = 0;
     loop {
-        let input = session.discard_body().and_then(|()| session.control().read_line());
+        let input = session.discard_body().and_then(|()| session.control.read_line());
         let request = match input {
             Ok(Input::Line(line)) if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) => {
                 continue;
@@ -52,7 +52,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
                 Some(request) => request,
                 None => return Ok(END_OF_INPUT),
             },
-            Err(error) if error.kind() == ErrorKind::TimedOut && session.is_overdue() => {
+            Err(error) if error.kind() == ErrorKind::TimedOut && session.control.is_overdue() => {
                 return overdue(session);
             }
             Err(error) if error.kind() == ErrorKind::TimedOut => {
@@ -61,7 +61,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             }
             Err(error) => return Err(error),
         };
-        if session.is_overdue() {
+        if session.control.is_overdue() {
             return overdue(session);
         }
         let answered = answer(session, request);
@@ -73,7 +73,7 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             return Ok("bad lines");
         }
         session.say(&reply)?;
-        if session.is_leaving() {
+        if session.leaving {
             return Ok(match reply.code {
                 221 => QUIT,
                 421 => "turned out",
@@ -93,7 +93,7 @@ fn overdue(session: &mut Session) -> io::Result<&'static str> {
 /// this says why there was none.
 fn say_time_is_up(session: &mut Session, text: &'static str) -> io::Result<()> {
     let reply = Reply::new(421, text);
-    let is_inside_line = session.control().is_inside_line();
+    let is_inside_line = session.control.is_inside_line();
     let hint = " Your last line has no end; send a newline after each command.";
     session.say(&if is_inside_line { reply.and(hint) } else { reply })
 }
