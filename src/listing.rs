@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use crate::text;
 use crate::time;
-use crate::vfs::{Entry, Kind};
+use crate::vfs::{Entries, Entry, Kind};
 
 /// Appends a line of `ls`: permissions, size, time and name, with a `/` after a folder's name.
 pub fn push_ls_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
@@ -159,8 +159,8 @@ fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str, allowed: Allowed) {
 
 /// A listing as a source of bytes. Each entry becomes a line with CRLF only when it is read, so a
 /// listing of any size takes the memory of one chunk.
-pub struct Lines<I, F> {
-    entries: I,
+pub struct Lines<F> {
+    entries: Entries,
     line: F,
     ready: Vec<u8>,
     used: usize,
@@ -168,22 +168,14 @@ pub struct Lines<I, F> {
 
 const LINES_CHUNK: usize = 16 * 1024;
 
-impl<I, F> Lines<I, F>
-where
-    I: Iterator<Item = io::Result<Entry>>,
-    F: FnMut(&mut Vec<u8>, &Entry),
-{
+impl<F: FnMut(&mut Vec<u8>, &Entry)> Lines<F> {
     /// The lines of `entries`. `line` appends the line of one entry.
-    pub fn new(entries: I, line: F) -> Lines<I, F> {
+    pub fn new(entries: Entries, line: F) -> Lines<F> {
         Lines { entries, line, ready: Vec::new(), used: 0 }
     }
 }
 
-impl<I, F> Read for Lines<I, F>
-where
-    I: Iterator<Item = io::Result<Entry>>,
-    F: FnMut(&mut Vec<u8>, &Entry),
-{
+impl<F: FnMut(&mut Vec<u8>, &Entry)> Read for Lines<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.used == self.ready.len() {
             self.ready.clear();
@@ -203,16 +195,15 @@ where
 /// The facts that `info` shows, one per line.
 pub fn facts(entry: &Entry) -> Vec<Vec<u8>> {
     let kind = match entry.kind {
-        Kind::File => "file",
-        Kind::Folder => "folder",
-        Kind::Link => "symbolic link",
-        Kind::Other => "special file",
+        Kind::File => "kind: file",
+        Kind::Folder => "kind: folder",
+        Kind::Link => "kind: symbolic link",
+        Kind::Other => "kind: special file",
     };
-    let mut lines = vec![format!("kind: {kind}")];
+    let mut lines = vec![kind.as_bytes().to_vec()];
     if entry.kind == Kind::File {
-        lines.push(format!("size: {}", text::bytes(entry.size)));
+        lines.push(format!("size: {}", text::bytes(entry.size)).into_bytes());
     }
-    let mut lines: Vec<_> = lines.into_iter().map(String::into_bytes).collect();
     lines.push([b"modified: ", &time::readable(entry.modified)[..], b" UTC"].concat());
     lines.push([b"permissions: ", &permissions(entry)[..]].concat());
     lines
@@ -334,7 +325,8 @@ mod tests {
     #[test]
     fn a_stream_of_lines_takes_the_memory_of_one_chunk() {
         let entries = (0..100_000).map(|_| Ok(entry(b"name", Kind::File)));
-        let mut lines = Lines::new(entries, |line, entry| line.extend_from_slice(&entry.name));
+        let mut lines =
+            Lines::new(Box::new(entries), |line, entry| line.extend_from_slice(&entry.name));
         let (mut total, mut most) = (0, 0);
         let mut buffer = [0; 1000];
         loop {

@@ -62,8 +62,11 @@ enum Found {
 pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Outcome {
     let path = session.resolve(argument)?;
     match form {
-        Form::ByHand { odd_flags } => by_hand(session, &path, odd_flags),
-        Form::Status => status(session, &path),
+        Form::ByHand { odd_flags } => {
+            let note = if odd_flags { " Flags are ignored." } else { "" };
+            inline(session, &path, listing::push_ls_line, 212, note)
+        }
+        Form::Status => inline(session, &path, listing::push_list_line, 213, ""),
         Form::FactsOfOne => facts_of_one(session, &path),
         Form::Facts => facts(session, &path),
         Form::Long => {
@@ -138,60 +141,45 @@ fn folder_of(pattern: &[u8]) -> &[u8] {
     pattern.get(..folder).unwrap_or_default()
 }
 
-/// Says a multi-line reply up to its last line: one line per entry, without control characters.
-/// Returns why the listing broke off, if it did: the last line must then say so, because a reply
-/// that has begun must end with its code.
-fn say_entries(
+/// Appends the line of an entry. The time is that of the listing.
+type LineOf = fn(&mut Vec<u8>, &Entry, SystemTime);
+
+/// `ls`, and STAT with a path (RFC 959 §4.1.3): a multi-line reply with one line per entry, without
+/// control characters. If the listing breaks off, the last line says why, because a reply that has
+/// begun must end with its code. `code_of_one` is the code if the path is not a folder.
+fn inline(
     session: &mut Session,
-    code: u16,
     path: &VirtualPath,
-    entries: Entries,
-    mut line: impl FnMut(&mut Vec<u8>, &Entry),
-) -> Result<Option<String>, Failure> {
+    line_of: LineOf,
+    code_of_one: u16,
+    note: &str,
+) -> Outcome {
+    let (found, mut entries) = open(session, path)?;
+    let code = if matches!(found, Found::One) { code_of_one } else { 212 };
+    let first = entries.next().transpose().map_err(failure(path))?;
     session.say_raw(&[format!("{code}-").as_bytes(), &path.shown(), b":\r\n"].concat())?;
-    let mut text = Vec::new();
-    let mut lines = Lines::new(entries, |out, entry| {
+    let (mut text, mut count) = (Vec::new(), 0_u64);
+    let now = SystemTime::now();
+    let mut lines = Lines::new(Box::new(first.into_iter().map(Ok).chain(entries)), |out, entry| {
+        count += 1;
         text.clear();
-        line(&mut text, entry);
+        line_of(&mut text, entry, now);
         out.push(b' ');
         out.extend_from_slice(&text::sanitized(&text));
     });
-    match transfer::pump(&mut lines, &mut session.control, 4096, Duration::ZERO, &mut |_| false) {
-        End::Complete(_) => Ok(None),
-        End::SourceFailed(error) => Ok(Some(format!("The listing broke off: {}.", error.kind()))),
-        End::SinkFailed(error) => Err(Failure::Lost(error)),
-        End::TimedOut | End::Aborted => Err(Failure::Lost(ErrorKind::TimedOut.into())),
-    }
-}
-
-fn by_hand(session: &mut Session, path: &VirtualPath, odd_flags: bool) -> Outcome {
-    let (_, mut entries) = open(session, path)?;
-    let first = entries.next().transpose().map_err(failure(path))?;
-    let entries = Box::new(first.into_iter().map(Ok).chain(entries));
-    let now = SystemTime::now();
-    let mut count = 0_u64;
-    let broken_off = say_entries(session, 212, path, entries, |line, entry| {
-        count += 1;
-        listing::push_ls_line(line, entry, now);
-    })?;
-    let end = match count {
-        0 => "Empty.".to_string(),
-        1 => "1 entry.".to_string(),
-        count => format!("{count} entries."),
+    let end =
+        transfer::pump(&mut lines, &mut session.control, 4096, Duration::ZERO, &mut |_| false);
+    let last = match (end, count) {
+        (End::Complete(_), 0) => format!("Empty.{note}"),
+        (End::Complete(_), 1) => format!("1 entry.{note}"),
+        (End::Complete(_), count) => format!("{count} entries.{note}"),
+        (End::SourceFailed(error), _) => format!("The listing broke off: {}.", error.kind()),
+        (End::SinkFailed(error), _) => return Err(Failure::Lost(error)),
+        (End::TimedOut | End::Aborted, _) => {
+            return Err(Failure::Lost(ErrorKind::TimedOut.into()));
+        }
     };
-    let flags = if odd_flags { " Flags are ignored." } else { "" };
-    Ok(Reply::new(212, broken_off.unwrap_or(end + flags)))
-}
-
-/// STAT with a path (RFC 959 §4.1.3): 212 for a folder, 213 for a file.
-fn status(session: &mut Session, path: &VirtualPath) -> Outcome {
-    let (found, entries) = open(session, path)?;
-    let code = if matches!(found, Found::One) { 213 } else { 212 };
-    let now = SystemTime::now();
-    let broken_off = say_entries(session, code, path, entries, |line, entry| {
-        listing::push_list_line(line, entry, now)
-    })?;
-    Ok(Reply::new(code, broken_off.unwrap_or("End.".to_string())))
+    Ok(Reply::new(code, last))
 }
 
 /// MLSD (RFC 3659 §7): lists a folder only.
