@@ -10,7 +10,7 @@ use crate::data::HostPort;
 use crate::reply::Reply;
 use crate::session::{Action, Channel, Outcome, Pending, Session};
 use crate::users::Password;
-use crate::vfs::Existing;
+use crate::vfs::{Existing, Vfs};
 
 // Each of these uses only those above it; `tests/layers.rs` checks that.
 mod args;
@@ -86,7 +86,8 @@ enum Command {
     // Content
     Retrieve(Vec<u8>, Channel),
     Store(Vec<u8>, Channel),
-    StoreUnique(Option<Vec<u8>>),
+    /// STOU; an empty name lets the server choose one.
+    StoreUnique(Vec<u8>),
     Append(Vec<u8>, Channel),
     Allocate(u64),
     Restart(u64),
@@ -206,7 +207,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Outcome {
     use Command::*;
     match command {
         User(name) => accounts::user(session, name),
-        Pass(password) => accounts::pass(session, &password),
+        Pass(password) => accounts::pass(session, &password, pending),
         Login(name, password) => accounts::login(session, &name, &password),
         Register { name, password, code } => {
             accounts::register(session, &name, &password, code.as_deref())
@@ -222,10 +223,12 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Outcome {
         List(path, form) => listings::list(session, &path, form),
         MakeFolder(path) => files::make_folder(session, &path),
         MakeFolders(path) => files::make_folders(session, &path),
-        RemoveFolder(path) => files::remove_folder(session, &path),
+        RemoveFolder(path) => files::remove(session, &path, Vfs::remove_folder, " removed."),
 
-        RemoveFile(path) => files::remove_file(session, &path),
-        RemoveTree(path) => files::remove_tree(session, &path),
+        RemoveFile(path) => files::remove(session, &path, Vfs::remove_file, " removed."),
+        RemoveTree(path) => {
+            files::remove(session, &path, Vfs::remove_tree, " removed, with everything in it.")
+        }
         Touch(path) => files::touch(session, &path),
         CopyOrRename { action, from, to, existing } => {
             files::copy_or_rename(session, action, &from, &to, existing)
@@ -242,7 +245,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Outcome {
 
         Retrieve(path, channel) => transfers::retrieve(session, &path, channel, pending),
         Store(path, channel) => transfers::store(session, &path, channel, pending),
-        StoreUnique(name) => transfers::store_unique(session, name.as_deref()),
+        StoreUnique(name) => transfers::store_unique(session, &name),
         Append(path, channel) => transfers::append(session, &path, channel, pending),
         Allocate(bytes) => transfers::allocate(session, bytes),
         Restart(offset) => transfers::restart(session, offset),

@@ -28,6 +28,8 @@ pub enum Pending {
     Source(Action, VirtualPath),
     /// REST named this byte.
     RestartAt(u64),
+    /// USER named this account, for PASS.
+    User(Vec<u8>),
 }
 
 /// What happens to an entry that gets another path.
@@ -87,8 +89,6 @@ pub type Outcome = Result<Reply, Failure>;
 enum Login {
     /// The client is not logged in.
     Anonymous {
-        /// The name that USER gave, until PASS.
-        user_name: Option<Vec<u8>>,
         /// Failed logins since the connection began, or since the last logout.
         failures: usize,
     },
@@ -97,7 +97,7 @@ enum Login {
 }
 
 impl Login {
-    const NEW: Login = Login::Anonymous { user_name: None, failures: 0 };
+    const NEW: Login = Login::Anonymous { failures: 0 };
 
     fn files(&self) -> Result<&Vfs, Reply> {
         match self {
@@ -353,40 +353,21 @@ impl Session {
         self.folder = VirtualPath::root();
     }
 
-    /// Logs the client out, and forgets the name of a USER. The connection stays open (RFC 959
-    /// §4.1.1, REIN).
+    /// Logs the client out. The connection stays open (RFC 959 §4.1.1, REIN).
     pub fn log_out(&mut self) {
-        match &mut self.login {
-            Login::Anonymous { user_name, .. } => *user_name = None,
-            Login::LoggedIn(_) => {
-                self.login = Login::NEW;
-                self.slot.log_out();
-                let timeout = self.server.config.login_timeout;
-                self.control.set_deadline(Some(Instant::now() + timeout));
-            }
+        if self.account().is_some() {
+            self.login = Login::NEW;
+            self.slot.log_out();
+            let timeout = self.server.config.login_timeout;
+            self.control.set_deadline(Some(Instant::now() + timeout));
         }
         self.folder = VirtualPath::root();
         self.settings = Settings::default();
     }
 
-    /// Keeps the name that USER gave, for PASS. For a client that is not logged in.
-    pub fn set_user_name(&mut self, name: Vec<u8>) {
-        if let Login::Anonymous { user_name, .. } = &mut self.login {
-            *user_name = Some(name);
-        }
-    }
-
-    /// Takes the name that USER gave, if USER was the last step of a login.
-    pub fn take_user_name(&mut self) -> Option<Vec<u8>> {
-        match &mut self.login {
-            Login::Anonymous { user_name, .. } => user_name.take(),
-            Login::LoggedIn(_) => None,
-        }
-    }
-
     /// Counts a failed login. Returns whether the client has failed as often as it may.
     pub fn fails_too_often(&mut self) -> bool {
-        let Login::Anonymous { failures, .. } = &mut self.login else { return false };
+        let Login::Anonymous { failures } = &mut self.login else { return false };
         *failures += 1;
         *failures >= self.server.config.max_failures
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Registration;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::session::{FailedLogin, Outcome, Session};
+use crate::session::{FailedLogin, Outcome, Pending, Session};
 use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::Vfs;
@@ -76,16 +76,16 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
 /// USER: logs the client out (RFC 959 §4.1.1). The reply is the same for every name.
 pub fn user(session: &mut Session, name: Vec<u8>) -> Outcome {
     session.log_out();
-    session.set_user_name(name);
+    session.pending = Pending::User(name);
     Ok(Reply::new(331, "Now the password: PASS PASSWORD"))
 }
 
-/// PASS.
-pub fn pass(session: &mut Session, password: &Password) -> Outcome {
-    let Some(name) = session.take_user_name() else {
-        return Err(Reply::new(503, "First the name: USER NAME").into());
-    };
-    login(session, &name, password)
+/// PASS, directly after USER (RFC 959 §4.1.1).
+pub fn pass(session: &mut Session, password: &Password, pending: Pending) -> Outcome {
+    match pending {
+        Pending::User(name) => login(session, &name, password),
+        _ => Err(Reply::new(503, "First the name: USER NAME").into()),
+    }
 }
 
 /// `login`. An unknown name and a wrong password get the same reply. The log names only accounts

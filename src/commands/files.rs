@@ -11,7 +11,7 @@ use crate::reply::Reply;
 use crate::session::{Action, Failure, Outcome, Pending, Session};
 use crate::time;
 use crate::transfer::{self, Ascii, LineEnds};
-use crate::vfs::{Entry, Existing, Kind, VirtualPath};
+use crate::vfs::{Entry, Existing, Kind, Vfs, VirtualPath};
 
 use super::args::Args;
 use super::{Command, Parsed};
@@ -95,16 +95,13 @@ pub fn make_folder(session: &mut Session, argument: &[u8]) -> Outcome {
 pub fn make_folders(session: &mut Session, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     let files = session.files()?;
-    let mut there = path.clone();
-    while !there.is_root() && !files.is_folder(&there) {
-        there = there.parent();
-    }
-    if there == path {
-        return Ok(Reply::about(257, "", &quoted(&path), " exists already."));
-    }
-    let missing = path.names().skip(there.names().count());
-    for name in missing {
+    let mut there = VirtualPath::root();
+    let mut done = " exists already.";
+    for name in path.names() {
         there = there.join(name).map_err(failure(&path))?;
+        if files.is_folder(&there) {
+            continue;
+        }
         match files.make_folder(&there) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && files.is_folder(&there) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -112,29 +109,22 @@ pub fn make_folders(session: &mut Session, argument: &[u8]) -> Outcome {
             }
             made => made.map_err(failure(&there))?,
         }
+        done = " created.";
     }
-    Ok(Reply::about(257, "", &quoted(&path), " created."))
+    Ok(Reply::about(257, "", &quoted(&path), done))
 }
 
-/// RMD, `rmdir`.
-pub fn remove_folder(session: &mut Session, argument: &[u8]) -> Outcome {
+/// RMD, `rmdir`, DELE, `rm`, `rm -r`. `remove` is the method of [`Vfs`], and `done` what the reply
+/// says after the path.
+pub fn remove(
+    session: &mut Session,
+    argument: &[u8],
+    remove: fn(&Vfs, &VirtualPath) -> io::Result<()>,
+    done: &str,
+) -> Outcome {
     let path = session.resolve(argument)?;
-    session.files()?.remove_folder(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", path.bytes(), " removed."))
-}
-
-/// DELE, `rm`.
-pub fn remove_file(session: &mut Session, argument: &[u8]) -> Outcome {
-    let path = session.resolve(argument)?;
-    session.files()?.remove_file(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", path.bytes(), " removed."))
-}
-
-/// `rm -r`.
-pub fn remove_tree(session: &mut Session, argument: &[u8]) -> Outcome {
-    let path = session.resolve(argument)?;
-    session.files()?.remove_tree(&path).map_err(failure(&path))?;
-    Ok(Reply::about(250, "", path.bytes(), " removed, with everything in it."))
+    remove(session.files()?, &path).map_err(failure(&path))?;
+    Ok(Reply::about(250, "", path.bytes(), done))
 }
 
 /// `touch`.

@@ -4,10 +4,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::control::InlineBody;
 use crate::reply::Reply;
-use crate::session::{Channel, Outcome, Pending, Session};
+use crate::session::{Channel, Failure, Outcome, Pending, Session};
 use crate::text;
 use crate::transfer::{self, Ascii, LineEnds};
-use crate::vfs::{Existing, Upload, WriteStart, check_restart};
+use crate::vfs::{Existing, Upload, VirtualPath, WriteStart, check_restart};
 
 use super::args::Args;
 use super::files::failure;
@@ -125,38 +125,46 @@ pub fn store(
     // A drop-box accepts new files only.
     let may_replace = permissions::allows(session.role(), Permission::Change);
     let existing = if may_replace { Existing::Replace } else { Existing::Keep };
-    let (replaced, bytes) = match channel {
-        Channel::Inline => {
-            let upload = session.files()?.create(&path, existing).map_err(failure(&path));
-            let replaced = upload.as_ref().is_ok_and(Upload::replaces);
-            let bytes = session.receive_inline(upload, &path, "becomes the text of")?;
-            (replaced, bytes)
+    let upload = match (channel, offset(pending)) {
+        (Channel::Inline, _) | (Channel::Data, 0) => session.files()?.create(&path, existing),
+        _ if !may_replace => {
+            let text = "This account may not write into an existing file.";
+            return Err(Reply::new(550, text).into());
         }
-        Channel::Data => {
-            let offset = offset(pending);
-            let upload = match offset {
-                0 => session.files()?.create(&path, existing),
-                _ if existing == Existing::Keep => {
-                    let text = "This account may not write into an existing file.";
-                    return Err(Reply::new(550, text).into());
-                }
-                _ if session.settings.ascii => {
-                    return Err(Reply::new(504, "REST before STOR works in TYPE I only.").into());
-                }
-                _ => session.files()?.write_on(&path, WriteStart::Offset(offset)),
-            };
-            let upload = upload.map_err(failure(&path))?;
-            let invitation = Reply::about(150, "Send ", path.bytes(), ".");
-            (upload.replaces(), session.receive_data(upload, &path, &invitation, "put")?)
+        _ if session.settings.ascii => {
+            return Err(Reply::new(504, "REST before STOR works in TYPE I only.").into());
         }
+        (Channel::Data, offset) => session.files()?.write_on(&path, WriteStart::Offset(offset)),
     };
-    let done = if replaced { "replaced" } else { "stored" };
+    let replaces = upload.as_ref().is_ok_and(Upload::replaces);
+    let bytes = receive(session, channel, upload, &path, "becomes the text of", "put")?;
+    let done = if replaces { "replaced" } else { "stored" };
     Ok(Reply::about(226, "", path.bytes(), &format!(" {done}, {}.", text::bytes(bytes))))
 }
 
+/// Receives the content of an upload. `does` is what the 150 reply says that typed lines do, and
+/// `instead` a word that does the same without a data connection.
+fn receive(
+    session: &mut Session,
+    channel: Channel,
+    upload: io::Result<Upload>,
+    path: &VirtualPath,
+    does: &str,
+    instead: &str,
+) -> Result<u64, Failure> {
+    let upload = upload.map_err(failure(path));
+    match channel {
+        Channel::Inline => session.receive_inline(upload, path, does),
+        Channel::Data => {
+            let invitation = Reply::about(150, "Send ", path.bytes(), ".");
+            session.receive_data(upload?, path, &invitation, instead)
+        }
+    }
+}
+
 /// STOU (RFC 959 §4.1.3, RFC 1123 §4.1.2.9): stores under a free name, which the 150 reply names.
-pub fn store_unique(session: &mut Session, name: Option<&[u8]>) -> Outcome {
-    let mut wanted = session.resolve(name.unwrap_or(b"file"))?;
+pub fn store_unique(session: &mut Session, name: &[u8]) -> Outcome {
+    let mut wanted = session.resolve(if name.is_empty() { b"file" } else { name })?;
     if wanted.is_root() {
         wanted = session.resolve(b"/file")?;
     }
@@ -181,14 +189,8 @@ pub fn append(
         Channel::Inline => WriteStart::End,
         Channel::Data => WriteStart::EndAtLeast(offset(pending)),
     };
-    let upload = session.files()?.write_on(&path, place).map_err(failure(&path));
-    let bytes = match channel {
-        Channel::Inline => session.receive_inline(upload, &path, "is added to")?,
-        Channel::Data => {
-            let invitation = Reply::about(150, "Send ", path.bytes(), ".");
-            session.receive_data(upload?, &path, &invitation, "append")?
-        }
-    };
+    let upload = session.files()?.write_on(&path, place);
+    let bytes = receive(session, channel, upload, &path, "is added to", "append")?;
     Ok(Reply::about(226, "", path.bytes(), &format!(" extended by {}.", text::bytes(bytes))))
 }
 
