@@ -75,11 +75,7 @@ enum Command {
     Info(Vec<u8>),
     Size(Vec<u8>),
     ModificationTime(Vec<u8>),
-    SetTime {
-        time: SystemTime,
-        path: Vec<u8>,
-        code: u16,
-    },
+    SetTime(SystemTime, Vec<u8>),
     SetMode(u32, Vec<u8>),
     Hash(Vec<u8>),
     HashOnly(Vec<u8>),
@@ -195,7 +191,7 @@ impl Request {
     /// another form which needs another one.
     fn needs(&self) -> Permission {
         match self.command {
-            Ok(Command::SetTime { .. }) => Permission::Change,
+            Ok(Command::SetTime(..)) => Permission::Change,
             Ok(Command::List(..)) => Permission::Read,
             _ => self.info.map_or(Permission::Nothing, |info| info.needs),
         }
@@ -238,7 +234,7 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Outcome {
         Info(path) => files::info(session, &path),
         Size(path) => files::size(session, &path),
         ModificationTime(path) => files::modification_time(session, &path),
-        SetTime { time, path, code } => files::set_time(session, time, &path, code),
+        SetTime(time, path) => files::set_time(session, time, &path),
         SetMode(mode, path) => files::set_mode(session, mode, &path),
         Hash(path) => files::hash(session, &path, false),
         HashOnly(path) => files::hash(session, &path, true),

@@ -201,8 +201,7 @@ impl<'l> Args<'l> {
     /// `YYYYMMDDHHMMSS PATH`.
     pub fn time_and_path(&self) -> Result<(SystemTime, Vec<u8>), Reply> {
         let (word, rest) = self.split_word();
-        let time =
-            time::parse_time_val(word).filter(|_| word.len() >= 14).ok_or_else(|| self.usage())?;
+        let time = time::parse_time_val(word).ok_or_else(|| self.usage())?;
         Ok((time, rest.rest_of_line()?))
     }
 
@@ -214,23 +213,6 @@ impl<'l> Args<'l> {
         let mode = str::from_utf8(word).ok().and_then(|word| u32::from_str_radix(word, 8).ok());
         let mode = mode.filter(|_| is_octal).ok_or_else(|| self.usage())?;
         Ok((mode & 0o777, rest.rest_of_line()?))
-    }
-
-    /// `YYYYMMDDhhmm[ss] PATH`, or `PATH ATIME MTIME CTIME UTC`, of which MTIME counts.
-    pub fn utime(&self) -> Result<(SystemTime, Vec<u8>), Reply> {
-        let (word, rest) = self.split_word();
-        if let Some(time) = time::parse_time_val(word) {
-            return Ok((time, rest.rest_of_line()?));
-        }
-        let mut words = self.bytes.rsplitn(5, |byte| *byte == b' ');
-        let zone = words.next().unwrap_or_default();
-        let (_changed, modified, _accessed) = (words.next(), words.next(), words.next());
-        let time =
-            modified.and_then(time::parse_time_val).filter(|_| zone.eq_ignore_ascii_case(b"UTC"));
-        match (time, words.next()) {
-            (Some(time), Some(path)) => Ok((time, Args { bytes: path, ..*self }.rest_of_line()?)),
-            _ => Err(self.usage()),
-        }
     }
 
     /// Whether there is a complete path with text after it.

@@ -53,7 +53,7 @@ pub fn parse_copy_or_rename(args: Args<'_>, action: Action) -> Parsed {
 /// `MDTM PATH` asks for a time. `MDTM YYYYMMDDHHMMSS PATH` sets it, as FTP clients of the 1990s do.
 pub fn parse_mdtm(args: Args<'_>) -> Parsed {
     match args.time_and_path() {
-        Ok((time, path)) => Ok(Command::SetTime { time, path, code: 213 }),
+        Ok((time, path)) => Ok(Command::SetTime(time, path)),
         Err(_) => args.rest_of_line().map(Command::ModificationTime),
     }
 }
@@ -266,12 +266,12 @@ pub fn modification_time(session: &mut Session, argument: &[u8]) -> Outcome {
     Ok(Reply::new(213, time::time_val(entry.modified).to_vec()))
 }
 
-/// MFMT (draft-somers-ftp-mfxx-04 §3), MDTM with a time, and SITE UTIME. The reply has the time
+/// MFMT (draft-somers-ftp-mfxx-04 §3) and MDTM with a time. The reply has the time
 /// that the disk stored: some file systems keep only even seconds, or no year before 1980.
-pub fn set_time(session: &mut Session, time: SystemTime, argument: &[u8], code: u16) -> Outcome {
+pub fn set_time(session: &mut Session, time: SystemTime, argument: &[u8]) -> Outcome {
     let path = session.resolve(argument)?;
     let stored = session.files()?.set_modified(&path, time).map_err(failure(&path))?;
-    Ok(Reply::new(code, [b"Modify=", &time::time_val(stored)[..], b"; ", path.bytes()].concat()))
+    Ok(Reply::new(213, [b"Modify=", &time::time_val(stored)[..], b"; ", path.bytes()].concat()))
 }
 
 /// SITE CHMOD.

@@ -90,21 +90,24 @@ pub fn help() -> Reply {
     Reply::multi(214, "Quote names with spaces: \"my file\".", HELP, closing)
 }
 
-fn lines_of(group: Group) -> impl Iterator<Item = String> {
-    let words = COMMANDS.iter().filter(move |word| word.group == group);
-    words.map(|word| format!("{:<36} {}", word.usage(word.name), word.purpose))
+/// A line for each command of the group, and for each spelling that begins with SITE.
+fn lines_of(group: Option<Group>) -> impl Iterator<Item = String> {
+    let all = COMMANDS.iter().flat_map(|word| word.spellings.iter().map(move |name| (word, *name)));
+    let shown = all.filter(move |(word, name)| {
+        name.starts_with("SITE ") || Some(word.group) == group && *name == word.name
+    });
+    shown.map(|(word, name)| format!("{:<36} {}", word.usage(name), word.purpose))
 }
 
 /// `help ftp`: the FTP verbs.
 fn ftp_help() -> Reply {
-    let lines = lines_of(Group::Ftp).chain(lines_of(Group::Site));
     let text = "FTP verbs; each takes the rest of the line as one argument:";
-    Reply::multi(214, text, lines, "help WORD tells more.")
+    Reply::multi(214, text, lines_of(Some(Group::Ftp)), "help WORD tells more.")
 }
 
 /// SITE HELP.
 pub fn site_help() -> Reply {
-    Reply::multi(214, "SITE commands:", lines_of(Group::Site), "End.")
+    Reply::multi(214, "SITE commands:", lines_of(None), "End.")
 }
 
 /// `help WORD`.
@@ -156,7 +159,7 @@ mod tests {
     #[test]
     fn help_ftp_shows_every_verb_and_help_itself_has_a_page() {
         let said = String::from_utf8(help_about(b"FTP").encode()).unwrap();
-        for word in COMMANDS.iter().filter(|word| matches!(word.group, Group::Ftp | Group::Site)) {
+        for word in COMMANDS.iter().filter(|word| matches!(word.group, Group::Ftp)) {
             assert!(said.contains(&format!("\n {} ", word.usage(word.name))), "{}", word.name);
         }
         assert!(!said.contains("\n ls"));

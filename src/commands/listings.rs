@@ -64,9 +64,17 @@ pub fn list(session: &mut Session, argument: &[u8], form: Form) -> Outcome {
     match form {
         Form::ByHand { odd_flags } => {
             let note = if odd_flags { " Flags are ignored." } else { "" };
-            inline(session, &path, listing::push_ls_line, 212, note)
+            let (_, mut entries) = open(session, &path)?;
+            // If the first entry cannot be read, the reply is one line, and a failure.
+            let first = entries.next().transpose().map_err(failure(&path))?;
+            let entries = Box::new(first.into_iter().map(Ok).chain(entries));
+            inline(session, 212, &path, entries, listing::push_ls_line, note)
         }
-        Form::Status => inline(session, &path, listing::push_list_line, 213, ""),
+        Form::Status => {
+            let (found, entries) = open(session, &path)?;
+            let code = if matches!(found, Found::One) { 213 } else { 212 };
+            inline(session, code, &path, entries, listing::push_list_line, "")
+        }
         Form::FactsOfOne => facts_of_one(session, &path),
         Form::Facts => facts(session, &path),
         Form::Long => {
@@ -146,21 +154,19 @@ type LineOf = fn(&mut Vec<u8>, &Entry, SystemTime);
 
 /// `ls`, and STAT with a path (RFC 959 §4.1.3): a multi-line reply with one line per entry, without
 /// control characters. If the listing breaks off, the last line says why, because a reply that has
-/// begun must end with its code. `code_of_one` is the code if the path is not a folder.
+/// begun must end with its code. `note` follows the number of entries.
 fn inline(
     session: &mut Session,
+    code: u16,
     path: &VirtualPath,
+    entries: Entries,
     line_of: LineOf,
-    code_of_one: u16,
     note: &str,
 ) -> Outcome {
-    let (found, mut entries) = open(session, path)?;
-    let code = if matches!(found, Found::One) { code_of_one } else { 212 };
-    let first = entries.next().transpose().map_err(failure(path))?;
     session.say_raw(&[format!("{code}-").as_bytes(), &path.shown(), b":\r\n"].concat())?;
     let (mut text, mut count) = (Vec::new(), 0_u64);
     let now = SystemTime::now();
-    let mut lines = Lines::new(Box::new(first.into_iter().map(Ok).chain(entries)), |out, entry| {
+    let mut lines = Lines::new(entries, |out, entry| {
         count += 1;
         text.clear();
         line_of(&mut text, entry, now);

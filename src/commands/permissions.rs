@@ -63,14 +63,14 @@ mod tests {
         register:nothing login:nothing logout:nothing whoami:nothing help:nothing quit:nothing \
         USER:nothing PASS:nothing REIN:nothing FEAT:nothing OPTS:nothing CLNT:nothing \
         LANG:nothing SYST:nothing NOOP:nothing SITE:nothing SITE_HELP:nothing \
-        SITE_REGISTER:nothing free:login pwd:login cd:login CWD:login CDUP:login TYPE:login \
+        free:login pwd:login cd:login CWD:login CDUP:login TYPE:login \
         PASV:login EPSV:login PORT:login EPRT:login REST:login ALLO:login ABOR:login MODE:login \
         STRU:login ls:read info:read hash:read get:read SIZE:read MDTM:read XSHA256:read \
         LIST:read NLST:read MLSD:read MLST:read STAT:read RETR:read mkdir:add put:add write:add \
         MKD:add STOR:add STOU:add rmdir:change rm:change touch:change cp:change mv:change \
         append:change RMD:change DELE:change RNFR:change RNTO:change MFMT:change APPE:change \
-        SITE_CPFR:change SITE_CPTO:change SITE_COPY:change SITE_RMDIR:change SITE_CHMOD:change \
-        SITE_UTIME:change passwd:own unregister:own SITE_PASSWD:own SITE_UNREGISTER:own ACCT:- \
+        SITE_CPFR:change SITE_CPTO:change SITE_RMDIR:change SITE_CHMOD:change \
+        passwd:own unregister:own ACCT:- \
         SMNT:- AUTH:- HOST:-";
 
     /// The permissions of forms that differ from the word's example.

@@ -62,8 +62,6 @@ pub enum Group {
     Hand,
     /// FTP verbs.
     Ftp,
-    /// Commands of SITE.
-    Site,
     /// FTP verbs that this server knows and refuses. No list shows them.
     Refused,
 }
@@ -84,22 +82,22 @@ const fn row(
     CommandInfo { group, needs, name, spellings, arguments, example, purpose, parser }
 }
 
-use Group::{Ftp, Hand, Refused, Site};
+use Group::{Ftp, Hand, Refused};
 use Parser::{Alone, Line, OneWord, Refuse, RestOfLine, WithContent};
 
 /// Every command that the server knows: group, permission, spellings, arguments, example, purpose,
 /// parser.
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandInfo] = &[
-    row(Hand, Nothing, &["register"], "NAME PASSWORD [CODE]", "alice wonderland",
+    row(Hand, Nothing, &["register", "SITE REGISTER"], "NAME PASSWORD [CODE]", "alice wonderland",
         "create an account and log in", Line(accounts::parse_register)),
     row(Hand, Nothing, &["login"], "NAME PASSWORD", "alice wonderland",
         "log in", Line(accounts::parse_login)),
     row(Hand, Nothing, &["logout"], "", "",
         "log out, stay connected", Alone(|| Reinitialize)),
-    row(Hand, Own, &["passwd"], "OLD NEW", "wonderland looking-glass",
+    row(Hand, Own, &["passwd", "SITE PASSWD"], "OLD NEW", "wonderland looking-glass",
         "change your password", Line(accounts::parse_passwd)),
-    row(Hand, Own, &["unregister"], "PASSWORD", "wonderland",
+    row(Hand, Own, &["unregister", "SITE UNREGISTER"], "PASSWORD", "wonderland",
         "delete your account and your folder", OneWord(|word| Unregister(Password(word)))),
     row(Hand, Nothing, &["whoami"], "", "",
         "who you are and where", Alone(|| WhoAmI)),
@@ -123,7 +121,8 @@ pub const COMMANDS: &[CommandInfo] = &[
         "remove a file; with -r also a folder with everything in it", Line(files::parse_rm)),
     row(Hand, Change, &["touch", "create", "mkfile"], "FILE", "new.txt",
         "create an empty file, or set a file's time to now", OneWord(Touch)),
-    row(Hand, Change, &["cp", "copy"], "[-f] FROM TO", "notes.txt \"copy of notes.txt\"",
+    row(Hand, Change, &["cp", "copy", "SITE COPY"], "[-f] FROM TO",
+        "notes.txt \"copy of notes.txt\"",
         "copy a file or a folder; -f replaces a file",
         Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
     row(Hand, Change, &["mv", "move", "rename", "ren"], "[-f] FROM TO", "notes.txt docs/",
@@ -178,8 +177,7 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, Read, &["MDTM"], "[YYYYMMDDHHMMSS] FILE", "my notes.txt",
         "a file's time in UTC; with a time before FILE, sets it", Line(files::parse_mdtm)),
     row(Ftp, Change, &["MFMT"], "YYYYMMDDHHMMSS PATH", "20261123201900 my notes.txt",
-        "set a time",
-        Line(|args| args.time_and_path().map(|(time, path)| SetTime { time, path, code: 213 }))),
+        "set a time", Line(|args| args.time_and_path().map(|(time, path)| SetTime(time, path)))),
     row(Ftp, Read, &["XSHA256"], "FILE", "my notes.txt",
         "the content's SHA-256 alone", Line(|args| args.rest_of_line_or_quoted().map(HashOnly))),
     row(Ftp, LoggedIn, &["TYPE"], "A or I", "I",
@@ -221,8 +219,8 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, Change, &["APPE"], "FILE", "my notes.txt",
         "append to a file in place, over a data connection",
         RestOfLine(|path| Append(path, Channel::Data))),
-    row(Ftp, Add, &["STOU"], "[NAME]", "log_context",
-        "store a file under a name that is free", Line(|args| args.path_or_none().map(StoreUnique))),
+    row(Ftp, Add, &["STOU"], "[NAME]", "photo.jpg",
+        "store a file under a free name", Line(|args| args.path_or_none().map(StoreUnique))),
     row(Ftp, LoggedIn, &["REST"], "OFFSET", "1024",
         "where in the file the next RETR begins, or the next STOR writes in place",
         Line(|args| args.first_number().map(Restart))),
@@ -247,30 +245,17 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, Nothing, &["NOOP"], "", "",
         "do nothing but answer", Line(|_| Ok(Noop))),
 
-    row(Site, Nothing, &["SITE HELP"], "", "",
+    row(Ftp, Nothing, &["SITE HELP"], "", "",
         "this list", Line(|_| Ok(SiteHelp))),
-    row(Site, Nothing, &["SITE REGISTER"], "NAME PASSWORD [CODE]", "alice wonderland",
-        "create an account and log in", Line(accounts::parse_register)),
-    row(Site, Own, &["SITE PASSWD"], "OLD NEW", "wonderland looking-glass",
-        "change your password", Line(accounts::parse_passwd)),
-    row(Site, Own, &["SITE UNREGISTER"], "PASSWORD", "wonderland",
-        "delete your account and your folder", OneWord(|word| Unregister(Password(word)))),
-    row(Site, Change, &["SITE CPFR"], "PATH", "my notes.txt",
+    row(Ftp, Change, &["SITE CPFR"], "PATH", "my notes.txt",
         "what SITE CPTO will copy", RestOfLine(|path| Source(Action::Copy, path))),
-    row(Site, Change, &["SITE CPTO"], "PATH", "your notes.txt",
+    row(Ftp, Change, &["SITE CPTO"], "PATH", "your notes.txt",
         "the copy's name", RestOfLine(|path| Target(Action::Copy, path))),
-    row(Site, Change, &["SITE COPY"], "[-f] FROM TO", "\"my notes.txt\" copy.txt",
-        "copy a file or a folder, names quoted as by hand",
-        Line(|args| files::parse_copy_or_rename(args, Action::Copy))),
-    row(Site, Change, &["SITE RMDIR"], "PATH", "my docs",
+    row(Ftp, Change, &["SITE RMDIR"], "PATH", "my docs",
         "remove a folder with everything in it", RestOfLine(RemoveTree)),
-    row(Site, Change, &["SITE CHMOD"], "MODE PATH", "640 my notes.txt",
+    row(Ftp, Change, &["SITE CHMOD"], "MODE PATH", "640 my notes.txt",
         "set the nine permission bits",
         Line(|args| args.mode_and_path().map(|(mode, path)| SetMode(mode, path)))),
-    row(Site, Change, &["SITE UTIME"], "YYYYMMDDHHMM[SS] PATH", "202611232019 my notes.txt",
-        "set a time",
-        Line(|args| args.utime().map(|(time, path)| SetTime { time, path, code: 200 }))),
-
     row(Refused, Nothing, &["ACCT"], "", "",
         "refused: there are no accounts within accounts", Refuse),
     row(Refused, Nothing, &["SMNT"], "", "",

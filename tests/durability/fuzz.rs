@@ -246,7 +246,7 @@ impl Generator<'_> {
             }
             "cd" | "ls" | "dir" | "mkdir" | "rmdir" | "touch" | "create" | "mkfile" | "info"
             | "get" | "cat" | "download" | "hash" => self.hand_path(),
-            "MFMT" | "MDTM" | "SITE UTIME" => format!("{} {}", self.time(), self.path()),
+            "MFMT" | "MDTM" => format!("{} {}", self.time(), self.path()),
             "SITE CHMOD" => {
                 format!(
                     "{} {}",

@@ -48,7 +48,6 @@ fn reserved_names_do_not_exist_and_cannot_be_created_by_any_word() {
         "MFMT 20200101000000 {}",
         "XSHA256 {}",
         "SITE CHMOD 600 {}",
-        "SITE UTIME 20200101000000 {}",
         "SITE RMDIR {}",
         "SITE COPY {} new",
         "STAT {}",

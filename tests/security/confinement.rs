@@ -57,7 +57,6 @@ const WORDS: &[&str] = &[
     "MLST {}",
     "STAT {}",
     "SITE CHMOD 777 {}",
-    "SITE UTIME 20200101000000 {}/secret",
     "SITE CPFR {}\r\nSITE CPTO loot",
     "SITE CPFR mine\r\nSITE CPTO {}/new",
     "SITE COPY {}/secret loot",

@@ -52,7 +52,6 @@ fn a_readonly_account_looks_and_fetches_and_changes_nothing() {
         "STOU",
         "MFMT 20200101000000 f",
         "MDTM 20200101000000 f",
-        "SITE UTIME 20200101000000 f",
         "SITE CHMOD 777 f",
         "SITE CPFR f",
         "SITE RMDIR d",

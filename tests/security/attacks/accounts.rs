@@ -280,7 +280,6 @@ fn an_account_whose_name_begins_anothers_reaches_nothing_of_it_by_any_ftp_verb()
                     "SITE CPFR {}",
                     "SITE RMDIR {}",
                     "SITE CHMOD 777 {}",
-                    "SITE UTIME 20200101000000 {}",
                     "MFMT 20200101000000 {}",
                 ] {
                     let reply = al.expect(&line.replace("{}", &path), 550);

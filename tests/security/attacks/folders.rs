@@ -71,8 +71,6 @@ fn no_ftp_verb_follows_a_planted_link() {
         &["MDTM 20200101000000 {}"],
         &["MFMT 20200101000000 {}"],
         &["SITE CHMOD 777 {}"],
-        &["SITE UTIME 20200101000000 {}"],
-        &["SITE UTIME {} 20200101000000 20200101000000 20200101000000 UTC"],
         &["HASH {}"],
         &["XSHA256 {}"],
         &["SITE CPFR {}", "SITE CPTO loot", "RETR loot"],

@@ -208,7 +208,7 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
     ];
     for (line, answer) in [
         ("SITE CHMOD 640 f", "200 /f has permissions 0640."),
-        ("SITE UTIME 20200102030405 f", "200 Modify=20200102030405; /f"),
+        ("MFMT 20200102030405 f", "213 Modify=20200102030405; /f"),
         ("SIZE f", "213 6"),
         ("info 'f'", "213-/f:"),
     ] {
