@@ -67,7 +67,7 @@ pub struct Control {
     local: Option<SocketAddr>,
     idle: Duration,
     /// When the session of a client that is not logged in ends, whatever the client sends or reads.
-    deadline: Option<Instant>,
+    pub deadline: Option<Instant>,
     stall: Duration,
     /// The timeouts that are set on the socket, for reading and for writing.
     timeouts: [Option<Duration>; 2],
@@ -115,11 +115,6 @@ impl Control {
         })
     }
 
-    /// Sets when the session ends, if it has a deadline.
-    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
-    }
-
     /// Whether the deadline has passed.
     pub fn is_overdue(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
@@ -127,20 +122,6 @@ impl Control {
 
     fn left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-    }
-
-    /// Sets the timeout for the next read, unless the socket has it already.
-    fn arm_reading(&mut self) -> io::Result<()> {
-        let wanted = self.left().map_or(self.idle, |left| left.min(self.idle));
-        if wanted.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        let [reading, _] = &mut self.timeouts;
-        if differs(*reading, wanted) {
-            self.stream.set_read_timeout(Some(wanted))?;
-            *reading = Some(wanted);
-        }
-        Ok(())
     }
 
     /// Sets the timeout for the next write. After the deadline there is still time for the last
@@ -291,10 +272,20 @@ impl Control {
         Ok(read > 0)
     }
 
-    /// Sends the buffered replies, and sets the timeout for the read that follows.
+    /// Sends the buffered replies, and sets the timeout for the read that follows, unless the socket
+    /// has it already.
     fn flush_before_read(&mut self) -> io::Result<()> {
         self.flush()?;
-        self.arm_reading()
+        let wanted = self.left().map_or(self.idle, |left| left.min(self.idle));
+        if wanted.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let [reading, _] = &mut self.timeouts;
+        if differs(*reading, wanted) {
+            self.stream.set_read_timeout(Some(wanted))?;
+            *reading = Some(wanted);
+        }
+        Ok(())
     }
 
     /// Closes the connection of a client that will send no more, as after QUIT or the end of input.

@@ -40,44 +40,6 @@ pub fn push_list_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
     line.extend_from_slice(&text::on_one_line(&entry.name));
 }
 
-/// What an account may do with listed entries, as the fact `perm` shows it.
-#[derive(Debug, Clone, Copy)]
-pub struct Allowed {
-    /// Read files and folders.
-    pub read: bool,
-    /// Add files and folders.
-    pub add: bool,
-    /// Change or remove files and folders.
-    pub change: bool,
-    /// Rename folders. An administrator may not rename the folders of accounts.
-    pub rename_folders: bool,
-}
-
-impl Allowed {
-    /// Appends the letters of RFC 3659 §7.5.5. Files: append, delete, rename, retrieve, write.
-    /// Folders: create, delete, enter, rename, list, make, purge.
-    fn push_perm(self, line: &mut Vec<u8>, entry: &Entry) {
-        let Allowed { read, add, change, rename_folders } = self;
-        let is_root = entry.name == b"/";
-        let letters: &[(u8, bool)] = match entry.kind {
-            Kind::File => {
-                &[(b'a', change), (b'd', change), (b'f', change), (b'r', read), (b'w', change)]
-            }
-            Kind::Folder => &[
-                (b'c', add),
-                (b'd', change && !is_root),
-                (b'e', true),
-                (b'f', change && rename_folders && !is_root),
-                (b'l', read),
-                (b'm', add),
-                (b'p', change),
-            ],
-            Kind::Link | Kind::Other => &[(b'd', change), (b'f', change)],
-        };
-        line.extend(letters.iter().filter(|(_, may)| *may).map(|(letter, _)| letter));
-    }
-}
-
 /// The facts of MLSD and MLST (RFC 3659 §7.5), in their order on a line.
 pub const FACTS: [&str; 6] = ["type", "size", "modify", "perm", "unique", "UNIX.mode"];
 
@@ -122,10 +84,17 @@ impl FactChoice {
     }
 
     /// Appends the chosen facts of the entry and `name`, as in `type=file;size=11; name`.
-    pub fn push_line(&self, line: &mut Vec<u8>, entry: &Entry, name: &[u8], allowed: Allowed) {
+    /// `push_perm` appends the value of the fact `perm`.
+    pub fn push_line(
+        &self,
+        line: &mut Vec<u8>,
+        entry: &Entry,
+        name: &[u8],
+        push_perm: impl Fn(&mut Vec<u8>, &Entry),
+    ) {
         for (fact, chosen) in FACTS.iter().zip(self.0) {
             if chosen {
-                push_fact(line, entry, fact, allowed);
+                push_fact(line, entry, fact, &push_perm);
             }
         }
         line.push(b' ');
@@ -134,7 +103,12 @@ impl FactChoice {
 }
 
 /// Appends `fact=value;`, if the entry has the fact.
-fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str, allowed: Allowed) {
+fn push_fact(
+    line: &mut Vec<u8>,
+    entry: &Entry,
+    fact: &str,
+    push_perm: impl Fn(&mut Vec<u8>, &Entry),
+) {
     if fact == "size" && entry.kind != Kind::File {
         return;
     }
@@ -147,7 +121,7 @@ fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str, allowed: Allowed) {
         ("type", Kind::Other) => line.extend_from_slice(b"OS.unix=special"),
         ("size", _) => text::push_number(line, entry.size, 0),
         ("modify", _) => line.extend_from_slice(&time::time_val(entry.modified)),
-        ("perm", _) => allowed.push_perm(line, entry),
+        ("perm", _) => push_perm(line, entry),
         ("unique", _) => {
             line.extend_from_slice(format!("{:x}g{:x}", entry.id.0, entry.id.1).as_bytes());
         }
@@ -251,36 +225,9 @@ mod tests {
         String::from_utf8(line).unwrap()
     }
 
-    const EVERYTHING: Allowed =
-        Allowed { read: true, add: true, change: true, rename_folders: true };
-
-    #[test]
-    fn perm_shows_what_the_account_may_do() {
-        let perm = |kind, name: &[u8], allowed: Allowed| {
-            let mut line = Vec::new();
-            allowed.push_perm(&mut line, &entry(name, kind));
-            String::from_utf8(line).unwrap()
-        };
-        let readonly = Allowed { read: true, add: false, change: false, rename_folders: true };
-        let drop = Allowed { read: false, add: true, change: false, rename_folders: true };
-        let at_top = Allowed { rename_folders: false, ..EVERYTHING };
-        for (allowed, file, folder, link, root) in [
-            (EVERYTHING, "adfrw", "cdeflmp", "df", "celmp"),
-            (readonly, "r", "el", "", "el"),
-            (drop, "", "cem", "", "cem"),
-            (at_top, "adfrw", "cdelmp", "df", "celmp"),
-        ] {
-            assert_eq!(perm(Kind::File, b"x", allowed), file, "{allowed:?}");
-            assert_eq!(perm(Kind::Folder, b"x", allowed), folder, "{allowed:?}");
-            assert_eq!(perm(Kind::Link, b"x", allowed), link, "{allowed:?}");
-            assert_eq!(perm(Kind::Other, b"x", allowed), link, "{allowed:?}");
-            assert_eq!(perm(Kind::Folder, b"/", allowed), root, "{allowed:?}");
-        }
-    }
-
     fn facts_line(choice: &FactChoice, entry: &Entry, name: &str) -> String {
         let mut line = Vec::new();
-        choice.push_line(&mut line, entry, name.as_bytes(), EVERYTHING);
+        choice.push_line(&mut line, entry, name.as_bytes(), |line, _| line.extend(b"adfrw"));
         String::from_utf8(line).unwrap()
     }
 

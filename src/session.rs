@@ -220,7 +220,7 @@ impl Session {
         let config = &server.config;
         let mut control =
             Control::new(stream, language, config.idle_timeout, config.stall_timeout)?;
-        control.set_deadline(Some(Instant::now() + config.login_timeout));
+        control.deadline = Some(Instant::now() + config.login_timeout);
         Ok(Box::new(Session {
             control,
             peer,
@@ -296,12 +296,6 @@ impl Session {
         }
     }
 
-    /// Logs the beginning of the session.
-    pub fn log_connect(&mut self) {
-        let line = self.line("connect");
-        self.log(line, LogShare::UnauthenticatedOnce);
-    }
-
     /// Logs the end of the session, with the totals.
     pub fn log_end(&mut self, why: &str) {
         let unlogged = self.log_budget.unlogged;
@@ -344,7 +338,7 @@ impl Session {
     }
 
     fn begin_login(&mut self, record: &Record, files: Vfs) {
-        self.control.set_deadline(None);
+        self.control.deadline = None;
         self.log_budget.had_account = true;
         self.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
         self.settings = Settings::default();
@@ -359,7 +353,7 @@ impl Session {
             self.login = Login::NEW;
             self.slot.log_out();
             let timeout = self.server.config.login_timeout;
-            self.control.set_deadline(Some(Instant::now() + timeout));
+            self.control.deadline = Some(Instant::now() + timeout);
         }
         self.folder = VirtualPath::root();
         self.settings = Settings::default();

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
 use crate::glob;
-use crate::listing::{self, Allowed, Lines};
+use crate::listing::{self, Lines};
 use crate::reply::Reply;
 use crate::session::{Failure, Outcome, Session};
 use crate::text;
@@ -197,29 +197,79 @@ fn facts(session: &mut Session, path: &VirtualPath) -> Outcome {
         );
     }
     let entries = files.entries(path).map_err(failure(path))?;
-    let (choice, allowed) = (session.settings.facts, allowed(session, path.is_root()));
+    let (choice, role, at_top) = (session.settings.facts, session.role(), path.is_root());
     send(session, entries, path, move |line, entry| {
-        choice.push_line(line, entry, &entry.name, allowed)
+        choice
+            .push_line(line, entry, &entry.name, |line, entry| push_perm(line, entry, role, at_top))
     })
 }
 
-/// What the account may do with the listed entries. `at_top` says that they are in the top folder.
-fn allowed(session: &Session, at_top: bool) -> Allowed {
-    let role = session.role();
-    Allowed {
-        read: permissions::allows(role, Permission::Read),
-        add: permissions::allows(role, Permission::Add),
-        change: permissions::allows(role, Permission::Change),
-        // The top folder of an administrator has the folders of the accounts.
-        rename_folders: !(at_top && role == Some(Role::Admin)),
-    }
+/// Appends what a role may do with an entry, in the letters of RFC 3659 §7.5.5. Files: append, delete,
+/// rename, retrieve, write. Folders: create, delete, enter, rename, list, make, purge. `at_top` says
+/// that the entry is in the top folder.
+fn push_perm(line: &mut Vec<u8>, entry: &Entry, role: Option<Role>, at_top: bool) {
+    let may = |permission| permissions::allows(role, permission);
+    let (read, change) = (may(Permission::Read), may(Permission::Change));
+    let add = may(Permission::Add);
+    let is_root = entry.name == b"/";
+    // The top folder of an administrator has the folders of the accounts.
+    let is_home = at_top && role == Some(Role::Admin);
+    let letters: &[(u8, bool)] = match entry.kind {
+        Kind::File => {
+            &[(b'a', change), (b'd', change), (b'f', change), (b'r', read), (b'w', change)]
+        }
+        Kind::Folder => &[
+            (b'c', add),
+            (b'd', change && !is_root),
+            (b'e', true),
+            (b'f', change && !is_home && !is_root),
+            (b'l', read),
+            (b'm', add),
+            (b'p', change),
+        ],
+        Kind::Link | Kind::Other => &[(b'd', change), (b'f', change)],
+    };
+    line.extend(letters.iter().filter(|(_, may)| *may).map(|(letter, _)| letter));
 }
 
 /// MLST (RFC 3659 §7).
 fn facts_of_one(session: &mut Session, path: &VirtualPath) -> Outcome {
     let entry = session.files()?.entry(path).map_err(failure(path))?;
     let mut line = Vec::new();
-    let allowed = allowed(session, path.parent().is_root());
-    session.settings.facts.push_line(&mut line, &entry, path.bytes(), allowed);
-    Ok(Reply::multi(250, "Facts:", vec![line], "End."))
+    let (role, at_top) = (session.role(), path.parent().is_root());
+    session.settings.facts.push_line(&mut line, &entry, path.bytes(), |line, entry| {
+        push_perm(line, entry, role, at_top)
+    });
+    Ok(Reply::multi(250, "Facts:", [line], "End."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn perm_shows_what_the_account_may_do() {
+        let perm = |kind, name: &[u8], role, at_top| {
+            let name = name.to_vec();
+            let modified = SystemTime::UNIX_EPOCH;
+            let entry = Entry { name, kind, size: 0, modified, mode: 0, links: 1, id: (0, 0) };
+            let mut line = Vec::new();
+            push_perm(&mut line, &entry, Some(role), at_top);
+            String::from_utf8(line).unwrap()
+        };
+        for (role, at_top, file, folder, link, root) in [
+            (Role::User, false, "adfrw", "cdeflmp", "df", "celmp"),
+            (Role::User, true, "adfrw", "cdeflmp", "df", "celmp"),
+            (Role::ReadOnly, false, "r", "el", "", "el"),
+            (Role::Drop, false, "", "cem", "", "cem"),
+            (Role::Admin, false, "adfrw", "cdeflmp", "df", "celmp"),
+            (Role::Admin, true, "adfrw", "cdelmp", "df", "celmp"),
+        ] {
+            assert_eq!(perm(Kind::File, b"x", role, at_top), file, "{role:?}");
+            assert_eq!(perm(Kind::Folder, b"x", role, at_top), folder, "{role:?}");
+            assert_eq!(perm(Kind::Link, b"x", role, at_top), link, "{role:?}");
+            assert_eq!(perm(Kind::Other, b"x", role, at_top), link, "{role:?}");
+            assert_eq!(perm(Kind::Folder, b"/", role, at_top), root, "{role:?}");
+        }
+    }
 }

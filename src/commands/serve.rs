@@ -14,7 +14,7 @@ use super::{Request, permissions, read, run};
 
 /// Serves one client until the session ends.
 pub fn serve(mut session: Box<Session>) -> io::Result<()> {
-    session.log_connect();
+    session.log(session.line("connect"), LogShare::UnauthenticatedOnce);
     let ended = converse(&mut session);
     match &ended {
         Ok(why) => session.log_end(why),
