@@ -272,8 +272,7 @@ impl Control {
         Ok(read > 0)
     }
 
-    /// Sends the buffered replies, and sets the timeout for the read that follows, unless the socket
-    /// has it already.
+    /// Sends the buffered replies. Sets the timeout for the next read, unless the socket has it.
     fn flush_before_read(&mut self) -> io::Result<()> {
         self.flush()?;
         let wanted = self.left().map_or(self.idle, |left| left.min(self.idle));

@@ -310,12 +310,12 @@ impl Session {
         }
     }
 
-    /// Logs the client in to an account, and goes to its top folder. `home` has the account's files,
-    /// or says why they cannot be opened.
+    /// Logs the client in to an account, and goes to its top folder. `home` is the account's
+    /// files, or says why they cannot be opened.
     pub fn log_in(&mut self, record: &Record, home: io::Result<Vfs>) -> Result<(), Reply> {
         let limit = self.server.limit(record.quota);
         let home = home.and_then(|files| {
-            // The first count of a large tree takes long. A verified client must not be evicted then.
+            // The first count of a large tree takes long. The client must not be evicted then.
             self.slot.while_authenticating(|| files.set_quota(limit)).map(|()| files)
         });
         let refusal = match home {

@@ -204,9 +204,9 @@ fn facts(session: &mut Session, path: &VirtualPath) -> Outcome {
     })
 }
 
-/// Appends what a role may do with an entry, in the letters of RFC 3659 §7.5.5. Files: append, delete,
-/// rename, retrieve, write. Folders: create, delete, enter, rename, list, make, purge. `at_top` says
-/// that the entry is in the top folder.
+/// Appends what a role may do with an entry, in the letters of RFC 3659 §7.5.5. Files: append,
+/// delete, rename, retrieve, write. Folders: create, delete, enter, rename, list, make, purge.
+/// `at_top` says that the entry is in the top folder.
 fn push_perm(line: &mut Vec<u8>, entry: &Entry, role: Option<Role>, at_top: bool) {
     let may = |permission| permissions::allows(role, permission);
     let (read, change) = (may(Permission::Read), may(Permission::Change));

@@ -46,12 +46,12 @@ pub enum Parser {
     RestOfLine(fn(Vec<u8>) -> Command),
     /// Its one argument is a word, quoted as by hand.
     OneWord(fn(Vec<u8>) -> Command),
-    /// It has other arguments.
+    /// The command has other arguments.
     Line(fn(Args<'_>) -> Parsed),
     /// Content follows on the control connection. A client sends it after a malformed line too, so
     /// the parser always returns which content that is.
     WithContent(fn(Args<'_>) -> (Parsed, InlineBody)),
-    /// This server refuses the verb, for the reason that the row gives.
+    /// This server refuses the verb. The row's purpose says why.
     Refuse,
 }
 
