@@ -287,6 +287,13 @@ impl Control {
         Ok(())
     }
 
+    /// Sends the buffered replies. Returns the socket, with its write timeout, for content.
+    pub fn socket_for_content(&mut self) -> io::Result<&TcpStream> {
+        self.flush()?;
+        self.arm_writing()?;
+        Ok(&self.stream)
+    }
+
     /// Closes the connection of a client that will send no more, as after QUIT or the end of input.
     pub fn close(&mut self) -> io::Result<()> {
         self.flush()?;

@@ -27,6 +27,7 @@ mod reply;
 mod control;
 mod data;
 mod transfer;
+mod splice;
 mod server;
 mod session;
 mod commands;

@@ -18,6 +18,8 @@ use crate::vfs::{Vfs, VirtualPath};
 
 mod transfer;
 
+pub use transfer::Outgoing;
+
 /// What a command leaves for the next one.
 #[derive(Debug, Default)]
 pub enum Pending {

@@ -85,7 +85,8 @@ pub fn pump_all(
     }
 }
 
-fn is_tick(error: &io::Error) -> bool {
+/// Whether the error only says that a socket's short timeout has passed, or a signal has come.
+pub fn is_tick(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 

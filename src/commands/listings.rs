@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::glob;
 use crate::listing::{self, Lines};
 use crate::reply::Reply;
-use crate::session::{Failure, Outcome, Session};
+use crate::session::{Failure, Outcome, Outgoing, Session};
 use crate::text;
 use crate::transfer::{self, End};
 use crate::users::Role;
@@ -118,7 +118,7 @@ fn send(
     path: &VirtualPath,
     line: impl FnMut(&mut Vec<u8>, &Entry),
 ) -> Outcome {
-    session.send_data(&mut Lines::new(entries, line), None, path, "ls")?;
+    session.send_data(Outgoing::Stream(&mut Lines::new(entries, line)), path, "ls")?;
     Ok(Reply::about(226, "", path.bytes(), " listed."))
 }
 

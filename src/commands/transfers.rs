@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::control::InlineBody;
 use crate::reply::Reply;
-use crate::session::{Channel, Failure, Outcome, Pending, Session};
+use crate::session::{Channel, Failure, Outcome, Outgoing, Pending, Session};
 use crate::text;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Existing, Upload, VirtualPath, WriteStart, check_restart};
@@ -93,14 +93,14 @@ pub fn retrieve(
                     check_restart(offset, skipped)
                 })?;
                 skipped.map_err(failure(&path))?;
-                session.send_data(&mut source, None, &path, "get")?
+                session.send_data(Outgoing::Stream(&mut source), &path, "get")?
             } else {
                 check_restart(offset, size).map_err(failure(&path))?;
                 if offset > 0 {
                     file.seek(SeekFrom::Start(offset)).map_err(failure(&path))?;
                 }
                 let left = size.saturating_sub(offset);
-                session.send_data(&mut file.take(left), Some(left), &path, "get")?
+                session.send_data(Outgoing::File(file, left), &path, "get")?
             }
         }
     };

@@ -12,6 +12,7 @@ use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
 use crate::control::{CANCELLED, Control, InlineBody, LineKind};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
+use crate::splice;
 use crate::text;
 use crate::transfer::{self, Ascii, End, LineEnds};
 use crate::users::Role;
@@ -117,6 +118,14 @@ impl ControlMonitor {
     }
 }
 
+/// What the server sends over a data connection.
+pub enum Outgoing<'s> {
+    /// This number of bytes of a file, from its position, as they are.
+    File(File, u64),
+    /// Content that is made or converted while it is sent, so its length is not known.
+    Stream(&'s mut dyn Read),
+}
+
 impl Session {
     /// Does long work on the files, such as a copy, which the client can stop by ABOR. The work
     /// calls its second argument now and then with the number of bytes done. If that returns true,
@@ -180,15 +189,18 @@ impl Session {
         Err(reply.into())
     }
 
-    /// Sends `source` over the data connection, and closes the connection. The 150 reply names the
-    /// `size`, if it is known. Returns the number of bytes sent.
+    /// Sends `source` over the data connection, and closes the connection. Returns the number of
+    /// bytes sent.
     pub fn send_data(
         &mut self,
-        source: &mut dyn Read,
-        size: Option<u64>,
+        source: Outgoing<'_>,
         path: &VirtualPath,
         instead: &str,
     ) -> Result<u64, Failure> {
+        let size = match &source {
+            Outgoing::File(_, size) => Some(*size),
+            Outgoing::Stream(_) => None,
+        };
         let mut stream = self.open_data(Flow::Out, instead)?;
         let count = size.map_or(String::new(), |size| format!(" ({})", text::bytes(size)));
         self.say(&Reply::about(150, "Sending ", path.bytes(), &format!("{count}.")))
@@ -199,10 +211,21 @@ impl Session {
         }
         let mut monitor = ControlMonitor::new();
         let stall = self.server.config.stall_timeout;
-        let chunk = chunk_for(size.unwrap_or(u64::MAX));
         let control = &mut self.control;
         let mut stop = |moved| monitor.must_stop(control, moved);
-        match transfer::pump(source, &mut stream, chunk, stall, &mut stop) {
+        let end = match source {
+            Outgoing::File(file, size) if size >= splice::WORTHWHILE => {
+                splice::send_file(file, size, &stream, stall, &mut stop)
+            }
+            Outgoing::File(file, size) => {
+                let chunk = chunk_for(size);
+                transfer::pump(&mut file.take(size), &mut stream, chunk, stall, &mut stop)
+            }
+            Outgoing::Stream(source) => {
+                transfer::pump(source, &mut stream, CHUNK, stall, &mut stop)
+            }
+        };
+        match end {
             End::Complete(sent) => {
                 self.count_sent(sent);
                 Ok(sent)
@@ -313,8 +336,14 @@ impl Session {
     pub fn send_inline(&mut self, file: File, size: u64) -> Result<u64, Failure> {
         self.say(&Reply::new(150, format!("{size} bytes follow."))).map_err(Failure::Lost)?;
         let stall = self.server.config.stall_timeout;
-        let (mut source, chunk) = (file.take(size), chunk_for(size));
-        match transfer::pump(&mut source, &mut self.control, chunk, stall, &mut |_| false) {
+        let end = if size >= splice::WORTHWHILE {
+            let socket = self.control.socket_for_content().map_err(Failure::Lost)?;
+            splice::send_file(file, size, socket, stall, &mut |_| false)
+        } else {
+            let (mut source, chunk) = (file.take(size), chunk_for(size));
+            transfer::pump(&mut source, &mut self.control, chunk, stall, &mut |_| false)
+        };
+        match end {
             End::Complete(sent) if sent == size => {
                 self.count_sent(sent);
                 self.say_raw(b"\r\n")?;

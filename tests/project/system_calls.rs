@@ -10,6 +10,8 @@ use crate::support::{Client, Traced, Way, has_program};
 /// For a name that is new each time.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 const CONTENT: [u8; 4096] = [b'x'; 4096];
+/// Large enough to be spliced.
+const LARGE: usize = 5 * 1024 * 1024;
 
 /// The names of the calls between two marks, which are commands of their own. Only calls of the
 /// thread that serves the client count: one that ends just then (the sweeper's after a start) has
@@ -139,5 +141,51 @@ fn a_small_upload_over_another_costs_the_permissions_and_a_look_too() {
         "recvfrom socket setsockopt bind listen getsockname sendto recvfrom statx openat \
          setsockopt accept4 close setsockopt sendto recvfrom write recvfrom fchmod statx ioctl \
          recvfrom ioctl rename close close write sendto",
+    );
+}
+
+/// The content moves by splice(2) alone, from the first byte on. A piece of 15 pages takes two
+/// calls, or more if the socket is full.
+#[track_caller]
+fn large_download_calls(fetch: fn(&mut Client), expected: &str) {
+    if !has_program("strace") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let traced = Traced::start(dir.path(), &["-s", "20"], &[]);
+    let mut client = traced.server.registered("alice");
+    client.put("large", &vec![b'x'; LARGE]);
+    fetch(&mut client);
+    client.expect("ALLO 1", 200);
+    fetch(&mut client);
+    client.expect("ALLO 2", 200);
+    let mut calls = between(&traced.end(), "ALLO 1", "ALLO 2");
+    let splices = calls.iter().filter(|call| *call == "splice").count();
+    assert!(splices >= 2 * LARGE.div_ceil(15 * 4096), "{splices}");
+    calls.dedup_by(|one, other| one == "splice" && other == "splice");
+    // Looks at the control connection come as time passes.
+    let calls = calls.join(" ").replace("splice ioctl recvfrom ioctl ", "");
+    assert_eq!(calls.replace("socket setsockopt bind close ", ""), expected);
+}
+
+#[test]
+fn a_large_file_by_get_is_spliced() {
+    large_download_calls(
+        |client| assert_eq!(client.get("large").unwrap().len(), LARGE),
+        "recvfrom openat statx sendto lseek setsockopt pipe2 ioctl splice \
+         close close close close write sendto",
+    );
+}
+
+#[test]
+fn a_large_download_is_spliced() {
+    large_download_calls(
+        |client| {
+            client.expect("REST 1", 350);
+            assert_eq!(client.download(Way::Epsv, "RETR large").len(), LARGE - 1);
+        },
+        "recvfrom sendto recvfrom socket setsockopt bind listen getsockname sendto recvfrom \
+         openat statx lseek setsockopt accept4 close setsockopt sendto lseek setsockopt pipe2 \
+         ioctl splice close close close close close write sendto",
     );
 }

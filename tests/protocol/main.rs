@@ -8,6 +8,7 @@ mod command_line;
 mod content;
 mod ftp;
 mod interrupted;
+mod large_downloads;
 mod link_local;
 mod listings;
 mod transcripts;

@@ -375,7 +375,13 @@ impl Client {
     /// Sends `line`, reads the 150 and gives the data connection.
     #[track_caller]
     pub fn begin(&mut self, way: Way, line: &str) -> TcpStream {
-        self.0.begin(way, 0, line).unwrap()
+        self.begin_at(way, 0, line)
+    }
+
+    /// Like [`Client::begin`], after `REST` if there is an offset.
+    #[track_caller]
+    pub fn begin_at(&mut self, way: Way, offset: usize, line: &str) -> TcpStream {
+        self.0.begin(way, offset, line).unwrap()
     }
 
     /// A whole download or listing.
