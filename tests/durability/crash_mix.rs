@@ -13,10 +13,13 @@ use crate::support::{
     without,
 };
 
-/// The least number of rounds. More follow until enough of everything was tried, which is a matter
-/// of chance.
-const ROUNDS: u64 = 100;
-const MOST_ROUNDS: u64 = 500;
+/// How many servers are killed side by side. They are several because a round mostly waits for the
+/// disk.
+const SERVERS: u64 = 4;
+/// The least number of rounds of one server. More follow until all servers together have tried
+/// enough of everything, which is a matter of chance.
+const ROUNDS: u64 = 100 / SERVERS;
+const MOST_ROUNDS: u64 = 500 / SERVERS;
 const WORKERS: u64 = 3;
 /// More names than this a worker does not use, so that most of its changes meet something.
 const NAMES: usize = 6;
@@ -444,7 +447,7 @@ fn check_log(log: &str, rounds: u64) {
     assert!(torn <= rounds);
 }
 
-/// What the rounds have shown, all together.
+/// What rounds have shown: one, or all together.
 #[derive(Default)]
 struct Tally {
     done: BTreeMap<&'static str, usize>,
@@ -457,18 +460,36 @@ struct Tally {
     unregistered: usize,
     /// Removing an account was cut off: it is there, or gone, perhaps but for its folder.
     unregistering_cut_off: [usize; 2],
-    /// Accounts and files of former rounds, a few of all, that must stay as they are.
-    kept: Vec<(String, Tree)>,
-    kept_accounts: Vec<(String, String)>,
+}
+
+/// Accounts and files of a server's former rounds, a few of all, that must stay as they are.
+#[derive(Default)]
+struct Kept {
+    files: Vec<(String, Tree)>,
+    accounts: Vec<(String, String)>,
 }
 
 impl Tally {
+    fn add(&mut self, other: Tally) {
+        for (kind, times) in other.done {
+            *self.done.entry(kind).or_default() += times;
+        }
+        for (kind, times) in other.cut_off {
+            add_each(self.cut_off.entry(kind).or_default(), times);
+        }
+        self.registered += other.registered;
+        self.changed += other.changed;
+        self.unregistered += other.unregistered;
+        add_each(&mut self.passwords_cut_off, other.passwords_cut_off);
+        add_each(&mut self.unregistering_cut_off, other.unregistering_cut_off);
+    }
+
     fn check_worker(
         &mut self,
         server: &Server,
         names: &BTreeSet<String>,
         worked: Worked,
-        keep: bool,
+        kept: Option<&mut Kept>,
     ) {
         for kind in worked.done {
             *self.done.entry(kind).or_default() += 1;
@@ -508,14 +529,19 @@ impl Tally {
                 lengths(&found)
             );
         }
-        if keep {
-            self.kept.push((worked.account, found));
-        } else {
-            fs::remove_dir_all(folder).unwrap();
+        match kept {
+            Some(kept) => kept.files.push((worked.account, found)),
+            None => fs::remove_dir_all(folder).unwrap(),
         }
     }
 
-    fn check_enrolled(&mut self, server: &Server, names: &BTreeSet<String>, enrolled: Enrolled) {
+    fn check_enrolled(
+        &mut self,
+        server: &Server,
+        names: &BTreeSet<String>,
+        enrolled: Enrolled,
+        kept: &mut Kept,
+    ) {
         self.changed += enrolled.changes;
         let mut client = server.connect();
         for (name, passwords) in enrolled.accounts {
@@ -531,7 +557,7 @@ impl Tally {
                 assert!(works != [true, true], "{name}: both passwords hold");
                 self.passwords_cut_off[holds] += 1;
             }
-            self.kept_accounts.push((name, passwords[holds].clone()));
+            kept.accounts.push((name, passwords[holds].clone()));
         }
         for name in enrolled.unregistered {
             self.registered += 1;
@@ -546,7 +572,7 @@ impl Tally {
                 client.expect(&format!("login {name} {password}"), 230);
                 client.expect("rmdir d", 250);
                 self.unregistering_cut_off[0] += 1;
-                self.kept_accounts.push((name, password));
+                kept.accounts.push((name, password));
             } else {
                 // No account gets what is left of it until the owner has looked at it.
                 let code = if server.real(&name).exists() { 553 } else { 230 };
@@ -591,32 +617,58 @@ impl Tally {
         all.find(|(_, done, least)| done < least)
             .map(|(kind, done, least)| format!("{kind}: {done} of {least}"))
     }
+}
 
+impl Kept {
     /// A sample of what was there before.
-    fn check_kept(&self, server: &Server, names: &BTreeSet<String>, dice: &mut Dice) {
-        for (name, _) in &self.kept_accounts {
+    fn check(&self, server: &Server, names: &BTreeSet<String>, dice: &mut Dice) {
+        for (name, _) in &self.accounts {
             assert!(names.contains(name), "{name} is lost");
         }
         let mut client = server.connect();
-        for _ in 0..3.min(self.kept_accounts.len()) {
-            let (name, password) = &self.kept_accounts[dice.below(self.kept_accounts.len())];
+        for _ in 0..3.min(self.accounts.len()) {
+            let (name, password) = &self.accounts[dice.below(self.accounts.len())];
             client.expect(&format!("login {name} {password}"), 230);
         }
-        if !self.kept.is_empty() {
-            let (name, tree) = &self.kept[dice.below(self.kept.len())];
+        if !self.files.is_empty() {
+            let (name, tree) = &self.files[dice.below(self.files.len())];
             assert!(read_tree(&server.real(name)) == *tree, "{name} has changed");
         }
     }
 }
 
+fn add_each<const N: usize>(sums: &mut [usize; N], others: [usize; N]) {
+    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+}
+
 #[test]
 fn a_hundred_kills_leave_every_change_done_or_undone() {
+    let tally = Mutex::new(Tally::default());
+    let rounds: u64 = std::thread::scope(|scope| {
+        let tally = &tally;
+        let servers: Vec<_> =
+            (0..SERVERS).map(|n| scope.spawn(move || kill_again_and_again(4 + n, tally))).collect();
+        servers.into_iter().map(|server| server.join().unwrap()).sum()
+    });
+    let tally = tally.into_inner().unwrap();
+    println!("done: {:?}\ncut off: {:?}", tally.done, tally.cut_off);
+    println!("accounts: {}, changed: {}", tally.registered, tally.changed);
+    println!("changes of passwords cut off: {:?}", tally.passwords_cut_off);
+    println!("unregistered: {}, cut off: {:?}", tally.unregistered, tally.unregistering_cut_off);
+    assert_eq!(tally.lacks(), None, "too little was tried in {rounds} rounds");
+    // The kills came in the middle of things, and not only of uploads.
+    let cut_off: usize = tally.cut_off.values().flatten().sum();
+    assert!(cut_off >= 100 && tally.cut_off.len() >= 10, "{:?}", tally.cut_off);
+}
+
+/// Kills one server in each of its rounds, and checks what is left. How many rounds there were.
+fn kill_again_and_again(seed: u64, all: &Mutex<Tally>) -> u64 {
     let dir = tempfile::tempdir().unwrap();
-    let mut dice = Dice::new(4);
-    let mut tally = Tally::default();
+    let mut dice = Dice::new(seed);
+    let mut kept = Kept::default();
     let mut server = Server::in_folder(dir.path(), &[]);
     let mut rounds = 0;
-    while rounds < ROUNDS || (tally.lacks().is_some() && rounds < MOST_ROUNDS) {
+    while rounds < ROUNDS || (all.lock().unwrap().lacks().is_some() && rounds < MOST_ROUNDS) {
         let round = rounds;
         rounds += 1;
         let address = server.address();
@@ -647,24 +699,19 @@ fn a_hundred_kills_leave_every_change_done_or_undone() {
         there.sort();
         assert_eq!(there, ["log.txt", "users", "workdir"], "round {round}");
         let names = names_in(&server.users());
-        tally.check_kept(&server, &names, &mut dice);
+        kept.check(&server, &names, &mut dice);
+        let mut tally = Tally::default();
         for (n, worked) in worked.into_iter().enumerate() {
-            tally.check_worker(&server, &names, worked, n == 0 && round % 10 == 0);
+            let keeper = (n == 0 && round % 10 == 0).then_some(&mut kept);
+            tally.check_worker(&server, &names, worked, keeper);
         }
-        tally.check_enrolled(&server, &names, enrolled);
+        tally.check_enrolled(&server, &names, enrolled, &mut kept);
+        all.lock().unwrap().add(tally);
     }
-    for (name, tree) in &tally.kept {
+    for (name, tree) in &kept.files {
         assert!(read_tree(&server.real(name)) == *tree, "{name} has changed");
     }
     check_log(&server.log(), rounds);
     assert!(!server.log().contains("event=warning") && !server.log().contains("event=panic"));
-
-    println!("done: {:?}\ncut off: {:?}", tally.done, tally.cut_off);
-    println!("accounts: {}, changed: {}", tally.registered, tally.changed);
-    println!("changes of passwords cut off: {:?}", tally.passwords_cut_off);
-    println!("unregistered: {}, cut off: {:?}", tally.unregistered, tally.unregistering_cut_off);
-    assert_eq!(tally.lacks(), None, "too little was tried in {rounds} rounds");
-    // The kills came in the middle of things, and not only of uploads.
-    let cut_off: usize = tally.cut_off.values().flatten().sum();
-    assert!(cut_off >= 100 && tally.cut_off.len() >= 10, "{:?}", tally.cut_off);
+    rounds
 }

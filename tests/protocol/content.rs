@@ -150,9 +150,12 @@ fn content_is_never_run_whichever_client_sent_it_and_whatever_refused_it() {
 fn content_that_comes_too_late_is_not_run() {
     let server = Server::with(&["--idle-timeout", "1"]);
     server.registered("alice").expect("mkdir keep", 257);
-    for line in ["put f 1000", "put f", "write f", "append f"] {
+    let waiting = ["put f 1000", "put f", "write f", "append f"].map(|line| {
         let mut client = server.logged_in("alice");
         client.send(format!("{line}\r\npart\r\n"));
+        (client, line)
+    });
+    for (mut client, line) in waiting {
         assert!(client.reply().starts_with("150 "), "{line}");
         assert_eq!(
             client.reply(),

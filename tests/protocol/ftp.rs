@@ -523,24 +523,26 @@ fn a_peer_that_stands_still_is_426_after_the_stall_timeout() {
     let server = Server::with(&["--stall-timeout", "1"]);
     let mut client = server.registered("alice");
     large_file(&server, &mut client);
-    let stream = client.begin(Way::Epsv, "RETR large");
-    assert_eq!(client.reply(), "426 Nothing moved for 1 s; the transfer was ended.");
+    let mut uploader = server.logged_in("alice");
+    let mut slow = server.logged_in("alice");
+    let download = client.begin(Way::Epsv, "RETR large");
+    let mut upload = uploader.begin(Way::Epsv, "STOR new");
+    upload.write_all(b"half").unwrap();
+    // Slow but moving is fine, for longer than the time-out.
+    let mut stream = slow.begin(Way::Epsv, "STOR slow");
+    for _ in 0..5 {
+        stream.write_all(b"x").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+    }
     drop(stream);
-    let mut stream = client.begin(Way::Epsv, "STOR new");
-    stream.write_all(b"half").unwrap();
+    assert!(slow.reply().starts_with("226 "));
+    assert_eq!(client.reply(), "426 Nothing moved for 1 s; the transfer was ended.");
     assert_eq!(
-        client.reply(),
+        uploader.reply(),
         "426 Nothing moved for 1 s; the transfer was ended. \
          The part that arrived is kept; it can be resumed."
     );
-    // Slow but moving is fine, for longer than the time-out.
-    let mut stream = client.begin(Way::Epsv, "STOR slow");
-    for _ in 0..8 {
-        stream.write_all(b"x").unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(250));
-    }
-    drop(stream);
-    assert!(client.reply().starts_with("226 "));
+    drop((download, upload));
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn with_large_file() -> (Server, Client) {
 /// Waits until the log tells of `count` ended sessions.
 fn ended(server: &Server, count: usize) {
     while server.log().matches(" event=end ").count() < count {
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -50,35 +50,43 @@ fn every_command_during_a_transfer_has_its_reply() {
 
 #[test]
 fn an_abor_stops_a_transfer_behind_thousands_of_lines_and_behind_every_synch() {
-    let (_server, mut client) = with_large_file();
+    let (server, mut client) = with_large_file();
     let stalled = client.begin(Way::Epsv, "RETR large");
     let count = 5000;
     client.send([&b"NOOP\r\n".repeat(count)[..], b"ABOR\r\n"].concat());
     hears(&mut client, &["426 ", "226 "]);
     (0..count).for_each(|_| hears(&mut client, &["200 "]));
     drop(stalled);
+    client.expect("PWD", 257);
     let synch = b"\xff\xf4\xff\xf2";
-    for lost in 0..=synch.len() {
-        let mut left = synch.to_vec();
-        if lost < left.len() {
-            left.remove(lost);
-        }
+    let stop_behind = |synch: &[u8]| {
+        let mut client = server.logged_in("alice");
         for end in ["\r\n", "\n", "\r", "\r\0"] {
             let stalled = client.begin(Way::Epsv, "RETR large");
-            client.send([&left, &b"ABOR"[..], end.as_bytes()].concat());
+            client.send([synch, &b"ABOR"[..], end.as_bytes()].concat());
             hears(&mut client, &["426 ", "226 "]);
             drop(stalled);
             // With nothing to stop.
-            client.send([&left, &b"ABOR"[..], end.as_bytes()].concat());
+            client.send([synch, &b"ABOR"[..], end.as_bytes()].concat());
             hears(&mut client, &["226 Nothing to stop"]);
         }
-    }
-    client.expect("PWD", 257);
+        client.expect("PWD", 257);
+    };
+    // At once, because the server looks for an ABOR some times per second only.
+    std::thread::scope(|scope| {
+        for lost in 0..=synch.len() {
+            let mut left = synch.to_vec();
+            if lost < left.len() {
+                left.remove(lost);
+            }
+            scope.spawn(move || stop_behind(&left));
+        }
+    });
 }
 
 #[test]
 fn an_abor_is_seen_while_the_server_connects() {
-    let (_server, mut client) = with_large_file();
+    let (server, mut client) = with_large_file();
     // A port that neither accepts nor refuses: as many wait there as may.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -86,9 +94,14 @@ fn an_abor_is_seen_while_the_server_connects() {
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
         waiting.push(stream);
     }
-    for line in ["RETR large", "STOR new", "LIST"] {
+    // Side by side, because each is stopped only after a second of trying.
+    let stopped = ["RETR large", "STOR new", "LIST"].map(|line| {
+        let mut client = server.logged_in("alice");
         client.expect(&format!("EPRT |1|127.0.0.1|{}|", address.port()), 200);
         client.send(format!("{line}\r\nABOR\r\nPWD\r\n"));
+        client
+    });
+    for mut client in stopped {
         hears(&mut client, &["426 ", "226 ", "257 "]);
     }
     // Who waits patiently gets the connection when there is room.

@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::{Client, Server, Way, snapshot};
 
@@ -70,7 +71,7 @@ fn logged_in(server: &Server, name: &str) -> Client {
 /// Waits until the log tells of `count` ended sessions.
 fn ended(server: &Server, count: usize) {
     while server.log().matches(" event=end ").count() < count {
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

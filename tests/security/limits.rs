@@ -173,21 +173,27 @@ fn before_a_login_a_command_that_needs_one_is_530_whatever_its_arguments_are() {
 fn a_client_that_forgets_the_newline_hears_so_in_the_end() {
     let server = Server::with(&["--login-timeout", "1", "--idle-timeout", "2"]);
     let said = "Your last line has no end; send a newline after each command.\r\n";
-    for line in [&b"register bob password"[..], b"ls\r", b"ls\xff"] {
+    let late = format!("421 No login in time; closing. {said}");
+    let silent = format!("421 Silent for too long; closing. {said}");
+    // What is no line is none without an end.
+    let nothing = "530 Log in first: login NAME PASSWORD\r\n421 No login in time; closing.\r\n";
+    let mut user = server.registered("alice");
+    user.send("ls");
+    let waiting = [
+        (&b"register bob password"[..], &*late),
+        (b"ls\r", &late),
+        (b"ls\xff", &late),
+        (b"\xff\xfc\x06ABOR\r", nothing),
+    ]
+    .map(|(line, last)| {
         let mut client = server.connect();
         client.send(line);
-        assert_eq!(client.rest(), format!("421 No login in time; closing. {said}"), "{line:?}");
+        (client, line, last)
+    });
+    for (mut client, line, last) in waiting {
+        assert_eq!(client.rest(), last, "{}", line.escape_ascii());
     }
-    let mut client = server.registered("alice");
-    client.send("ls");
-    assert_eq!(client.rest(), format!("421 Silent for too long; closing. {said}"));
-    // What is no line is none without an end.
-    let mut client = server.connect();
-    client.send(b"\xff\xfc\x06ABOR\r");
-    assert_eq!(
-        client.rest(),
-        "530 Log in first: login NAME PASSWORD\r\n421 No login in time; closing.\r\n"
-    );
+    assert_eq!(user.rest(), silent);
 }
 
 #[test]
@@ -226,17 +232,20 @@ fn a_client_too_many_that_has_sent_something_still_reads_why() {
 #[test]
 fn silence_within_content_is_answered_with_421_too() {
     let server = Server::with(&["--idle-timeout", "1"]);
-    for (line, invitation) in [
+    let waiting = [
         ("put f 100", "150 Send 100 bytes.\r\n"),
         (
             "write f",
             "150 What you type now becomes the text of /f. Then type a line with only \".\"; \
              or press Ctrl-C, and nothing is stored.\r\n",
         ),
-    ] {
-        let mut client = server.connect();
-        client.ask(&format!("register u{} password", line.len()));
+    ]
+    .map(|(line, invitation)| {
+        let mut client = server.registered(&format!("u{}", line.len()));
         client.send_line(line);
+        (client, invitation)
+    });
+    for (mut client, invitation) in waiting {
         assert_eq!(
             client.rest(),
             format!("{invitation}421 Silent for too long; closing. Nothing was stored.\r\n")
@@ -460,21 +469,25 @@ fn sparse(path: std::path::PathBuf) {
 #[test]
 fn hashing_and_copying_end_with_an_abor_and_when_the_client_is_gone() {
     let server = Server::with(&["--stall-timeout", "1"]);
-    let mut client = server.registered("alice");
+    server.registered("alice");
     sparse(server.real("alice/large"));
     std::fs::create_dir(server.real("alice/d")).unwrap();
     sparse(server.real("alice/d/large"));
-    for line in ["hash large", "XSHA256 large", "cp large copy", "cp d e"] {
+    let check = |line: &str| {
+        let mut client = server.logged_in("alice");
         client.send_line(line);
         client.send("ABOR\r\n");
         assert_eq!(client.reply(), "426 The transfer was stopped.", "{line}");
         assert_eq!(client.reply(), "226 Stopped.", "{line}");
-        let mut leaver = server.connect();
-        leaver.expect("login alice password", 230);
-        leaver.send_line(line);
-        leaver.half_close();
-        assert_eq!(leaver.rest(), "426 Client disconnected; operation cancelled.\r\n", "{line}");
-    }
+        client.send_line(line);
+        client.half_close();
+        assert_eq!(client.rest(), "426 Client disconnected; operation cancelled.\r\n", "{line}");
+    };
+    std::thread::scope(|scope| {
+        for line in ["hash large", "XSHA256 large", "cp large copy", "cp d e"] {
+            scope.spawn(move || check(line));
+        }
+    });
     assert_eq!(server.temporaries(), [""; 0]);
     assert_eq!(std::fs::read_dir(server.real("alice")).unwrap().count(), 2);
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use crate::support::{Client, Server};
 
-const SESSIONS: u64 = 200;
+const SESSIONS: u64 = 64;
 
 /// The memory of its own that the server has in use, in bytes.
 fn in_use(server: &Server) -> u64 {

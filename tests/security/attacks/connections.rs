@@ -127,11 +127,27 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
     let server = Server::with(PATIENT);
     server.registered("bob").put("f", b"bob's");
     let mut client = server.registered("alice");
-    client.put("f", b"alice's");
     client.put("g", b"other");
     client.expect("mkdir d", 257);
-    client.put("d/f", b"deep");
-    for later in [
+    let check = |n: usize, later: &str| {
+        let mut client = server.logged_in("alice");
+        let name = format!("f{n}");
+        client.put(&name, b"alice's");
+        client.put(&format!("d/{name}"), b"deep");
+        let port = client.epsv_port();
+        let later = later.replace("{}", &name);
+        client.send(format!("RETR {name}\r\n{later}\r\n"));
+        is_looked_at(&mut client);
+        let mut content = Vec::new();
+        client.connect_to(port).read_to_end(&mut content).unwrap();
+        assert_eq!(lossy(&content), "alice's", "{later}");
+        assert_eq!(client.reply(), format!("150 Sending /{name} (7 bytes)."), "{later}");
+        assert_eq!(client.reply(), format!("226 /{name} sent, 7 bytes."), "{later}");
+        // Only then is its turn.
+        let reply = client.reply();
+        assert!(reply.as_bytes()[0] > b'1', "{later}: {reply}");
+    };
+    let later = [
         "USER bob",
         "USER /etc/passwd",
         "login bob password",
@@ -148,23 +164,15 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         "SIZE g",
         "MLST g",
         "LIST /d",
-        "DELE f",
+        "DELE {}",
         "QUIT",
-    ] {
-        let mut client = logged_in(&server, "alice");
-        client.put("f", b"alice's");
-        let port = client.epsv_port();
-        client.send(format!("RETR f\r\n{later}\r\n"));
-        is_looked_at(&mut client);
-        let mut content = Vec::new();
-        client.connect_to(port).read_to_end(&mut content).unwrap();
-        assert_eq!(lossy(&content), "alice's", "{later}");
-        assert_eq!(client.reply(), "150 Sending /f (7 bytes).", "{later}");
-        assert_eq!(client.reply(), "226 /f sent, 7 bytes.", "{later}");
-        // Only then is its turn.
-        let reply = client.reply();
-        assert!(reply.as_bytes()[0] > b'1', "{later}: {reply}");
-    }
+    ];
+    // At once, because the server looks at a waiting client some times per second only.
+    std::thread::scope(|scope| {
+        for (n, later) in later.into_iter().enumerate() {
+            scope.spawn(move || check(n, later));
+        }
+    });
     // All of them at once, while a transfer is in its midst.
     let mut client = logged_in(&server, "alice");
     let large: Vec<u8> = (0..LARGE).map(|n| (n >> 8) as u8).collect();
