@@ -26,16 +26,30 @@ fn run(command: &mut Command) {
 }
 
 #[test]
+fn a_recipe_has_ten_lines_below_its_imports() {
+    for language in ["rust", "python", "js"] {
+        let is_import = |line: &&str| line.starts_with("use ") || line.starts_with("import ");
+        let lines = recipe(language).lines().filter(|line| !line.is_empty() && !is_import(line));
+        let lines: Vec<_> = lines.collect();
+        assert!(lines.len() <= 10, "{language}: {} lines", lines.len());
+        for line in lines {
+            assert!(!line.contains("; ") && line.len() <= 100, "{language}: {line}");
+        }
+    }
+}
+
+#[test]
 fn the_recipe_for_rust_compiles_and_runs() {
     let dir = tempfile::tempdir().unwrap();
     let (source, program) = (dir.path().join("recipe.rs"), dir.path().join("recipe"));
-    fs::write(&source, recipe("rust")).unwrap();
+    let body = recipe("rust");
+    fs::write(&source, format!("fn main() -> std::io::Result<()> {{{body}Ok(())}}")).unwrap();
     // Cargo, which runs this test, comes with the compiler.
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_string());
     run(Command::new(rustc)
         .args(["--edition", "2024", "-D", "warnings", "-o"])
         .args([&program, &source]));
-    run(&mut Command::new(program));
+    run(Command::new(program).current_dir(dir.path()));
 }
 
 #[test]
