@@ -53,18 +53,6 @@ struct Source {
     waiting: usize,
 }
 
-/// When an attempt may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Now,
-    /// After this delay.
-    In(Duration),
-    /// After another attempt has ended.
-    Later,
-    /// Never, because too many attempts wait.
-    Never,
-}
-
 /// The source that an address belongs to: an IPv4 address itself, or the first 64 bits of an IPv6
 /// address.
 pub fn network_of(address: IpAddr) -> IpAddr {
@@ -87,16 +75,12 @@ impl Throttle {
         let source = network_of(from);
         let mut sources = self.lock();
         loop {
-            // A waiting attempt can get `Never` too: many may have come before the first failure.
-            let wait = match sources.turn(source, Instant::now()) {
-                Turn::Now => {
-                    sources.of(source).under_way += 1;
-                    return Some(Attempt { throttle: self, source });
-                }
-                Turn::Never => return None,
-                Turn::In(wait) => wait,
-                Turn::Later => FORGOTTEN_AFTER,
-            };
+            // A waiting attempt can get `None` too: many may have come before the first failure.
+            let wait = sources.turn(source, Instant::now())?;
+            if wait.is_zero() {
+                sources.of(source).under_way += 1;
+                return Some(Attempt { throttle: self, source });
+            }
             sources.of(source).waiting += 1;
             let woken = self.changed.wait_timeout(sources, wait);
             sources = woken.unwrap_or_else(PoisonError::into_inner).0;
@@ -132,20 +116,20 @@ impl Drop for Attempt<'_> {
 }
 
 impl Sources {
-    fn turn(&self, source: IpAddr, now: Instant) -> Turn {
-        let Some(source) = self.known.get(&source) else { return Turn::Now };
+    /// How long an attempt must wait, if no other one ends before; zero if it may run now. `None` if
+    /// it may not run at all, because too many attempts wait.
+    fn turn(&self, source: IpAddr, now: Instant) -> Option<Duration> {
+        let Some(source) = self.known.get(&source) else { return Some(Duration::ZERO) };
         let failures = source.failures_at(now);
         let left = self.free.saturating_sub(failures);
-        let turn = if source.under_way >= left.max(1) {
-            Turn::Later
+        let wait = if source.under_way >= left.max(1) {
+            FORGOTTEN_AFTER
         } else {
             let since = now.saturating_duration_since(source.failed);
-            match delay_after(failures.checked_sub(self.free)).saturating_sub(since) {
-                Duration::ZERO => Turn::Now,
-                wait => Turn::In(wait),
-            }
+            delay_after(failures.checked_sub(self.free)).saturating_sub(since)
         };
-        if turn != Turn::Now && left == 0 && source.waiting >= WAITING { Turn::Never } else { turn }
+        let may_wait = left > 0 || source.waiting < WAITING;
+        (wait.is_zero() || may_wait).then_some(wait)
     }
 
     /// Returns the entry of a source, and adds one if there is none. [`Sources::end`] removes it
@@ -213,6 +197,9 @@ mod tests {
     use super::super::tests::wait_until;
     use super::*;
 
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+    const LATER: Option<Duration> = Some(FORGOTTEN_AFTER);
+
     impl Throttle {
         /// How many sources are remembered.
         pub fn known(&self) -> usize {
@@ -272,22 +259,22 @@ mod tests {
         let (guesser, other) = (number(1), number(2));
         for _ in 0..4 {
             attempt(&mut sources, guesser, now, true);
-            assert_eq!(sources.turn(guesser, now), Turn::Now);
+            assert_eq!(sources.turn(guesser, now), NOW);
         }
         attempt(&mut sources, guesser, now, true);
-        assert_eq!(sources.turn(guesser, now), Turn::In(Duration::from_millis(200)));
+        assert_eq!(sources.turn(guesser, now), Some(Duration::from_millis(200)));
         attempt(&mut sources, guesser, now + Duration::from_millis(200), true);
         let now = now + Duration::from_millis(300);
-        assert_eq!(sources.turn(guesser, now), Turn::In(Duration::from_millis(300)));
+        assert_eq!(sources.turn(guesser, now), Some(Duration::from_millis(300)));
         attempt(&mut sources, guesser, now, false);
         assert_eq!(
             sources.turn(guesser, now),
-            Turn::In(Duration::from_millis(300)),
+            Some(Duration::from_millis(300)),
             "a success changes nothing"
         );
-        assert_eq!(sources.turn(other, now), Turn::Now);
+        assert_eq!(sources.turn(other, now), NOW);
         let last = now - Duration::from_millis(100);
-        assert_eq!(sources.turn(guesser, last + FORGOTTEN_AFTER), Turn::Now);
+        assert_eq!(sources.turn(guesser, last + FORGOTTEN_AFTER), NOW);
         // All is forgotten, so this failure counts as the first one.
         attempt(&mut sources, guesser, last + FORGOTTEN_AFTER, true);
         assert_eq!(sources.known[&guesser].failures, 1);
@@ -297,27 +284,23 @@ mod tests {
     fn attempts_at_the_same_time_are_no_faster_than_one_after_another() {
         let (mut sources, now, guesser) = (sources(2), Instant::now(), number(1));
         sources.of(guesser).under_way = 1;
-        assert_eq!(sources.turn(guesser, now), Turn::Now, "two failures are free");
+        assert_eq!(sources.turn(guesser, now), NOW, "two failures are free");
         sources.of(guesser).under_way = 2;
-        assert_eq!(sources.turn(guesser, now), Turn::Later);
+        assert_eq!(sources.turn(guesser, now), LATER);
         sources.fail(guesser, now);
         sources.end(guesser);
         assert_eq!(
             sources.turn(guesser, now),
-            Turn::Later,
+            LATER,
             "one free failure is left, and one attempt is under way"
         );
         sources.fail(guesser, now);
         sources.end(guesser);
-        assert_eq!(
-            sources.turn(guesser, now),
-            Turn::In(FIRST_DELAY),
-            "both free failures are spent"
-        );
+        assert_eq!(sources.turn(guesser, now), Some(FIRST_DELAY), "both free failures are spent");
         let now = now + FIRST_DELAY;
-        assert_eq!(sources.turn(guesser, now), Turn::Now);
+        assert_eq!(sources.turn(guesser, now), NOW);
         sources.of(guesser).under_way = 1;
-        assert_eq!(sources.turn(guesser, now), Turn::Later, "one at a time");
+        assert_eq!(sources.turn(guesser, now), LATER, "one at a time");
     }
 
     #[test]
@@ -325,16 +308,16 @@ mod tests {
         let (mut sources, now, from) = (sources(1), Instant::now(), number(1));
         sources.of(from).under_way = 1;
         sources.of(from).waiting = 100;
-        assert_eq!(sources.turn(from, now), Turn::Later);
+        assert_eq!(sources.turn(from, now), LATER);
         sources.fail(from, now);
-        assert_eq!(sources.turn(from, now), Turn::Never);
+        assert_eq!(sources.turn(from, now), None);
         sources.of(from).waiting = WAITING - 1;
-        assert_eq!(sources.turn(from, now), Turn::Later);
+        assert_eq!(sources.turn(from, now), LATER);
         sources.end(from);
-        assert_eq!(sources.turn(from, now), Turn::In(FIRST_DELAY));
+        assert_eq!(sources.turn(from, now), Some(FIRST_DELAY));
         sources.of(from).waiting = WAITING;
-        assert_eq!(sources.turn(from, now), Turn::Never);
-        assert_eq!(sources.turn(from, now + FIRST_DELAY), Turn::Now, "its turn has come");
+        assert_eq!(sources.turn(from, now), None);
+        assert_eq!(sources.turn(from, now + FIRST_DELAY), NOW, "its turn has come");
     }
 
     #[test]
