@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek, Write};
+use std::os::unix::fs::FileExt;
 
 use crate::file_size_limit;
 
@@ -32,6 +33,14 @@ fn take_back(file: &mut File, written: usize) -> io::Result<()> {
         file.set_len(end.saturating_sub(written as u64))?;
     }
     Ok(())
+}
+
+/// Whether the last line of a file has no line end.
+pub fn is_torn(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
 }
 
 #[cfg(test)]

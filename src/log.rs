@@ -7,12 +7,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::append::append_whole;
+use crate::append::{append_whole, is_torn};
 use crate::config::{UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
 use crate::stderr::{MessageQueue, Stderr};
 use crate::time;
@@ -140,14 +140,6 @@ impl Appender {
 
 fn unauthenticated_limit() -> LogRateLimit {
     LogRateLimit::new(UNAUTHENTICATED_LOG_BURST, Duration::from_secs(1) / UNAUTHENTICATED_LOG_RATE)
-}
-
-/// Whether the last line has no line end.
-fn is_torn(file: &File) -> io::Result<bool> {
-    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, last)?;
-    Ok(byte != *b"\n")
 }
 
 /// Rate limit for lines that a remote peer can cause: a burst, and then one per interval. The

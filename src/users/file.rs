@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use crate::append::append_whole;
+use crate::append::{append_whole, is_torn};
 use crate::file_size_limit;
 use crate::log::Log;
 
@@ -209,11 +209,7 @@ impl Change<'_> {
         if id_of(&before) != id_of(&self.locked.metadata()?) {
             return Err(is_locked());
         }
-        let mut last = [b'\n'];
-        if let Some(at) = before.size().checked_sub(1) {
-            file.read_exact_at(&mut last, at)?;
-        }
-        let line_end = if last == *b"\n" { "" } else { "\n" };
+        let line_end = if is_torn(&file)? { "\n" } else { "" };
         let bytes = format!("{line_end}{record}\n").into_bytes();
         append_whole(&mut file, &bytes, File::sync_all)?;
         cache.has_grown(&before, &bytes, &file.metadata()?);
