@@ -9,11 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::append::{append_whole, is_torn};
 use crate::config::{UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
+use crate::lock::lock;
 use crate::stderr::{MessageQueue, Stderr};
 use crate::time;
 
@@ -51,7 +52,7 @@ impl Log {
     /// on: users must be able to delete files then. The loss is reported on standard error, and in
     /// the log when there is room again.
     pub fn write(&self, line: LogLine) {
-        let complaint = self.appender().append(line);
+        let complaint = lock(&self.file).append(line);
         if let Some(text) = complaint {
             self.say(&text);
         }
@@ -62,7 +63,7 @@ impl Log {
     /// the `more` lines that it stands for; the next line is preceded by the number of lines that
     /// were left out.
     pub fn write_unauthenticated(&self, line: LogLine, more: u64) -> bool {
-        let left_out = self.unauthenticated().take(1 + more, Instant::now());
+        let left_out = lock(&self.unauthenticated).take(1 + more, Instant::now());
         let Some(left_out) = left_out else { return false };
         if left_out > 0 {
             self.write(LogLine::new("unlogged").number("lines", left_out));
@@ -74,11 +75,7 @@ impl Log {
     /// Gives back what the lines of a client took of the allowance of unauthenticated clients,
     /// because the client has logged in.
     pub fn give_back(&self, lines: u32) {
-        self.unauthenticated().give_back(lines);
-    }
-
-    fn unauthenticated(&self) -> MutexGuard<'_, LogRateLimit> {
-        self.unauthenticated.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.unauthenticated).give_back(lines);
     }
 
     /// Writes `text` as a warning, to the log and to standard error.
@@ -92,11 +89,6 @@ impl Log {
         let mut line = Vec::new();
         escape(text.as_bytes(), |_| false, &mut line);
         self.stderr.say(&line);
-    }
-
-    /// The locked file. A thread that panicked with the lock held left no part of a line behind.
-    fn appender(&self) -> MutexGuard<'_, Appender> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -17,6 +17,7 @@ mod file_size_limit;
 mod append;
 mod random;
 mod tally;
+mod lock;
 mod stderr;
 mod log;
 mod users;

@@ -20,10 +20,11 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::config::{Config, Registration};
+use crate::lock::lock;
 use crate::log::Log;
 
 mod hash;
@@ -113,7 +114,7 @@ impl Users {
         then: impl FnOnce(&Record) -> T,
     ) -> Result<(Record, T), Refusal> {
         let verified = self.verify(name, password, from)?;
-        let _lock = self.lock_accounts();
+        let _lock = lock(&self.account_lock);
         let record = self.file.query(|index| index.find(name).cloned())?;
         let record = record.filter(|record| *record == verified).ok_or(Refusal::WrongPassword)?;
         let done = then(&record);
@@ -195,7 +196,7 @@ impl Users {
         drop(slot);
         let record = Record { name, role: Role::User, quota: QuotaSetting::Usual, hash };
         let mut change = self.file.change()?;
-        let _lock = self.lock_accounts();
+        let _lock = lock(&self.account_lock);
         self.check_name_is_free(&record.name)?;
         let home = create_home(&record.name)?.ok_or(Refusal::NameTaken)?;
         change.append(&record)?;
@@ -236,7 +237,7 @@ impl Users {
         drop(slot);
         let mut changed = None;
         let mut change = self.file.change()?;
-        let _lock = self.lock_accounts();
+        let _lock = lock(&self.account_lock);
         change.replace(name, |record| {
             let record = changed.insert(Record { hash, ..still_verified(record, &verified)? });
             Ok::<_, Refusal>(Some(record.clone()))
@@ -258,7 +259,7 @@ impl Users {
     ) -> Result<T, Refusal> {
         let verified = self.verify(name.as_bytes(), password, from)?;
         let mut change = self.file.change()?;
-        let _lock = self.lock_accounts();
+        let _lock = lock(&self.account_lock);
         change.replace(name, |record| still_verified(record, &verified).map(|_| None))?;
         Ok(then())
     }
@@ -266,10 +267,6 @@ impl Users {
     fn check_length(&self, password: &Password) -> Result<(), Refusal> {
         let is_short = password.characters() < self.min_password;
         if is_short { Err(Refusal::ShortPassword(self.min_password)) } else { Ok(()) }
-    }
-
-    fn lock_accounts(&self) -> MutexGuard<'_, ()> {
-        self.account_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

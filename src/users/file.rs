@@ -13,7 +13,7 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::append::{append_whole, is_torn};
 use crate::file_size_limit;
+use crate::lock::lock;
 use crate::log::Log;
 
 use super::index::{self, Index};
@@ -115,7 +116,7 @@ impl UsersFile {
         }
         let users =
             UsersFile { path: path.to_path_buf(), log, cache: Mutex::new(Cache::default()) };
-        users.cache().renew(&users.path, &users.log, || thread::sleep(READ_PAUSE))?;
+        lock(&users.cache).renew(&users.path, &users.log, || thread::sleep(READ_PAUSE))?;
         Ok(users)
     }
 
@@ -136,7 +137,7 @@ impl UsersFile {
         is_current: impl FnOnce(&Cache, Stamp) -> bool,
         ask: impl FnOnce(&Index) -> T,
     ) -> io::Result<T> {
-        let mut cache = self.cache();
+        let mut cache = lock(&self.cache);
         if !is_current(&cache, Stamp::of(&fs::metadata(&self.path)?)) {
             cache.renew(&self.path, &self.log, || thread::sleep(READ_PAUSE))?;
         }
@@ -166,10 +167,6 @@ impl UsersFile {
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }
-    }
-
-    fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,7 +200,7 @@ impl Change<'_> {
     /// Appends the line of a new account and syncs the file. The cost does not depend on the number
     /// of accounts.
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        let mut cache = self.users.cache();
+        let mut cache = lock(&self.users.cache);
         let mut file = self.open_to_append()?;
         let before = file.metadata()?;
         if id_of(&before) != id_of(&self.locked.metadata()?) {
@@ -238,7 +235,7 @@ impl Change<'_> {
             return Err(error.into());
         }
         self.replaced = Some(text.len() as u64);
-        self.users.cache().stamp = None;
+        lock(&self.users.cache).stamp = None;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         Ok(File::open(folder)?.sync_all()?)
     }
@@ -275,7 +272,7 @@ impl Change<'_> {
         if late.is_empty() {
             return Ok(());
         }
-        self.users.cache().stamp = None;
+        lock(&self.users.cache).stamp = None;
         append_whole(&mut self.open_to_append()?, &late, File::sync_all)
     }
 }

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::lock::lock;
 use crate::tally::Tally;
 
 /// How many logins in a row may go before a waiting registration.
@@ -60,7 +61,7 @@ impl HashQueue {
 
     /// Waits until a login, or a change by a user who is logged in, may hash.
     pub fn acquire(&self) -> HashSlot<'_> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.waiting_logins += 1;
         let must_wait = |state: &mut State| state.free == 0 || state.is_registrations_turn();
         let waited = self.changed.wait_while(state, must_wait);
@@ -76,7 +77,7 @@ impl HashQueue {
 
     /// Waits until a registration from this source may hash.
     pub fn acquire_for_registration(&self, source: IpAddr) -> HashSlot<'_> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.waiting_registrations.add(source);
         let must_wait = |state: &mut State| {
             let login_first = state.waiting_logins > 0 && !state.is_registrations_turn();
@@ -95,15 +96,11 @@ impl HashQueue {
         self.changed.notify_all(); // a registration may have waited for this login to begin
         HashSlot { hash_queue: self, registering }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for HashSlot<'_> {
     fn drop(&mut self) {
-        let mut state = self.hash_queue.lock();
+        let mut state = lock(&self.hash_queue.state);
         state.free += 1;
         if let Some(source) = self.registering {
             state.registering.remove(&source);
@@ -122,14 +119,14 @@ mod tests {
     impl HashQueue {
         /// Takes all slots: every other hash waits.
         pub fn close(&self) -> Vec<HashSlot<'_>> {
-            let free = self.lock().free;
+            let free = lock(&self.state).free;
             (0..free).map(|_| self.acquire()).collect()
         }
 
         /// Waits until these numbers of logins and registrations wait.
         pub fn wait_for(&self, logins: usize, registrations: usize) {
             wait_until(|| {
-                let state = self.lock();
+                let state = lock(&self.state);
                 (state.waiting_logins, state.waiting_registrations.total())
                     == (logins, registrations)
             });

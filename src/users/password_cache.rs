@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use crate::lock::lock;
 use crate::random::random;
 
 use super::hash::{Hmac, Password, constant_time_eq};
@@ -39,14 +40,14 @@ impl PasswordCache {
     /// Whether this password was right for this record, and the record has not changed since.
     pub fn contains(&self, record: &Record, password: &Password) -> bool {
         let tag = self.tag(record, password);
-        let tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        let tags = lock(&self.tags);
         tags.get(&record.name).is_some_and(|known| constant_time_eq(known, &tag))
     }
 
     /// Remembers that this password is right for this record.
     pub fn insert(&self, record: &Record, password: &Password) {
         let tag = self.tag(record, password);
-        let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tags = lock(&self.tags);
         if tags.len() >= REMEMBERED {
             tags.clear();
         }

@@ -470,7 +470,7 @@ fn the_lock_of_the_file_is_taken_before_the_account_lock() {
         thread::scope(|scope| {
             // While a login holds the account lock, the change takes the lock of the file and then
             // waits.
-            let lock = users.lock_accounts();
+            let lock = lock(&users.account_lock);
             scope.spawn(change);
             wait_until(is_locked);
             drop(lock);

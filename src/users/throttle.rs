@@ -15,8 +15,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::lock::lock;
 
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -73,7 +75,7 @@ impl Throttle {
     /// source wait already: then the attempt must not run.
     pub fn begin(&self, from: IpAddr) -> Option<Attempt<'_>> {
         let source = network_of(from);
-        let mut sources = self.lock();
+        let mut sources = lock(&self.sources);
         loop {
             // A waiting attempt can get `None` too: many may have come before the first failure.
             let wait = sources.turn(source, Instant::now())?;
@@ -86,10 +88,6 @@ impl Throttle {
             sources = woken.unwrap_or_else(PoisonError::into_inner).0;
             sources.of(source).waiting -= 1;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Sources> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,20 +102,20 @@ pub struct Attempt<'t> {
 impl Attempt<'_> {
     /// Records that the attempt failed.
     pub fn failed(self) {
-        self.throttle.lock().fail(self.source, Instant::now());
+        lock(&self.throttle.sources).fail(self.source, Instant::now());
     }
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.throttle.lock().end(self.source);
+        lock(&self.throttle.sources).end(self.source);
         self.throttle.changed.notify_all();
     }
 }
 
 impl Sources {
-    /// How long an attempt must wait, if no other one ends before; zero if it may run now. `None` if
-    /// it may not run at all, because too many attempts wait.
+    /// How long an attempt must wait, unless another one ends before; zero if it may run now.
+    /// `None` if it may not run at all, because too many attempts wait.
     fn turn(&self, source: IpAddr, now: Instant) -> Option<Duration> {
         let Some(source) = self.known.get(&source) else { return Some(Duration::ZERO) };
         let failures = source.failures_at(now);
@@ -203,17 +201,17 @@ mod tests {
     impl Throttle {
         /// How many sources are remembered.
         pub fn known(&self) -> usize {
-            self.lock().known.len()
+            lock(&self.sources).known.len()
         }
 
         /// How many attempts from this source wait.
         pub fn waiting(&self, from: IpAddr) -> usize {
-            self.lock().known.get(&network_of(from)).map_or(0, |source| source.waiting)
+            lock(&self.sources).known.get(&network_of(from)).map_or(0, |source| source.waiting)
         }
 
         /// How many recent failures this source has.
         pub fn failures(&self, from: IpAddr) -> usize {
-            let sources = self.lock();
+            let sources = lock(&self.sources);
             sources
                 .known
                 .get(&network_of(from))
@@ -339,7 +337,7 @@ mod tests {
         let under_way = [begin().unwrap(), begin().unwrap()];
         std::thread::scope(|scope| {
             let crowd: Vec<_> = (0..20).map(|_| scope.spawn(|| begin().is_some())).collect();
-            wait_until(|| throttle.lock().known[&number(1)].waiting == 20);
+            wait_until(|| lock(&throttle.sources).known[&number(1)].waiting == 20);
             under_way.into_iter().for_each(Attempt::failed);
             let made = crowd.into_iter().map(|one| usize::from(one.join().unwrap())).sum::<usize>();
             assert_eq!(made, WAITING);

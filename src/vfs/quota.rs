@@ -10,7 +10,9 @@ use std::fmt;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::lock::lock;
 
 use super::folder::{Folder, Id, busy, id_of};
 
@@ -86,8 +88,7 @@ impl Quota {
 
     /// Locks the numbers. The caller may change names in the tree until it drops the guard.
     pub fn lock(&self) -> MutexGuard<'_, Usage> {
-        // A poisoned lock means a panic in another session; each number is whole all the same.
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.usage)
     }
 
     /// Locks the numbers to change names in `folder`. Fails with [`ErrorKind::ResourceBusy`] if the

@@ -16,9 +16,10 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::file_size_limit;
+use crate::lock::lock;
 use crate::random::random;
 
 use super::folder::{Folder, refused};
@@ -82,7 +83,7 @@ impl Staging {
     /// Makes the name of a temporary, which is live until the returned value is dropped.
     pub fn take(self: &Arc<Staging>, purpose: Use) -> Temporary {
         let number = self.next_number();
-        self.live().insert(number, purpose);
+        lock(&self.live).insert(number, purpose);
         let name = self.name_of(number);
         Temporary { staging: Arc::clone(self), number, name }
     }
@@ -103,7 +104,7 @@ impl Staging {
         if server != self.server {
             return Standing::Foreign;
         }
-        match self.live().get(&number) {
+        match lock(&self.live).get(&number) {
             Some(purpose) if start == self.start => Standing::Live(*purpose),
             _ => Standing::Stale,
         }
@@ -113,12 +114,8 @@ impl Staging {
     /// place of getting its name with a part missing.
     pub fn revoke(&self, name: &[u8]) {
         if let Some((_, _, number)) = parts(name) {
-            self.live().remove(&number);
+            lock(&self.live).remove(&number);
         }
-    }
-
-    fn live(&self) -> MutexGuard<'_, HashMap<u64, Use>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,7 +179,7 @@ impl Temporary {
 
     /// Fails if [`Staging::revoke`] ended it. The caller holds the lock of the quota.
     pub fn check_live(&self) -> io::Result<()> {
-        if self.staging.live().contains_key(&self.number) {
+        if lock(&self.staging.live).contains_key(&self.number) {
             return Ok(());
         }
         Err(refused(ErrorKind::NotFound, "its folder was removed"))
@@ -191,7 +188,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        self.staging.live().remove(&self.number);
+        lock(&self.staging.live).remove(&self.number);
     }
 }
 

@@ -5,10 +5,11 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::lock::lock;
 use crate::log::{Log, LogLine};
 
 use super::folder::{Folder, Id};
@@ -134,7 +135,7 @@ impl Workdir {
     pub(super) fn open_home(&self, name: &[u8]) -> io::Result<Home> {
         let root = Arc::new(self.workdir.child(name)?);
         let id = root.id()?;
-        let mut homes = self.homes();
+        let mut homes = lock(&self.homes);
         let known = homes.get(name).filter(|(known, _)| *known == id);
         let quota = known.map_or_else(|| Arc::new(Quota::of(name)), |(_, quota)| Arc::clone(quota));
         homes.insert(name.to_vec(), (id, Arc::clone(&quota)));
@@ -163,7 +164,7 @@ impl Workdir {
             },
         }
         // The new folder may get the inode of a former one that the owner of the server removed.
-        self.homes().remove(bytes);
+        lock(&self.homes).remove(bytes);
         self.workdir.make_folder(bytes, 0o755)?;
         let home = NewHome { workdir: Arc::clone(self), name: name.to_string(), is_kept: false };
         self.storage.sync_dir(&self.workdir)?;
@@ -175,7 +176,7 @@ impl Workdir {
         let bytes = name.as_bytes().to_vec();
         self.workdir.child(&bytes)?; // fails if it is not a folder, which is then not removed
         let hidden = HiddenFolder::new(&self.storage, &self.workdir, &bytes)?;
-        self.homes().remove(&bytes);
+        lock(&self.homes).remove(&bytes);
         self.storage.sync_dir(&self.workdir)?;
         Ok(move || {
             let name = hidden.name(&bytes);
@@ -183,10 +184,6 @@ impl Workdir {
                 self.storage.warn_of_remains(&error);
             }
         })
-    }
-
-    fn homes(&self) -> MutexGuard<'_, Quotas> {
-        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,7 +206,7 @@ impl NewHome {
 impl Drop for NewHome {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.workdir.homes().remove(self.name.as_bytes());
+            lock(&self.workdir.homes).remove(self.name.as_bytes());
             // The folder is empty. If it cannot be removed, the next account of this name replaces
             // it.
             let _ = self.workdir.workdir.remove_folder(self.name.as_bytes());

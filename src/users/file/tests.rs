@@ -72,7 +72,7 @@ fn remove(users: &UsersFile, name: &str) {
 
 /// How often the file was read, and parsed.
 fn counts(users: &UsersFile) -> (usize, usize) {
-    let cache = users.cache();
+    let cache = lock(&users.cache);
     (cache.reads, cache.parses)
 }
 
@@ -81,10 +81,10 @@ fn a_settled_file_is_read_again_only_after_a_change() {
     let folder = Folder::new(line("carol"));
     let users = folder.users();
     // As if it had changed long ago: only the stamp can tell.
-    users.cache().is_settled = true;
-    let reads = users.cache().reads;
+    lock(&users.cache).is_settled = true;
+    let reads = lock(&users.cache).reads;
     assert!(has(&users, "carol") && !has(&users, "derek"));
-    assert_eq!(users.cache().reads, reads);
+    assert_eq!(lock(&users.cache).reads, reads);
     fs::write(folder.path(), line("derek")).unwrap();
     assert!(has(&users, "derek") && !has(&users, "carol"));
 }
@@ -97,7 +97,7 @@ fn within_a_tick_of_the_clock_a_look_reads_the_file_and_parses_it_only_if_the_te
     assert!(has(&users, "carol") && has(&users, "carol"));
     assert!(users.query_quickly(|index| index.has(b"carol")).unwrap());
     assert_eq!(counts(&users), (reads + 2, parses));
-    let stamp = users.cache().stamp.unwrap();
+    let stamp = lock(&users.cache).stamp.unwrap();
     let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(stamp.changed.0 as u64);
     assert!(!stamp.is_settled(changed + CLOCK_TICK) && !stamp.is_settled(changed - CLOCK_TICK));
     assert!(stamp.is_settled(changed + CLOCK_TICK + Duration::from_secs(1)));
@@ -135,7 +135,7 @@ fn a_line_that_another_program_adds_before_or_during_an_append_is_noticed() {
     let own = line("dave");
     folder.append(line("erin"));
     folder.append(&own);
-    users.cache().has_grown(&before, own.as_bytes(), &fs::metadata(folder.path()).unwrap());
+    lock(&users.cache).has_grown(&before, own.as_bytes(), &fs::metadata(folder.path()).unwrap());
     assert!(has(&users, "dave") && has(&users, "erin"));
 }
 
@@ -228,7 +228,7 @@ fn a_link_that_is_pointed_elsewhere_counts_at_once_for_looks_and_for_changes() {
     fs::write(at("two"), line("bobby")).unwrap();
     point_to("one");
     let users = folder.users();
-    users.cache().is_settled = true;
+    lock(&users.cache).is_settled = true;
     assert!(has(&users, "alice"));
     point_to("two");
     assert!(has(&users, "bobby") && !has(&users, "alice"));
