@@ -347,7 +347,7 @@ impl Vfs {
             _ => at.quota.begin_removal(&mut usage),
         };
         drop((usage, account_usage));
-        hidden.remove(storage, &at.folder, at.name, &removal)?;
+        hidden.remove(&removal)?;
         self.sync_dir(&at.folder)
     }
 

@@ -81,20 +81,18 @@ pub fn move_across(
     if let Some(before) = &before {
         usage.removed(Removed::Leaf(before));
     }
-    let Some(hidden) = left.map_err(|error| stays_too(&error))? else {
+    // The copy has replaced a file, which cannot be undone.
+    let stays_too = |error: io::Error| {
+        let why = text_of(&error);
+        let text = format!("it is copied there, but its source could not be removed: {why}");
+        io::Error::new(error.kind(), text)
+    };
+    let Some(hidden) = left.map_err(stays_too)? else {
         usage.removed(Removed::Leaf(&metadata));
         return Ok(());
     };
     usage.mark_moved(id_of(&metadata));
     let removal = source.quota.begin_removal(&mut usage);
     drop(usage);
-    hidden.remove(storage, &source.folder, source.name, &removal)
-}
-
-/// The error if the copy has replaced a file, which cannot be undone, and the source could not be
-/// removed.
-fn stays_too(error: &io::Error) -> io::Error {
-    let text =
-        format!("it is copied there, but its source could not be removed: {}", text_of(error));
-    io::Error::new(error.kind(), text)
+    hidden.remove(&removal)
 }

@@ -25,43 +25,38 @@ const STALE_AT_ONCE: u64 = 1000;
 
 /// A folder that is hidden from clients and that will be removed.
 #[derive(Debug)]
-pub struct HiddenFolder(Option<Temporary>);
+pub struct HiddenFolder<'f> {
+    storage: &'f Storage,
+    parent: &'f Folder,
+    /// Its former name.
+    name: Vec<u8>,
+    /// Its present name. `None` for a mounted disk, which keeps its name.
+    temporary: Option<Temporary>,
+}
 
-impl HiddenFolder {
+impl<'f> HiddenFolder<'f> {
     /// Hides a folder by one rename. A mounted disk cannot be renamed, so it stays visible and is
     /// emptied in place.
-    pub fn new(storage: &Storage, parent: &Folder, name: &[u8]) -> io::Result<HiddenFolder> {
+    pub fn new(storage: &'f Storage, parent: &'f Folder, name: &[u8]) -> io::Result<Self> {
         let temporary = storage.staging.take(Use::Removal);
-        match parent.rename(name, parent, temporary.name()) {
-            Ok(()) => Ok(HiddenFolder(Some(temporary))),
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(HiddenFolder(None)),
-            Err(error) => Err(error),
-        }
+        let temporary = match parent.rename(name, parent, temporary.name()) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => None,
+            renamed => renamed.map(|()| Some(temporary))?,
+        };
+        Ok(HiddenFolder { storage, parent, name: name.to_vec(), temporary })
     }
 
-    /// Removes it with all in it, and frees what it took. What cannot be removed gets the name
-    /// `name` back, so that its user sees it, and the error says why.
-    pub fn remove(
-        self,
-        storage: &Storage,
-        parent: &Folder,
-        name: &[u8],
-        removal: &Removal,
-    ) -> io::Result<()> {
-        remove(storage, parent, self.name(name), Some(removal))
-            .or_else(|error| self.put_back(storage, parent, name, &error, removal))
+    /// Removes it with all in it, and frees what it took. What cannot be removed gets its former
+    /// name back, so that its user sees it, and the error says why.
+    pub fn remove(self, removal: &Removal) -> io::Result<()> {
+        remove(self.storage, self.parent, self.name(), Some(removal))
+            .or_else(|error| self.put_back(&error, removal))
     }
 
-    fn put_back(
-        self,
-        storage: &Storage,
-        parent: &Folder,
-        name: &[u8],
-        error: &io::Error,
-        removal: &Removal,
-    ) -> io::Result<()> {
-        let Some(temporary) = self.0 else {
-            if parent.child(name)?.entries()?.next().is_some() {
+    fn put_back(self, error: &io::Error, removal: &Removal) -> io::Result<()> {
+        let HiddenFolder { storage, parent, name, temporary } = self;
+        let Some(temporary) = temporary else {
+            if parent.child(&name)?.entries()?.next().is_some() {
                 return Err(io::Error::new(error.kind(), text_of(error)));
             }
             let why = "a disk is mounted there, which stays; all in it is removed";
@@ -74,7 +69,7 @@ impl HiddenFolder {
             left.and_then(|left| walk::count(&left, &mut Sizes::default())).unwrap_or_default();
         let mut usage = removal.lock();
         let is_back =
-            parent.find(name)?.is_none() && parent.rename(temporary.name(), parent, name).is_ok();
+            parent.find(&name)?.is_none() && parent.rename(temporary.name(), parent, &name).is_ok();
         removal.remains(&mut usage, count.bytes, is_back);
         drop(usage);
         if !is_back {
@@ -84,9 +79,9 @@ impl HiddenFolder {
         Err(io::Error::new(error.kind(), text))
     }
 
-    /// The present name of the folder, whose former name was `name`.
-    pub fn name<'n>(&'n self, name: &'n [u8]) -> &'n [u8] {
-        self.0.as_ref().map_or(name, Temporary::name)
+    /// Its present name.
+    pub fn name(&self) -> &[u8] {
+        self.temporary.as_ref().map_or(&self.name, Temporary::name)
     }
 }
 

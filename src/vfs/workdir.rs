@@ -173,14 +173,13 @@ impl Workdir {
 
     /// Hides the folder of a removed account. The returned function removes it with all in it.
     pub fn detach_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
-        let bytes = name.as_bytes().to_vec();
-        self.workdir.child(&bytes)?; // fails if it is not a folder, which is then not removed
-        let hidden = HiddenFolder::new(&self.storage, &self.workdir, &bytes)?;
-        lock(&self.homes).remove(&bytes);
+        let name = name.as_bytes();
+        self.workdir.child(name)?; // fails if it is not a folder, which is then not removed
+        let hidden = HiddenFolder::new(&self.storage, &self.workdir, name)?;
+        lock(&self.homes).remove(name);
         self.storage.sync_dir(&self.workdir)?;
         Ok(move || {
-            let name = hidden.name(&bytes);
-            if let Err(error) = removal::remove(&self.storage, &self.workdir, name, None) {
+            if let Err(error) = removal::remove(&self.storage, &self.workdir, hidden.name(), None) {
                 self.storage.warn_of_remains(&error);
             }
         })
