@@ -105,7 +105,7 @@ impl Vfs {
     /// it. `quotas` says what each account may store, because an administrator may be the first
     /// to put something there.
     pub fn home_of_admin(workdir: &Arc<Workdir>, quotas: Arc<dyn QuotaSource>) -> Vfs {
-        let root = Arc::clone(workdir.folder());
+        let root = Arc::clone(&workdir.folder);
         Vfs { root, workdir: Arc::clone(workdir), scope: Scope::Admin(quotas) }
     }
 
@@ -142,10 +142,10 @@ impl Vfs {
             Scope::User(quota) => (Arc::clone(&self.root), Arc::clone(quota)),
             Scope::Admin(quotas) if purpose != Purpose::Look => match names.next() {
                 Some(account) => self.home_to_change(account, quotas.as_ref())?,
-                None => (Arc::clone(&self.root), self.workdir.quota_of_root()),
+                None => (Arc::clone(&self.root), Arc::clone(&self.workdir.quota_beside)),
             },
             // The quota is not used.
-            Scope::Admin(_) => (Arc::clone(&self.root), self.workdir.quota_of_root()),
+            Scope::Admin(_) => (Arc::clone(&self.root), Arc::clone(&self.workdir.quota_beside)),
         };
         let folder = walk(&start, names).map_err(no_parent)?;
         Ok(Location { folder, name, quota })
@@ -214,7 +214,7 @@ impl Vfs {
     /// Begins an upload of a whole file, which gets its name when it is committed.
     pub fn create(&self, path: &VirtualPath, existing: Existing) -> io::Result<Upload> {
         let at = self.locate(not_root(path)?, Purpose::Create)?;
-        Upload::new(self.workdir.storage(), at, existing, 0o666)
+        Upload::new(&self.workdir.storage, at, existing, 0o666)
     }
 
     /// Begins an upload of a file whose name is `wanted` and a random suffix, so that it is new.
@@ -231,7 +231,7 @@ impl Vfs {
     /// to it.
     pub fn write_on(&self, path: &VirtualPath, start: WriteStart) -> io::Result<Upload> {
         let at = self.locate(not_root(path)?, Purpose::Create)?;
-        Upload::in_place(self.workdir.storage(), at, start)
+        Upload::in_place(&self.workdir.storage, at, start)
     }
 
     /// Sets the times of a file or folder to now. If it is missing, creates an empty file and
@@ -290,14 +290,14 @@ impl Vfs {
     }
 
     fn sync_dir(&self, folder: &Folder) -> io::Result<()> {
-        self.workdir.storage().sync_dir(folder)
+        self.workdir.storage.sync_dir(folder)
     }
 
     /// Removes an empty folder.
     pub fn remove_folder(&self, path: &VirtualPath) -> io::Result<()> {
         let Location { folder, name, quota } = self.locate(path, Purpose::Change)?;
         let mut usage = quota.lock_for(&folder)?;
-        removal::remove_empty(self.workdir.storage(), &folder, name)?;
+        removal::remove_empty(&self.workdir.storage, &folder, name)?;
         usage.removed(Removed::Folder);
         drop(usage);
         self.sync_dir(&folder)
@@ -340,7 +340,7 @@ impl Vfs {
         // not towards the quota at `at`. Then both quotas are locked.
         let account = self.is_home(path).then(|| self.workdir.open_home(at.name)).transpose()?;
         let mut account_usage = account.as_ref().map(|home| home.quota.lock());
-        let storage = self.workdir.storage();
+        let storage = &self.workdir.storage;
         let hidden = HiddenFolder::new(storage, &at.folder, at.name)?;
         let removal = match (&account, &mut account_usage) {
             (Some(home), Some(usage)) => home.quota.begin_removal(usage),
@@ -384,7 +384,7 @@ impl Vfs {
         // This drops the lock: a copy to another disk may take long, and locks it at its end.
         let renamed = moves::rename(&source, &target, existing, usage);
         if moves::crosses_devices(&renamed) {
-            moves::move_across(self.workdir.storage(), &source, &target, existing, stop)?;
+            moves::move_across(&self.workdir.storage, &source, &target, existing, stop)?;
         } else {
             renamed?;
         }
@@ -416,7 +416,7 @@ impl Vfs {
         let (mut file, metadata) =
             source.folder.open_file(source.name, OpenOptions::new().read(true))?;
         let target = self.locate(not_root(to)?, Purpose::Create)?;
-        let storage = self.workdir.storage();
+        let storage = &self.workdir.storage;
         let mut upload = Upload::new(storage, target, existing, copy::writable(&metadata))?;
         let bytes = upload.copy_from(&mut file, metadata.len(), stop)?;
         upload.commit().map(|()| Some(bytes))
@@ -439,7 +439,7 @@ impl Vfs {
         }
         let quota = self.quota_of_copy(to, target.quota)?;
         let reservation = Reservation::new(Arc::clone(&quota));
-        let (storage, is_move) = (self.workdir.storage(), false);
+        let (storage, is_move) = (&self.workdir.storage, false);
         let mut copy =
             Copy::new(storage, source, metadata, &target.folder, reservation, is_move, stop)?;
         let mut usage = quota.lock_for(&target.folder)?;
@@ -493,7 +493,7 @@ impl Vfs {
                 quota.recount(|sizes| self.workdir.count(quota, &self.root, sizes))
             }
             Scope::Admin(_) => {
-                let quota = self.workdir.quota_of_root();
+                let quota = Arc::clone(&self.workdir.quota_beside);
                 Ok((self.workdir.count(&quota, &self.root, &mut Sizes::default())?, None))
             }
         }

@@ -42,7 +42,7 @@ impl House {
 
     /// A name that a temporary had which is not live any more.
     fn stale_name(&self) -> String {
-        String::from_utf8(self.workdir.storage().staging.stale_name()).unwrap()
+        String::from_utf8(self.workdir.storage.staging.stale_name()).unwrap()
     }
 
     fn staged(&self) -> usize {

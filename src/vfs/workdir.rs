@@ -37,11 +37,12 @@ type Quotas = HashMap<Vec<u8>, (Id, Arc<Quota>)>;
 /// The open working directory. One server at a time has it.
 #[derive(Debug)]
 pub struct Workdir {
-    workdir: Arc<Folder>,
-    storage: Arc<Storage>,
+    /// The folder that holds the accounts' folders.
+    pub(super) folder: Arc<Folder>,
+    pub(super) storage: Arc<Storage>,
     homes: Mutex<Quotas>,
     /// The quota of files beside the accounts' folders, which has no limit.
-    beside: Arc<Quota>,
+    pub(super) quota_beside: Arc<Quota>,
     _locked: File,
 }
 
@@ -50,13 +51,13 @@ impl Workdir {
     /// another server uses it.
     pub fn open(path: &Path, policy: UploadPolicy, log: Arc<Log>) -> io::Result<Workdir> {
         DirBuilder::new().recursive(true).mode(0o755).create(path)?;
-        let workdir = Arc::new(Folder::open(path)?);
-        let locked = workdir.open_for_sync()?;
+        let folder = Arc::new(Folder::open(path)?);
+        let locked = folder.open_for_sync()?;
         locked.try_lock()?;
-        let staging = Arc::new(Staging::new(&workdir)?);
+        let staging = Arc::new(Staging::new(&folder)?);
         let storage = Arc::new(Storage { staging, policy, log });
-        let (homes, beside) = (Mutex::default(), Arc::default());
-        Ok(Workdir { workdir, storage, homes, beside, _locked: locked })
+        let (homes, quota_beside) = (Mutex::default(), Arc::default());
+        Ok(Workdir { folder, storage, homes, quota_beside, _locked: locked })
     }
 
     /// Removes the stale temporaries of earlier starts. This may take long. It begins again if a
@@ -65,7 +66,7 @@ impl Workdir {
         let mut removed = 0;
         let mut swept = Ok(());
         for _ in 0..SWEEPS {
-            swept = removal::sweep(&self.storage, &self.workdir, &mut removed);
+            swept = removal::sweep(&self.storage, &self.folder, &mut removed);
             match &swept {
                 Err(error) if error.kind() == ErrorKind::ResourceBusy => thread::sleep(SWEEP_PAUSE),
                 _ => break,
@@ -79,16 +80,6 @@ impl Workdir {
                 .log
                 .warn(&format!("what broken transfers left was not all found: {error}"));
         }
-    }
-
-    /// What uploads, copies and removals need beside the folder that they work in.
-    pub(super) fn storage(&self) -> &Arc<Storage> {
-        &self.storage
-    }
-
-    /// The folder that holds the accounts' folders.
-    pub(super) fn folder(&self) -> &Arc<Folder> {
-        &self.workdir
     }
 
     /// Counts the bytes that all below `root`, the folder of `quota`, takes. What cannot be read
@@ -123,8 +114,8 @@ impl Workdir {
     pub(super) fn open_or_create_home(&self, name: &str) -> io::Result<Home> {
         match self.open_home(name.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.workdir.make_folder(name.as_bytes(), 0o755)?;
-                self.storage.sync_dir(&self.workdir)?;
+                self.folder.make_folder(name.as_bytes(), 0o755)?;
+                self.storage.sync_dir(&self.folder)?;
                 self.open_home(name.as_bytes())
             }
             opened => opened,
@@ -133,7 +124,7 @@ impl Workdir {
 
     /// The folder of an account.
     pub(super) fn open_home(&self, name: &[u8]) -> io::Result<Home> {
-        let root = Arc::new(self.workdir.child(name)?);
+        let root = Arc::new(self.folder.child(name)?);
         let id = root.id()?;
         let mut homes = lock(&self.homes);
         let known = homes.get(name).filter(|(known, _)| *known == id);
@@ -142,18 +133,13 @@ impl Workdir {
         Ok(Home { root, quota })
     }
 
-    /// The quota of files beside the accounts' folders.
-    pub(super) fn quota_of_root(&self) -> Arc<Quota> {
-        Arc::clone(&self.beside)
-    }
-
     /// Like [`super::Vfs::create_home`], but returns the folder and the quota.
     pub(super) fn create_home(
         self: &Arc<Workdir>,
         name: &str,
     ) -> io::Result<Option<(Home, NewHome)>> {
         let bytes = name.as_bytes();
-        match removal::remove_empty(&self.storage, &self.workdir, bytes) {
+        match removal::remove_empty(&self.storage, &self.folder, bytes) {
             Ok(()) => {}
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => {}
@@ -165,21 +151,21 @@ impl Workdir {
         }
         // The new folder may get the inode of a former one that the owner of the server removed.
         lock(&self.homes).remove(bytes);
-        self.workdir.make_folder(bytes, 0o755)?;
+        self.folder.make_folder(bytes, 0o755)?;
         let home = NewHome { workdir: Arc::clone(self), name: name.to_string(), is_kept: false };
-        self.storage.sync_dir(&self.workdir)?;
+        self.storage.sync_dir(&self.folder)?;
         Ok(Some((self.open_home(bytes)?, home)))
     }
 
     /// Hides the folder of a removed account. The returned function removes it with all in it.
     pub fn detach_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
         let name = name.as_bytes();
-        self.workdir.child(name)?; // fails if it is not a folder, which is then not removed
-        let hidden = HiddenFolder::new(&self.storage, &self.workdir, name)?;
+        self.folder.child(name)?; // fails if it is not a folder, which is then not removed
+        let hidden = HiddenFolder::new(&self.storage, &self.folder, name)?;
         lock(&self.homes).remove(name);
-        self.storage.sync_dir(&self.workdir)?;
+        self.storage.sync_dir(&self.folder)?;
         Ok(move || {
-            if let Err(error) = removal::remove(&self.storage, &self.workdir, hidden.name(), None) {
+            if let Err(error) = removal::remove(&self.storage, &self.folder, hidden.name(), None) {
                 self.storage.warn_of_remains(&error);
             }
         })
@@ -208,7 +194,7 @@ impl Drop for NewHome {
             lock(&self.workdir.homes).remove(self.name.as_bytes());
             // The folder is empty. If it cannot be removed, the next account of this name replaces
             // it.
-            let _ = self.workdir.workdir.remove_folder(self.name.as_bytes());
+            let _ = self.workdir.folder.remove_folder(self.name.as_bytes());
         }
     }
 }

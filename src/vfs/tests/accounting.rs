@@ -373,17 +373,12 @@ fn a_new_quota_is_counted_beside_files_that_are_written_in_place_and_trees_that_
     let in_tree = append("tree/f");
     let quota = house.quota();
     let removal = quota.begin_removal(&mut quota.lock());
-    let hidden = HiddenFolder::new(house.workdir.storage(), &house.files.root, b"tree").unwrap();
+    let hidden = HiddenFolder::new(&house.workdir.storage, &house.files.root, b"tree").unwrap();
 
     house.files.set_quota(Some(LIMIT)).unwrap();
 
-    removal::remove(
-        house.workdir.storage(),
-        &house.files.root,
-        hidden.name(b"tree"),
-        Some(&removal),
-    )
-    .unwrap();
+    removal::remove(&house.workdir.storage, &house.files.root, hidden.name(), Some(&removal))
+        .unwrap();
     drop(removal);
     ends.commit().unwrap();
     new.commit().unwrap();
