@@ -71,10 +71,6 @@ fn days_of(year: i64, month: i64, day: i64) -> i64 {
     year.div_euclid(400) * 146_097 + day_of_era - 719_468
 }
 
-fn month_name(month: i64) -> &'static str {
-    usize::try_from(month - 1).ok().and_then(|index| MONTHS.get(index)).copied().unwrap_or("???")
-}
-
 impl Civil {
     /// `form` with digits in place of its letters `Y`, `M`, `D`, `h`, `m`, `s` and, for
     /// milliseconds, `i`. A listing has one date per line, and `format!` takes ten times as long.
@@ -153,7 +149,8 @@ pub fn ls_date(time: SystemTime, now: SystemTime) -> [u8; 12] {
         (false, false) => *b"??? DD  YYYY",
         (false, true) => *b"???  D  YYYY",
     });
-    text.iter_mut().zip(month_name(c.month).bytes()).for_each(|(to, from)| *to = from);
+    let name = usize::try_from(c.month - 1).ok().and_then(|index| MONTHS.get(index));
+    text.iter_mut().zip(name.unwrap_or(&"???").bytes()).for_each(|(to, from)| *to = from);
     text
 }
 

@@ -77,10 +77,11 @@ impl Folder {
         name: &[u8],
         options: &mut OpenOptions,
     ) -> io::Result<(File, Metadata)> {
-        let file = match self.open_unfollowed(name, options) {
-            Ok(file) => file,
-            Err(error) => return Err(self.why_not_opened(name, error)),
-        };
+        let file = self.open_unfollowed(name, options).map_err(|error| match self.stat(name) {
+            // The errno for a link or a FIFO (ELOOP, ENXIO) says little; the type says more.
+            Ok(metadata) => check_regular(&metadata).err().unwrap_or(error),
+            Err(_) => error,
+        })?;
         let metadata = file.metadata()?;
         check_regular(&metadata)?;
         Ok((file, metadata))
@@ -89,14 +90,6 @@ impl Folder {
     /// Creates a file with these permission bits, less the umask. Fails if the name is taken.
     pub fn create_file(&self, name: &[u8], mode: u32) -> io::Result<File> {
         self.open_unfollowed(name, OpenOptions::new().write(true).create_new(true).mode(mode))
-    }
-
-    /// The errno for a link or a FIFO (ELOOP, ENXIO) says little; the type of the entry says more.
-    fn why_not_opened(&self, name: &[u8], error: io::Error) -> io::Error {
-        match self.stat(name) {
-            Ok(metadata) => check_regular(&metadata).err().unwrap_or(error),
-            Err(_) => error,
-        }
     }
 
     /// Whether this folder is `top` or lies below it.

@@ -75,27 +75,18 @@ impl Staging {
         Ok(Staging { server, start, next: AtomicU64::new(0), live: Mutex::default() })
     }
 
-    /// A number that no other call was given.
-    fn next_number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// Makes the name of a temporary, which is live until the returned value is dropped.
     pub fn take(self: &Arc<Staging>, purpose: Use) -> Temporary {
-        let number = self.next_number();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.live).insert(number, purpose);
-        let name = self.name_of(number);
+        let name = format!("{PREFIX}{}-{}-{number}", self.server, self.start).into_bytes();
         Temporary { staging: Arc::clone(self), number, name }
     }
 
     /// Makes the name of a temporary that is stale at once.
     #[cfg(test)]
-    pub fn stale_name(&self) -> Vec<u8> {
-        self.name_of(self.next_number())
-    }
-
-    fn name_of(&self, number: u64) -> Vec<u8> {
-        format!("{PREFIX}{}-{}-{number}", self.server, self.start).into_bytes()
+    pub fn stale_name(self: &Arc<Staging>) -> Vec<u8> {
+        self.take(Use::Content).name().to_vec()
     }
 
     /// What a reserved name is.

@@ -209,7 +209,9 @@ impl Upload {
     /// lock. Returns false and changes nothing if the answer is no.
     pub fn commit_if(mut self, may_replace: &mut dyn FnMut() -> bool) -> io::Result<bool> {
         self.expect(0)?; // an empty file counts, too
-        self.release_unused();
+        // What was reserved for bytes that never came is given back.
+        let unused = self.counted.saturating_sub(blocks(self.length));
+        self.reservation.shrink_by(unused);
         if let UploadKind::Temporary { mode: Some(mode), .. } = &self.kind {
             set_mode(&self.file, *mode)?;
         }
@@ -269,13 +271,6 @@ impl Upload {
     fn advance(&mut self, bytes: u64) {
         self.position = self.position.saturating_add(bytes);
         self.length = self.length.max(self.position);
-    }
-
-    /// Gives back what was held for bytes that never came.
-    fn release_unused(&mut self) {
-        let unused = self.counted.saturating_sub(blocks(self.length));
-        self.counted -= unused;
-        self.reservation.shrink_by(unused);
     }
 }
 
