@@ -122,23 +122,20 @@ impl UsersFile {
 
     /// Calls `ask` with the present content of the file.
     pub fn query<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
-        self.ask(|cache, stamp| cache.is_settled && cache.stamp == Some(stamp), ask)
+        self.ask(false, ask)
     }
 
     /// Like [`UsersFile::query`], but does not read a file again whose size and times are the same.
     /// It is faster just after a change, and can miss another program's change within the same tick
     /// of the file system's clock. The caller must be safe if that happens.
     pub fn query_quickly<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
-        self.ask(|cache, stamp| cache.stamp == Some(stamp), ask)
+        self.ask(true, ask)
     }
 
-    fn ask<T>(
-        &self,
-        is_current: impl FnOnce(&Cache, Stamp) -> bool,
-        ask: impl FnOnce(&Index) -> T,
-    ) -> io::Result<T> {
+    fn ask<T>(&self, quickly: bool, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
         let mut cache = lock(&self.cache);
-        if !is_current(&cache, Stamp::of(&fs::metadata(&self.path)?)) {
+        let is_same = cache.stamp == Some(Stamp::of(&fs::metadata(&self.path)?));
+        if !is_same || !(quickly || cache.is_settled) {
             cache.renew(&self.path, &self.log, || thread::sleep(READ_PAUSE))?;
         }
         match cache.unreadable {
