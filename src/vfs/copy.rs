@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::folder::{Folder, Id, busy, check_regular, id_of};
 use super::location::{Location, into_itself};
 use super::quota::{Reservation, Usage, blocks};
-use super::removal;
+use super::removal::{self, in_it};
 use super::staging::{Staging, Standing, Temporary, Use, is_reserved};
 use super::storage::Storage;
 use super::upload::copy_content;
@@ -228,7 +228,7 @@ fn take_over(file: &File, metadata: &Metadata) -> io::Result<()> {
 impl Visitor for Copier<'_> {
     fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
         if self.moved.is_none() || !metadata.is_symlink() {
-            check_regular(metadata).map_err(|error| cannot_copy(name, &error))?;
+            check_regular(metadata).map_err(|error| in_it(name.as_bytes(), "copied", &error))?;
         }
         self.file(folder, name.as_bytes(), metadata, name.as_bytes())
     }
@@ -243,17 +243,10 @@ impl Visitor for Copier<'_> {
 
     fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
         Err(match name {
-            Some(name) => cannot_copy(name, &error),
+            Some(name) => in_it(name.as_bytes(), "copied", &error),
             None => error,
         })
     }
-}
-
-fn cannot_copy(name: &OsStr, error: &io::Error) -> io::Error {
-    let name = String::from_utf8_lossy(name.as_bytes()).replace(char::is_control, "?");
-    // Only texts of our own are shown.
-    let why = if error.raw_os_error().is_none() { format!(": {error}") } else { String::new() };
-    io::Error::new(error.kind(), format!("\"{name}\" in it cannot be copied{why}"))
 }
 
 /// A sum over names, times and sizes, which shows whether a source has changed since it was copied.

@@ -347,17 +347,23 @@ pub fn text_of(error: &io::Error) -> String {
 /// The error for an entry that cannot be removed. An error that another session may still change
 /// keeps its kind and text.
 fn staying(name: &[u8], error: io::Error) -> io::Error {
-    let shown = || String::from_utf8_lossy(name).replace(char::is_control, "?");
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty => error,
         _ if is_reserved(name) => error,
         ErrorKind::ResourceBusy => {
-            let text = format!("a disk is mounted at \"{}\" in it, which stays", shown());
+            let text = format!("a disk is mounted at \"{}\" in it, which stays", shown(name));
             io::Error::new(ErrorKind::InvalidInput, text)
         }
-        kind => io::Error::new(
-            kind,
-            format!("\"{}\" in it cannot be removed: {}", shown(), text_of(&error)),
-        ),
+        _ => in_it(name, "removed", &error),
     }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).replace(char::is_control, "?")
+}
+
+/// The error for an entry of a tree that cannot be copied or removed.
+pub fn in_it(name: &[u8], done: &str, error: &io::Error) -> io::Error {
+    let text = format!("\"{}\" in it cannot be {done}: {}", shown(name), text_of(error));
+    io::Error::new(error.kind(), text)
 }
