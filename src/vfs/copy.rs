@@ -1,6 +1,5 @@
 //! Copies of whole trees.
 
-use std::ffi::OsStr;
 use std::fs::{DirEntry, File, FileTimes, Metadata, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
@@ -226,24 +225,24 @@ fn take_over(file: &File, metadata: &Metadata) -> io::Result<()> {
 }
 
 impl Visitor for Copier<'_> {
-    fn leaf(&mut self, folder: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
+    fn leaf(&mut self, folder: &Folder, name: &[u8], metadata: &Metadata) -> io::Result<()> {
         if self.moved.is_none() || !metadata.is_symlink() {
-            check_regular(metadata).map_err(|error| in_it(name.as_bytes(), "copied", &error))?;
+            check_regular(metadata).map_err(|error| in_it(name, "copied", &error))?;
         }
-        self.file(folder, name.as_bytes(), metadata, name.as_bytes())
+        self.file(folder, name, metadata, name)
     }
 
-    fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        self.begin_folder(name.as_bytes(), metadata, name.as_bytes())
+    fn enter(&mut self, name: &[u8], metadata: &Metadata) -> io::Result<()> {
+        self.begin_folder(name, metadata, name)
     }
 
     fn leave(&mut self, _: &Folder, _: &[u8]) -> io::Result<()> {
         self.end_folder()
     }
 
-    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+    fn unreadable(&mut self, name: Option<&[u8]>, error: io::Error) -> io::Result<()> {
         Err(match name {
-            Some(name) => in_it(name.as_bytes(), "copied", &error),
+            Some(name) => in_it(name, "copied", &error),
             None => error,
         })
     }
@@ -290,17 +289,17 @@ impl Visitor for Look<'_> {
         Ok(false)
     }
 
-    fn leaf(&mut self, _: &Folder, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        self.fingerprint.add(name.as_bytes(), metadata);
+    fn leaf(&mut self, _: &Folder, name: &[u8], metadata: &Metadata) -> io::Result<()> {
+        self.fingerprint.add(name, metadata);
         Ok(())
     }
 
-    fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()> {
-        self.fingerprint.add(name.as_bytes(), metadata);
+    fn enter(&mut self, name: &[u8], metadata: &Metadata) -> io::Result<()> {
+        self.fingerprint.add(name, metadata);
         Ok(())
     }
 
-    fn unreadable(&mut self, _: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+    fn unreadable(&mut self, _: Option<&[u8]>, error: io::Error) -> io::Result<()> {
         Err(error)
     }
 }

@@ -4,7 +4,6 @@
 //! the tree during the walk, so it begins again until the top folder is empty. It creates nothing,
 //! because the disk may be full. A disk that is mounted below is emptied like any other folder.
 
-use std::ffi::OsStr;
 use std::fs::{DirEntry, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -273,8 +272,8 @@ impl Visitor for Remover<'_> {
         Ok(is_folder)
     }
 
-    fn enter(&mut self, name: &OsStr, _: &Metadata) -> io::Result<()> {
-        if self.uncounted > 0 || !self.counts(name.as_bytes()) {
+    fn enter(&mut self, name: &[u8], _: &Metadata) -> io::Result<()> {
+        if self.uncounted > 0 || !self.counts(name) {
             self.uncounted += 1;
         }
         Ok(())
@@ -287,9 +286,9 @@ impl Visitor for Remover<'_> {
         Ok(())
     }
 
-    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+    fn unreadable(&mut self, name: Option<&[u8]>, error: io::Error) -> io::Result<()> {
         self.note(Err(match name {
-            Some(name) => staying(name.as_bytes(), error),
+            Some(name) => staying(name, error),
             None => error,
         }));
         Ok(())
@@ -329,12 +328,12 @@ impl Visitor for Sweeper<'_> {
         Ok(false)
     }
 
-    fn enter(&mut self, _: &OsStr, _: &Metadata) -> io::Result<()> {
+    fn enter(&mut self, _: &[u8], _: &Metadata) -> io::Result<()> {
         thread::sleep(REST);
         Ok(())
     }
 
-    fn unreadable(&mut self, _: Option<&OsStr>, _: io::Error) -> io::Result<()> {
+    fn unreadable(&mut self, _: Option<&[u8]>, _: io::Error) -> io::Result<()> {
         Ok(())
     }
 }

@@ -1,9 +1,8 @@
 //! Walks over whole trees, and how much space a tree takes.
 
-use std::ffi::OsStr;
 use std::fs::{DirEntry, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::folder::{Folder, Id, changed_during_walk};
 use super::quota::{Sizes, blocks};
@@ -16,18 +15,18 @@ pub trait Visitor {
         Ok(!is_reserved(entry.file_name().as_bytes()))
     }
     /// An entry of `folder` that is not a folder.
-    fn leaf(&mut self, _folder: &Folder, _name: &OsStr, _metadata: &Metadata) -> io::Result<()> {
+    fn leaf(&mut self, _folder: &Folder, _name: &[u8], _metadata: &Metadata) -> io::Result<()> {
         Ok(())
     }
     /// The beginning of a folder. Its content comes next.
-    fn enter(&mut self, name: &OsStr, metadata: &Metadata) -> io::Result<()>;
+    fn enter(&mut self, name: &[u8], metadata: &Metadata) -> io::Result<()>;
     /// The end of the folder `name` in `parent`, which was entered last and has not ended yet.
     fn leave(&mut self, _parent: &Folder, _name: &[u8]) -> io::Result<()> {
         Ok(())
     }
     /// The entry `name` of the folder entered last, or that folder itself, cannot be read. If this
     /// returns `Ok`, the walk goes on without it.
-    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()>;
+    fn unreadable(&mut self, name: Option<&[u8]>, error: io::Error) -> io::Result<()>;
 }
 
 /// A folder on the path from the top to where the walk is.
@@ -69,9 +68,9 @@ pub fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
         match child {
             // It was removed since it was listed.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => visitor.unreadable(Some(OsStr::from_bytes(&name)), error)?,
+            Err(error) => visitor.unreadable(Some(&name), error)?,
             Ok((metadata, child)) => {
-                visitor.enter(OsStr::from_bytes(&name), &metadata)?;
+                visitor.enter(&name, &metadata)?;
                 level.entered = name;
                 here = child;
                 levels.push(scan(&here, visitor)?);
@@ -109,13 +108,13 @@ fn scan(folder: &Folder, visitor: &mut dyn Visitor) -> io::Result<Level> {
                     continue;
                 }
             };
-        let name = entry.file_name();
+        let name = entry.file_name().into_vec();
         if !visitor.meet(folder, &entry, is_folder)? {
             continue;
         }
         if is_folder {
             waiting.push(b'/');
-            waiting.extend_from_slice(name.as_bytes());
+            waiting.extend_from_slice(&name);
         } else {
             match entry.metadata() {
                 // Removed since it was listed.
@@ -170,15 +169,15 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 impl Visitor for Counter<'_> {
-    fn leaf(&mut self, _: &Folder, _: &OsStr, metadata: &Metadata) -> io::Result<()> {
+    fn leaf(&mut self, _: &Folder, _: &[u8], metadata: &Metadata) -> io::Result<()> {
         self.count.bytes = self.count.bytes.saturating_add(self.sizes.of(metadata));
         Ok(())
     }
 
-    fn enter(&mut self, name: &OsStr, _: &Metadata) -> io::Result<()> {
+    fn enter(&mut self, name: &[u8], _: &Metadata) -> io::Result<()> {
         self.count.bytes = self.count.bytes.saturating_add(blocks(0));
         self.path.push(b'/');
-        self.path.extend_from_slice(name.as_bytes());
+        self.path.extend_from_slice(name);
         Ok(())
     }
 
@@ -187,7 +186,7 @@ impl Visitor for Counter<'_> {
         Ok(())
     }
 
-    fn unreadable(&mut self, name: Option<&OsStr>, error: io::Error) -> io::Result<()> {
+    fn unreadable(&mut self, name: Option<&[u8]>, error: io::Error) -> io::Result<()> {
         if is_shortage(&error) {
             return Err(error);
         }
@@ -197,7 +196,7 @@ impl Visitor for Counter<'_> {
                 let mut path = self.path.clone();
                 if path.is_empty() || name.is_some() {
                     path.push(b'/');
-                    path.extend_from_slice(name.map_or(&[], OsStr::as_bytes));
+                    path.extend_from_slice(name.unwrap_or_default());
                 }
                 *none = Some(Unreadable { path, error, others: 0 });
             }
@@ -223,9 +222,7 @@ mod tests {
         assert!(counter.count.unreadable.is_none());
         // EIO, EACCES, ESTALE.
         for unreadable in [5, 13, 116] {
-            counter
-                .unreadable(Some(OsStr::new("f")), io::Error::from_raw_os_error(unreadable))
-                .unwrap();
+            counter.unreadable(Some(b"f"), io::Error::from_raw_os_error(unreadable)).unwrap();
         }
         let unreadable = counter.count.unreadable.unwrap();
         assert_eq!((unreadable.path, unreadable.others), (b"/d/f".to_vec(), 2));
