@@ -24,7 +24,7 @@ const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// The failures of a source are forgotten this long after the last one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
-/// The most sources that are remembered while they have no attempt under way.
+/// The most sources that are remembered, unless more of them have attempts under way.
 const REMEMBERED: usize = 8192;
 /// The most attempts of a source that may wait when its free failures are spent. Each of them holds
 /// a client's slot.
@@ -161,13 +161,10 @@ impl Sources {
             return;
         }
         let others = self.known.iter().filter(|(address, _)| **address != failed);
-        let idle: Vec<_> = others.filter(|(_, source)| !source.is_in_use()).collect();
-        if idle.len() >= REMEMBERED {
-            let least =
-                idle.iter().min_by_key(|(_, source)| (source.failures_at(now), source.failed));
-            if let Some(address) = least.map(|(address, _)| **address) {
-                self.known.remove(&address);
-            }
+        let idle = others.filter(|(_, source)| !source.is_in_use());
+        let least = idle.min_by_key(|(_, source)| (source.failures_at(now), source.failed));
+        if let Some(address) = least.map(|(address, _)| *address) {
+            self.known.remove(&address);
         }
     }
 }
