@@ -21,18 +21,13 @@ pub fn append_whole(
     let done =
         if written == bytes.len() { finish(file) } else { Err(ErrorKind::StorageFull.into()) };
     if done.is_err() {
-        take_back(file, written)?;
+        let end = file.stream_position()?;
+        // Not if another program has appended more since then.
+        if file.metadata()?.len() == end {
+            file.set_len(end.saturating_sub(written as u64))?;
+        }
     }
     done
-}
-
-/// Removes what was just appended, unless another program has appended more since then.
-fn take_back(file: &mut File, written: usize) -> io::Result<()> {
-    let end = file.stream_position()?;
-    if file.metadata()?.len() == end {
-        file.set_len(end.saturating_sub(written as u64))?;
-    }
-    Ok(())
 }
 
 /// Whether the last line of a file has no line end.
