@@ -125,7 +125,7 @@ fn sorted_names(
 ) -> io::Result<(Vec<u8>, bool)> {
     let (mut held, mut count) = (Vec::new(), 0);
     let has_more = loop {
-        if count == SORTED || held.len() >= SORTED_BYTES {
+        if count == SORTED || held.len() - count >= SORTED_BYTES {
             break true;
         }
         let Some(name) = names.next().transpose()? else { break false };
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(count(&short), SORTED);
         assert!(short.capacity() <= 5 * SORTED, "{}", short.capacity());
         let long = sorted((0..100_000).map(|n| format!("{n:0>255}")));
-        assert_eq!(count(&long), SORTED_BYTES.div_ceil(256));
-        assert!(long.capacity() <= SORTED_BYTES + 256, "{}", long.capacity());
+        assert_eq!(count(&long), SORTED_BYTES.div_ceil(255));
+        assert!(long.capacity() <= SORTED_BYTES + 255 + count(&long), "{}", long.capacity());
     }
 }
