@@ -27,9 +27,9 @@ const STALE_AT_ONCE: u64 = 1000;
 pub struct HiddenFolder<'f> {
     storage: &'f Storage,
     parent: &'f Folder,
-    /// Its former name.
+    /// The former name of the folder.
     name: Vec<u8>,
-    /// Its present name. `None` for a mounted disk, which keeps its name.
+    /// The present name. `None` for a mounted disk, which keeps its name.
     temporary: Option<Temporary>,
 }
 
@@ -78,7 +78,7 @@ impl<'f> HiddenFolder<'f> {
         Err(io::Error::new(error.kind(), text))
     }
 
-    /// Its present name.
+    /// The present name of the folder.
     pub fn name(&self) -> &[u8] {
         self.temporary.as_ref().map_or(&self.name, Temporary::name)
     }
