@@ -1,8 +1,8 @@
 //! Entries of folders, with their facts, and sorted by name up to a bound.
 
 use std::fs;
-use std::io::{self, BufRead, Cursor, ErrorKind};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::io::{self, BufRead, Cursor};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -65,31 +65,26 @@ impl Entry {
 
 /// The entries of a folder, one after another.
 pub type Entries = Box<dyn Iterator<Item = io::Result<Entry>>>;
-/// The entries of a folder without their facts.
-pub type DirEntries = Box<dyn Iterator<Item = io::Result<fs::DirEntry>>>;
+/// The names in a folder, one after another.
+pub type Names = Box<dyn Iterator<Item = io::Result<Vec<u8>>>>;
 
-/// Adds the facts to entries. An entry that was removed since it was listed is left out.
-pub fn with_facts(entries: DirEntries) -> Entries {
-    Box::new(entries.filter_map(|entry| {
-        let found = entry.and_then(|entry| Ok((entry.metadata()?, entry.file_name().into_vec())));
-        match found {
-            Ok((metadata, name)) => Some(Ok(Entry::new(name, &metadata))),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => Some(Err(error)),
-        }
+/// Adds the facts to names. An entry that was removed since it was listed is left out.
+pub fn with_facts(
+    folder: Arc<Folder>,
+    names: impl Iterator<Item = io::Result<Vec<u8>>> + 'static,
+) -> Entries {
+    Box::new(names.filter_map(move |name| {
+        let facts =
+            |name: Vec<u8>| Ok(folder.find(&name)?.map(|metadata| Entry::new(name, &metadata)));
+        name.and_then(facts).transpose()
     }))
 }
 
-/// The names in a folder that are shown to the client and `wanted`.
-pub fn dir_entries(
-    folder: &Folder,
-    wanted: impl Fn(&[u8]) -> bool + 'static,
-) -> io::Result<DirEntries> {
-    let is_shown = move |name: &[u8]| !is_reserved(name) && wanted(name);
-    let entries = folder.entries()?;
-    Ok(Box::new(entries.filter(move |entry| {
-        entry.as_ref().map_or(true, |entry| is_shown(entry.file_name().as_bytes()))
-    })))
+/// The names in a folder that are shown to the client and `wanted`, in no order.
+pub fn names(folder: &Folder, wanted: impl Fn(&[u8]) -> bool + 'static) -> io::Result<Names> {
+    let names = folder.entries()?.map(|entry| Ok(entry?.file_name().into_vec()));
+    let is_shown = move |name: &Vec<u8>| !is_reserved(name) && wanted(name);
+    Ok(Box::new(names.filter(move |name| name.as_ref().map_or(true, &is_shown))))
 }
 
 /// The entries whose names are `wanted`, sorted by name up to a bound. Beyond it, the rest follows
@@ -99,16 +94,10 @@ pub fn sorted(
     folder: Arc<Folder>,
     wanted: impl Fn(&[u8]) -> bool + 'static,
 ) -> io::Result<Entries> {
-    let mut entries = dir_entries(&folder, wanted)?;
-    let names = entries.by_ref().map(|entry| Ok(entry?.file_name().into_vec()));
-    let (sorted, has_more) = sorted_names(names)?;
-    let facts = move |name: Vec<u8>| {
-        let found = folder.find(&name).transpose()?;
-        Some(found.map(|metadata| Entry::new(name, &metadata)))
-    };
-    let sorted = Cursor::new(sorted).split(0).map_while(Result::ok).filter_map(facts);
-    let rest = has_more.then_some(entries); // a folder that was read to its end is closed
-    Ok(Box::new(sorted.chain(rest.map(with_facts).into_iter().flatten())))
+    let mut names = names(&folder, wanted)?;
+    let (sorted, has_more) = sorted_names(&mut names)?;
+    let rest = has_more.then_some(names); // a folder that was read to its end is closed
+    Ok(with_facts(folder, Cursor::new(sorted).split(0).chain(rest.into_iter().flatten())))
 }
 
 /// The most entries that a listing sorts. Those of a larger folder follow as the disk has them, so
@@ -121,7 +110,7 @@ const SORTED_BYTES: usize = 256 * 1024;
 /// Takes names up to the bound. Returns them in one buffer, each with a NUL behind it, sorted by
 /// their bytes as `ls` does in the C locale, and whether there may be more.
 fn sorted_names(
-    mut names: impl Iterator<Item = io::Result<Vec<u8>>>,
+    names: &mut dyn Iterator<Item = io::Result<Vec<u8>>>,
 ) -> io::Result<(Vec<u8>, bool)> {
     let (mut held, mut count) = (Vec::new(), 0);
     let has_more = loop {
@@ -143,7 +132,7 @@ mod tests {
     use super::*;
 
     fn sorted(names: impl Iterator<Item = String>) -> Vec<u8> {
-        sorted_names(names.map(|name| Ok(name.into_bytes()))).unwrap().0
+        sorted_names(&mut names.map(|name| Ok(name.into_bytes()))).unwrap().0
     }
 
     #[test]

@@ -139,15 +139,14 @@ impl Workdir {
         name: &str,
     ) -> io::Result<Option<(Home, NewHome)>> {
         let bytes = name.as_bytes();
-        match removal::remove_empty(&self.storage, &self.folder, bytes) {
-            Ok(()) => {}
-            Err(error) => match error.kind() {
+        if let Err(error) = removal::remove_empty(&self.storage, &self.folder, bytes) {
+            match error.kind() {
                 ErrorKind::NotFound => {}
                 ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => return Ok(None),
                 // A disk that the owner of the server mounted.
                 ErrorKind::InvalidInput => return Ok(None),
                 _ => return Err(error),
-            },
+            }
         }
         // The new folder may get the inode of a former one that the owner of the server removed.
         lock(&self.homes).remove(bytes);
