@@ -133,17 +133,9 @@ pub struct LogContext {
     pub bytes: Option<u64>,
     /// Why the command failed, if the owner of the server can do something about it.
     pub why: Option<String>,
-    /// The command was a failed login, or had a wrong password or code.
-    pub failed_login: Option<FailedLogin>,
-}
-
-/// How an attempt to log in failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailedLogin {
-    /// The password or the code was wrong. The check took time.
-    Wrong,
-    /// The server refused it at once, because too many logins wait.
-    TooMany,
+    /// The command was a failed login, or had a wrong password or code. Its line counts towards
+    /// this share.
+    pub failed_login: Option<LogShare>,
 }
 
 /// The share of the log that a line counts towards.

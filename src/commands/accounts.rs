@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Registration;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::session::{FailedLogin, Outcome, Pending, Session};
+use crate::session::{LogShare, Outcome, Pending, Session};
 use crate::text;
 use crate::users::{Password, Record, Refusal, Role};
 use crate::vfs::Vfs;
@@ -16,13 +16,10 @@ use super::{Command, Parsed};
 
 /// `register`, SITE REGISTER.
 pub fn parse_register(args: Args<'_>) -> Parsed {
-    let mut words = args.words()?.into_iter();
-    match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(name), Some(password), code, None) => {
-            Ok(Command::Register { name, password: Password(password), code })
-        }
-        (.., last) => Err(args.wrong_number(last.is_some())),
-    }
+    let mut words = args.words()?;
+    let code = if words.len() == 3 { words.pop() } else { None };
+    let [name, password] = args.expect_number(words)?;
+    Ok(Command::Register { name, password: Password(password), code })
 }
 
 /// `login NAME PASSWORD`.
@@ -35,17 +32,13 @@ pub fn parse_passwd(args: Args<'_>) -> Parsed {
     args.exactly().map(|[old, new]| Command::ChangePassword(Password(old), Password(new)))
 }
 
+/// The share of the log for a wrong password or code. Each is always written, because the owner of
+/// the server wants to see it, and each attempt is slower than the one before.
+const WRONG: LogShare = LogShare::Unlimited;
+
 /// The reply to a refusal. After too many tries the session ends, because a waiting client occupies
 /// a slot.
 fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
-    session.log_context.failed_login = match refusal {
-        Refusal::WrongPassword => Some(FailedLogin::Wrong),
-        Refusal::TooManyAttempts => Some(FailedLogin::TooMany),
-        _ => None,
-    };
-    if matches!(refusal, Refusal::TooManyAttempts) {
-        session.leaving = true;
-    }
     match refusal {
         Refusal::Closed => {
             Reply::new(530, "Registration is closed; the owner of this server creates accounts.")
@@ -65,8 +58,14 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
             Reply::new(501, format!("A password has at least {least} characters."))
                 .because("the new password is too short")
         }
-        Refusal::WrongPassword => Reply::new(530, "Wrong password."),
+        Refusal::WrongPassword => {
+            session.log_context.failed_login = Some(WRONG);
+            Reply::new(530, "Wrong password.")
+        }
         Refusal::TooManyAttempts => {
+            // The server refused it at once, so a client can send many of them.
+            session.log_context.failed_login = Some(LogShare::UnauthenticatedOnce);
+            session.leaving = true;
             Reply::new(421, "Too many failed tries lately; try again in a minute.")
         }
         Refusal::Io(error) => no_accounts(session, &error),
@@ -170,7 +169,7 @@ pub fn register(
         let is_guess = matches!(refused, Refusal::WrongCode) && code.is_some();
         let reply = refuse(session, refused);
         if is_guess {
-            session.log_context.failed_login = Some(FailedLogin::Wrong);
+            session.log_context.failed_login = Some(WRONG);
         }
         reply
     })?;

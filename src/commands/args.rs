@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use crate::reply::Reply;
 use crate::text;
 use crate::time;
-use crate::vfs::Existing;
 
 /// How a command is used: its spelling, and the arguments that belong after it.
 pub fn usage(spelling: &str, arguments: &str) -> String {
@@ -95,12 +94,19 @@ impl<'l> Args<'l> {
 
     /// Exactly `N` words.
     pub fn exactly<const N: usize>(&self) -> Result<[Vec<u8>; N], Reply> {
-        self.words()?.try_into().map_err(|words: Vec<_>| self.wrong_number(words.len() > N))
+        self.expect_number(self.words()?)
     }
 
-    /// The 501 reply to a wrong number of words.
-    pub fn wrong_number(&self, is_too_many: bool) -> Reply {
-        if is_too_many { self.too_many() } else { self.usage() }
+    /// `words` as an array, if there are exactly `N` of them.
+    pub fn expect_number<const N: usize>(
+        &self,
+        words: Vec<Vec<u8>>,
+    ) -> Result<[Vec<u8>; N], Reply> {
+        words.try_into().map_err(
+            |words: Vec<_>| {
+                if words.len() > N { self.too_many() } else { self.usage() }
+            },
+        )
     }
 
     /// One word.
@@ -130,32 +136,17 @@ impl<'l> Args<'l> {
         Ok((letters, others))
     }
 
-    /// One path after optional flags, which must be among `known`.
-    pub fn flags_and_path(&self, known: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>), Reply> {
-        let (flags, mut paths) = self.flags()?;
-        if paths.len() > 1 {
-            return Err(self.too_many());
-        }
-        match paths.pop() {
-            Some(path)
-                if !path.is_empty() && (flags.is_empty() || known.contains(&flags.as_slice())) =>
-            {
-                Ok((flags, path))
-            }
-            _ => Err(self.usage()),
-        }
-    }
-
-    /// Two paths after an optional `-f`, which replaces an existing file.
-    pub fn two_paths(&self) -> Result<(Existing, Vec<u8>, Vec<u8>), Reply> {
+    /// `N` paths after optional flags, whose letters must be among `known`. Returns the letters too.
+    pub fn flags_and_paths<const N: usize>(
+        &self,
+        known: &[u8],
+    ) -> Result<(Vec<u8>, [Vec<u8>; N]), Reply> {
         let (flags, paths) = self.flags()?;
-        let [from, to] = <[Vec<u8>; 2]>::try_from(paths)
-            .map_err(|paths: Vec<_>| self.wrong_number(paths.len() > 2))?;
-        if from.is_empty() || to.is_empty() || flags.iter().any(|flag| !b"frR".contains(flag)) {
+        let paths: [_; N] = self.expect_number(paths)?;
+        if paths.iter().any(Vec::is_empty) || !flags.iter().all(|flag| known.contains(flag)) {
             return Err(self.usage());
         }
-        let existing = if flags.contains(&b'f') { Existing::Replace } else { Existing::Keep };
-        Ok((existing, from, to))
+        Ok((flags, paths))
     }
 
     /// All bytes as one path, or an empty path if there is none.
@@ -185,11 +176,7 @@ impl<'l> Args<'l> {
 
     /// The first word as a number. Other words have no effect (`ALLO 100 R 10`).
     pub fn first_number(&self) -> Result<u64, Reply> {
-        let (word, _) = self.split_word();
-        if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
-            return Err(self.usage());
-        }
-        str::from_utf8(word).ok().and_then(|word| word.parse().ok()).ok_or_else(|| self.usage())
+        number(self.split_word().0).ok_or_else(|| self.usage())
     }
 
     /// The first word, and the arguments after it.
@@ -237,6 +224,14 @@ impl<'l> Args<'l> {
             text => Ok((path, text.map(<[u8]>::to_vec))),
         }
     }
+}
+
+/// Parses digits. A number that is too large becomes the largest one.
+pub fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX))
 }
 
 fn control_character() -> Reply {

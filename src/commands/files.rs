@@ -33,20 +33,21 @@ pub fn failure(path: &VirtualPath) -> impl Fn(io::Error) -> Reply {
 
 /// `mkdir [-p] DIR`.
 pub fn parse_mkdir(args: Args<'_>) -> Parsed {
-    let (flags, path) = args.flags_and_path(&[b"p"])?;
+    let (flags, [path]) = args.flags_and_paths(b"p")?;
     Ok(if flags.is_empty() { Command::MakeFolder(path) } else { Command::MakeFolders(path) })
 }
 
 /// `rm [-r] PATH`; `-f` has no effect.
 pub fn parse_rm(args: Args<'_>) -> Parsed {
-    let (flags, path) = args.flags_and_path(&[b"f", b"r", b"R", b"rf", b"fr"])?;
-    let is_file = matches!(flags.as_slice(), b"" | b"f");
+    let (flags, [path]) = args.flags_and_paths(b"frR")?;
+    let is_file = flags.iter().all(|flag| *flag == b'f');
     Ok(if is_file { Command::RemoveFile(path) } else { Command::RemoveTree(path) })
 }
 
 /// `cp [-f] FROM TO`, `mv [-f] FROM TO`, SITE COPY.
 pub fn parse_copy_or_rename(args: Args<'_>, action: Action) -> Parsed {
-    let (existing, from, to) = args.two_paths()?;
+    let (flags, [from, to]) = args.flags_and_paths(b"frR")?;
+    let existing = if flags.contains(&b'f') { Existing::Replace } else { Existing::Keep };
     Ok(Command::CopyOrRename { action, from, to, existing })
 }
 

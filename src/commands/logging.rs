@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::reply::Reply;
-use crate::session::{FailedLogin, LogShare, Session};
+use crate::session::{LogShare, Session};
 use crate::vfs::VirtualPath;
 
 use super::table::CommandInfo;
@@ -56,19 +56,12 @@ pub fn log_command(
     session.log(line.number("code", reply.code.into()).number("ms", milliseconds), share);
 }
 
-/// The share that the line counts towards. Failed logins are always written, because the owner of
-/// the server wants to see each of them, and each attempt is slower than the one before.
+/// The share that the line counts towards.
 fn share_of(session: &Session, is_refused: bool, had_account: bool) -> LogShare {
     match session.log_context.failed_login {
-        Some(FailedLogin::Wrong) => return LogShare::Unlimited,
-        Some(FailedLogin::TooMany) => return LogShare::UnauthenticatedOnce,
-        None => {}
-    }
-    if !had_account && session.account().is_none() {
-        LogShare::Unauthenticated
-    } else if is_refused {
-        LogShare::Refusal
-    } else {
-        LogShare::Unlimited
+        Some(share) => share,
+        None if !had_account && session.account().is_none() => LogShare::Unauthenticated,
+        None if is_refused => LogShare::Refusal,
+        None => LogShare::Unlimited,
     }
 }

@@ -9,7 +9,7 @@ use crate::text;
 use crate::transfer::{self, Ascii, LineEnds};
 use crate::vfs::{Existing, Upload, VirtualPath, WriteStart, check_restart};
 
-use super::args::Args;
+use super::args::{Args, number};
 use super::files::failure;
 use super::permissions::{self, Permission};
 use super::{Command, Parsed};
@@ -28,18 +28,10 @@ fn put_arguments(args: Args<'_>) -> Result<(Vec<u8>, InlineBody), Reply> {
     let path = words.next().filter(|path| !path.is_empty()).ok_or_else(|| args.usage())?;
     let body = match (words.next(), words.next()) {
         (None, _) => InlineBody::UntilDot,
-        (Some(size), None) => InlineBody::Length(count(&size).ok_or_else(|| args.usage())?),
+        (Some(size), None) => InlineBody::Length(number(&size).ok_or_else(|| args.usage())?),
         _ => return Err(args.too_many()),
     };
     Ok((path, body))
-}
-
-/// Parses digits. A number that is too large becomes the largest one.
-fn count(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX))
 }
 
 /// The content that a client sends after a malformed `put`. If the line ends with a number, that is
@@ -50,7 +42,7 @@ fn what_follows_malformed_put(args: Args<'_>) -> InlineBody {
     match words.as_slice() {
         _ if args.is_cut => InlineBody::Unknown,
         [] | [_] => InlineBody::UntilDot,
-        [.., last] => count(last).map_or(InlineBody::Unknown, InlineBody::Length),
+        [.., last] => number(last).map_or(InlineBody::Unknown, InlineBody::Length),
     }
 }
 
