@@ -39,15 +39,12 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What a line means to a transfer in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
-    /// ABOR.
     Abort,
     /// STAT: asks for the number of bytes so far.
     Status,
-    /// QUIT.
     Quit,
     /// A line that content may follow. The content must not be read as lines.
     WithContent,
-    /// Another line.
     Other,
 }
 
@@ -69,8 +66,9 @@ pub struct Control {
     /// When the session of a client that is not logged in ends, whatever the client sends or reads.
     pub deadline: Option<Instant>,
     stall: Duration,
-    /// The timeouts that are set on the socket, for reading and for writing.
-    timeouts: [Option<Duration>; 2],
+    /// The timeout for reading that is set on the socket.
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
     inbox: Vec<u8>,
     /// The part of the inbox that is not used yet.
     unused: std::ops::Range<usize>,
@@ -102,7 +100,8 @@ impl Control {
             idle,
             deadline: None,
             stall,
-            timeouts: [None; 2],
+            read_timeout: None,
+            write_timeout: None,
             inbox: vec![0; INBOX],
             unused: 0..0,
             was_full: false,
@@ -128,10 +127,9 @@ impl Control {
     /// reply.
     fn arm_writing(&mut self) -> io::Result<()> {
         let wanted = self.left().map_or(self.stall, |left| left.max(LINGER).min(self.stall));
-        let [_, writing] = &mut self.timeouts;
-        if differs(*writing, wanted) {
+        if differs(self.write_timeout, wanted) {
             self.stream.set_write_timeout(Some(wanted))?;
-            *writing = Some(wanted);
+            self.write_timeout = Some(wanted);
         }
         Ok(())
     }
@@ -199,8 +197,7 @@ impl Control {
         if self.blocked || self.ended || !self.unused.is_empty() {
             return false;
         }
-        let [reading, _] = &mut self.timeouts;
-        *reading = Some(patience);
+        self.read_timeout = Some(patience);
         let read = self.stream.set_read_timeout(Some(patience));
         match read.and_then(|()| read_patiently(&self.stream, &mut self.inbox)) {
             Ok(read) => {
@@ -279,10 +276,9 @@ impl Control {
         if wanted.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
-        let [reading, _] = &mut self.timeouts;
-        if differs(*reading, wanted) {
+        if differs(self.read_timeout, wanted) {
             self.stream.set_read_timeout(Some(wanted))?;
-            *reading = Some(wanted);
+            self.read_timeout = Some(wanted);
         }
         Ok(())
     }

@@ -9,7 +9,6 @@ use crate::text;
 /// The reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The code: three digits.
     pub code: u16,
     text: Vec<u8>,
     /// The reason for the log: in the server's own words, without anything that the client typed.

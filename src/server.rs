@@ -21,17 +21,12 @@ pub use admission::{Admission, Slot};
 /// The state that lives as long as the server does.
 #[derive(Debug)]
 pub struct Server {
-    /// The settings of the server's owner.
     pub config: Config,
-    /// The log.
     pub log: Arc<Log>,
-    /// The accounts.
     pub users: Users,
     /// The users' folders.
     pub workdir: Arc<Workdir>,
-    /// The ports for passive data connections.
     pub passive_ports: Arc<PassivePorts>,
-    /// The slots for clients.
     pub admission: Arc<Admission>,
     /// The folder that holds the users file, the log and the working directory.
     pub dir: PathBuf,

@@ -23,7 +23,6 @@ pub use transfer::Outgoing;
 /// What a command leaves for the next one.
 #[derive(Debug, Default)]
 pub enum Pending {
-    /// Nothing.
     #[default]
     Nothing,
     /// RNFR or SITE CPFR named this path, for RNTO or SITE CPTO.
@@ -37,16 +36,13 @@ pub enum Pending {
 /// What happens to an entry that gets another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// The entry is copied; the old one stays.
     Copy,
-    /// The entry is renamed or moved.
     Rename,
 }
 
 /// The connection that content travels on. The command decides it, never the state of the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
-    /// A data connection.
     Data,
     /// The control connection.
     Inline,
@@ -62,7 +58,6 @@ pub struct Settings {
     pub data: DataSetup,
     /// The client has sent EPSV ALL (RFC 2428 §4).
     pub only_epsv: bool,
-    /// The facts that MLSD and MLST show.
     pub facts: FactChoice,
 }
 
@@ -89,12 +84,10 @@ pub type Outcome = Result<Reply, Failure>;
 /// Whether the client is logged in, and what belongs to that state only.
 #[derive(Debug)]
 enum Login {
-    /// The client is not logged in.
     Anonymous {
         /// Failed logins since the connection began, or since the last logout.
         failures: usize,
     },
-    /// The client is logged in.
     LoggedIn(Account),
 }
 
@@ -114,9 +107,7 @@ impl Login {
 pub struct Account {
     /// The account's name, as the users file spells it.
     pub name: String,
-    /// The account's role.
     pub role: Role,
-    /// The account's files.
     pub files: Vfs,
 }
 
@@ -125,7 +116,6 @@ pub struct Account {
 pub struct LogContext {
     /// The account that the command was about, if the client is not logged in to it.
     pub account: Option<String>,
-    /// The path that the command was about.
     pub path: Option<VirtualPath>,
     /// The new path, after a copy or rename.
     pub to: Option<VirtualPath>,
@@ -160,7 +150,6 @@ struct LogBudget {
     refusals: u32,
     /// Lines taken from the limit of all unauthenticated clients. A login gives them back.
     taken: u32,
-    /// Whether the client was ever logged in.
     had_account: bool,
     unlogged: u64,
 }
@@ -169,20 +158,16 @@ struct LogBudget {
 #[derive(Debug)]
 pub struct Session {
     // The way in and out
-    /// The control connection.
     pub control: Control,
     /// The other end of the control connection.
     pub peer: SocketAddr,
-    /// What all sessions share.
     pub server: Arc<Server>,
     /// The session's slot among those of all clients.
     pub slot: Slot,
     // Who and where
     login: Login,
-    /// The current folder.
     pub folder: VirtualPath,
     // What outlives a command
-    /// The settings for transfers.
     pub settings: Settings,
     /// What the last command has left for the next one.
     pub pending: Pending,

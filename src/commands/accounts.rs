@@ -204,23 +204,19 @@ pub fn unregister(session: &mut Session, password: &Password) -> Outcome {
         .unregister(&name, password, session.peer.ip(), || server.workdir.detach_home(&name))
         .map_err(|refused| refuse(session, refused))?;
     session.log_out();
-    match closed {
+    let what = match closed {
         Ok(remove) => {
             remove();
-            Ok(Reply::new(250, format!("Account {name} and its folder are gone.")))
+            " and its folder are gone"
         }
         // An administrator needs no folder, and the owner may have removed one.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Ok(Reply::new(250, format!("Account {name} is gone.")))
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => " is gone",
         Err(error) => {
             server.log.warn(&format!("the folder of {name}, who unregistered, is left: {error}"));
-            Ok(Reply::new(
-                250,
-                format!("Account {name} is gone; its folder stays for the owner of this server."),
-            ))
+            " is gone; its folder stays for the owner of this server"
         }
-    }
+    };
+    Ok(Reply::new(250, format!("Account {name}{what}.")))
 }
 
 /// `logout`, REIN.
@@ -245,13 +241,11 @@ pub fn who_am_i(session: &mut Session) -> Outcome {
 /// `free`.
 pub fn free(session: &mut Session) -> Outcome {
     let (used, quota) = session.files()?.usage().map_err(|error| Reply::trouble(&error))?;
-    Ok(Reply::new(
-        211,
-        match quota {
-            None => format!("{} used; no limit is set.", text::bytes(used)),
-            Some(quota) => {
-                format!("{used} of {quota} bytes used; {} left.", quota.saturating_sub(used))
-            }
-        },
-    ))
+    let text = match quota {
+        None => format!("{} used; no limit is set.", text::bytes(used)),
+        Some(quota) => {
+            format!("{used} of {quota} bytes used; {} left.", quota.saturating_sub(used))
+        }
+    };
+    Ok(Reply::new(211, text))
 }

@@ -29,7 +29,7 @@ fn nearest(name: &[u8]) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     // One typing error in a short word, two in a longer one.
     let most = if name.len() < 4 { 1 } else { 2 };
-    let by_hand = COMMANDS.iter().filter(|word| word.is_by_hand());
+    let by_hand = COMMANDS.iter().filter(|word| word.group == Group::Hand);
     by_hand
         .flat_map(|word| word.spellings.iter().map(move |spelling| (word, *spelling)))
         .map(|(word, spelling)| {
@@ -138,7 +138,8 @@ mod tests {
         let said = String::from_utf8(help().encode()).unwrap();
         let shown = HELP.iter().flat_map(|line| line.split("  ").next().unwrap().split(", "));
         let shown: Vec<String> = shown.map(str::to_string).collect();
-        let by_hand = COMMANDS.iter().filter(|word| word.is_by_hand() && word.name != "help");
+        let by_hand =
+            COMMANDS.iter().filter(|word| word.group == Group::Hand && word.name != "help");
         let usages: Vec<_> = by_hand.map(|word| word.usage(word.name).to_string()).collect();
         for usage in &usages {
             let times = shown.iter().filter(|shown| *shown == usage).count();
@@ -197,7 +198,7 @@ mod tests {
             put write append \
             help";
         let harmless: Vec<_> = harmless.split_whitespace().collect();
-        let by_hand = || COMMANDS.iter().filter(|word| word.is_by_hand());
+        let by_hand = || COMMANDS.iter().filter(|word| word.group == Group::Hand);
         for word in by_hand() {
             let places = [harmless.contains(&word.name), NEVER_HINTED.contains(&word.name)];
             let name = word.name;

@@ -20,27 +20,18 @@ pub enum Permission {
     Own,
 }
 
-/// The permissions of each role, beside `Nothing` and `LoggedIn`.
-const MAY: [(Role, &[Permission]); 5] = [
-    (Role::User, &[Permission::Read, Permission::Add, Permission::Change, Permission::Own]),
-    // Guests share such an account. None of them may lock the others out.
-    (Role::ReadOnly, &[Permission::Read]),
-    (Role::Drop, &[Permission::Add]),
-    // An administrator sees all accounts' folders. Only the owner of the server removes the
-    // account.
-    (Role::Admin, &[Permission::Read, Permission::Add, Permission::Change]),
-    (Role::Disabled, &[]),
-];
-
 /// Whether a client of this role (`None`: not logged in) has the permission.
 pub fn allows(role: Option<Role>, permission: Permission) -> bool {
-    match (role, permission) {
-        (_, Permission::Nothing) => true,
-        (None, _) => false,
-        (Some(role), Permission::LoggedIn) => role != Role::Disabled,
-        (Some(role), permission) => {
-            MAY.iter().any(|(row, permissions)| *row == role && permissions.contains(&permission))
-        }
+    match (permission, role) {
+        (Permission::Nothing, _) => true,
+        (_, None | Some(Role::Disabled)) => false,
+        (Permission::LoggedIn, _) | (_, Some(Role::User)) => true,
+        // Guests share such an account. None of them may lock the others out.
+        (_, Some(Role::ReadOnly)) => permission == Permission::Read,
+        (_, Some(Role::Drop)) => permission == Permission::Add,
+        // An administrator sees all accounts' folders. Only the owner of the server removes the
+        // account.
+        (_, Some(Role::Admin)) => permission != Permission::Own,
     }
 }
 

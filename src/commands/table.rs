@@ -19,9 +19,7 @@ use super::{accounts, data_connection, features, files, listings, transfers};
 /// One command: how it is spelled, explained and parsed.
 #[derive(Debug)]
 pub struct CommandInfo {
-    /// The part of the help that shows the command.
     pub group: Group,
-    /// The permission that a client needs.
     pub needs: Permission,
     /// The main spelling: in lower case for words typed by hand, in upper case for FTP verbs.
     pub name: &'static str,
@@ -33,7 +31,6 @@ pub struct CommandInfo {
     example: &'static str,
     /// A phrase that says what the command does.
     pub purpose: &'static str,
-    /// The parser for the rest of the line.
     pub parser: Parser,
 }
 
@@ -60,7 +57,6 @@ pub enum Parser {
 pub enum Group {
     /// Words that people type by hand.
     Hand,
-    /// FTP verbs.
     Ftp,
     /// FTP verbs that this server knows and refuses. No list shows them.
     Refused,
@@ -275,11 +271,6 @@ impl CommandInfo {
     /// How the command is used, if typed in this spelling.
     pub fn usage(&self, spelling: &str) -> String {
         args::usage(spelling, self.arguments)
-    }
-
-    /// Whether people type this command by hand.
-    pub fn is_by_hand(&self) -> bool {
-        self.group == Hand
     }
 }
 

@@ -41,7 +41,6 @@ pub enum Input {
 /// How the next line is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineUse {
-    /// A command.
     Command,
     /// Inline text: all of it is content, except Telnet at the start of a line.
     Text,
@@ -58,7 +57,6 @@ enum State {
     Option(u8),
     Subnegotiation,
     SubnegotiationCommand,
-    /// In a line.
     Inside,
     /// After a CR, which ends the line if LF or NUL follows.
     AfterCr,

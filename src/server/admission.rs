@@ -98,11 +98,6 @@ impl Admission {
         Ok(Slot { admission, session, address, stream, account: None })
     }
 
-    /// One account may have at most half of the slots, so that it cannot keep all others out.
-    fn max_per_account(&self) -> usize {
-        (self.max_clients / 2).max(1)
-    }
-
     fn max_per_address(&self, peer: IpAddr) -> usize {
         match self.max_per_address {
             Some(max) => max,
@@ -174,7 +169,9 @@ impl Slot {
     pub fn log_in(&mut self, account: &str) -> bool {
         self.log_out();
         let mut clients = self.admission.clients();
-        if clients.by_account.count(account) >= self.admission.max_per_account() {
+        // One account must not keep all others out.
+        let max_per_account = (self.admission.max_clients / 2).max(1);
+        if clients.by_account.count(account) >= max_per_account {
             return false;
         }
         clients.by_account.add(account.to_string());
