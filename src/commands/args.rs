@@ -113,14 +113,10 @@ impl<'l> Args<'l> {
         if word.is_empty() { Err(self.usage()) } else { Ok(word) }
     }
 
-    /// One word or none.
-    pub fn at_most_one(&self) -> Result<Option<Vec<u8>>, Reply> {
-        let mut words = self.words()?;
-        match words.len() {
-            0 => Ok(None),
-            1 => Ok(words.pop()),
-            _ => Err(self.too_many()),
-        }
+    /// The only one of these words, if there is one.
+    pub fn at_most_one(&self, mut words: Vec<Vec<u8>>) -> Result<Option<Vec<u8>>, Reply> {
+        let word = words.pop();
+        if words.is_empty() { Ok(word) } else { Err(self.too_many()) }
     }
 
     /// Words of which the first ones may be flags, such as `-la`. Returns the letters of the flags,
@@ -193,11 +189,10 @@ impl<'l> Args<'l> {
     /// `640 PATH`: an octal number, of which the nine permission bits count.
     pub fn mode_and_path(&self) -> Result<(u32, Vec<u8>), Reply> {
         let (word, rest) = self.split_word();
-        let is_octal =
-            matches!(word.len(), 3 | 4) && word.iter().all(|digit| matches!(digit, b'0'..=b'7'));
-        let mode = str::from_utf8(word).ok().and_then(|word| u32::from_str_radix(word, 8).ok());
-        let mode = mode.filter(|_| is_octal).ok_or_else(|| self.usage())?;
-        Ok((mode & 0o777, rest.rest_of_line()?))
+        let is_number = matches!(word.len(), 3 | 4) && word.iter().all(u8::is_ascii_digit);
+        let digits = str::from_utf8(word).ok().filter(|_| is_number);
+        let mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok());
+        Ok((mode.ok_or_else(|| self.usage())? & 0o777, rest.rest_of_line()?))
     }
 
     /// Whether there is a complete path with text after it.

@@ -19,10 +19,10 @@ pub fn parse_type(args: Args<'_>) -> Parsed {
         b"A" | b"AN" => Ok(Command::Representation { ascii: true }),
         b"I" | b"L8" => Ok(Command::Representation { ascii: false }),
         b"" => Err(args.usage()),
-        _ => Err(Reply::new(
-            504,
-            "TYPE is A (line endings are converted) or I (bytes stay as they are).",
-        )),
+        _ => {
+            let text = "TYPE is A (line endings are converted) or I (bytes stay as they are).";
+            Err(Reply::new(504, text))
+        }
     }
 }
 
@@ -45,24 +45,15 @@ pub fn parse_epsv(args: Args<'_>) -> Parsed {
     match args.bytes.trim_ascii() {
         b"" => Ok(Command::ExtendedPassive(None)),
         all if all.eq_ignore_ascii_case(b"ALL") => Ok(Command::ExtendedPassiveOnly),
-        digits if digits.iter().all(u8::is_ascii_digit) => {
-            args.first_number().map(|family| Command::ExtendedPassive(Some(family)))
-        }
-        _ => Err(args.usage()),
+        _ => args.first_number().map(|family| Command::ExtendedPassive(Some(family))),
     }
 }
 
 /// TYPE.
 pub fn representation(session: &mut Session, ascii: bool) -> Outcome {
     session.settings.ascii = ascii;
-    Ok(Reply::new(
-        200,
-        if ascii {
-            "TYPE is A: line endings are converted."
-        } else {
-            "TYPE is I: bytes stay as they are."
-        },
-    ))
+    let form = if ascii { "A: line endings are converted" } else { "I: bytes stay as they are" };
+    Ok(Reply::new(200, format!("TYPE is {form}.")))
 }
 
 /// ABOR without a transfer: closes the prepared data connection; one 226.
@@ -156,11 +147,9 @@ fn wrong_family(supported: u8) -> Failure {
 pub fn active(session: &mut Session, place: HostPort) -> Outcome {
     not_after_epsv_all(session)?;
     if !session.server.config.active {
-        return Err(Reply::new(
-            502,
-            "The owner of this server has switched active connections off; send EPSV or PASV.",
-        )
-        .into());
+        let text =
+            "The owner of this server has switched active connections off; send EPSV or PASV.";
+        return Err(Reply::new(502, text).into());
     }
     let peer = session.peer;
     let family = family_of(peer);
@@ -170,11 +159,8 @@ pub fn active(session: &mut Session, place: HostPort) -> Outcome {
     }
     let Some(own) = data::own_address(peer, address) else {
         session.log_context.why = Some(format!("asked to connect to {address}"));
-        return Err(Reply::new(
-            504,
-            "The server connects only to your own address, and to a port from 1024 up.",
-        )
-        .into());
+        let text = "The server connects only to your own address, and to a port from 1024 up.";
+        return Err(Reply::new(504, text).into());
     };
     session.settings.data = DataSetup::Active(own);
     Ok(Reply::new(200, format!("Port {} accepted.", own.port())))

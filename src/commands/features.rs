@@ -49,10 +49,8 @@ pub fn parse_options(args: Args<'_>) -> Parsed {
 /// OPTS MLST (RFC 3659 §7.9).
 pub fn options_facts(session: &mut Session, facts: &[u8]) -> Outcome {
     session.settings.facts = FactChoice::named(facts);
-    Ok(Reply::new(
-        200,
-        format!("MLST OPTS {}", session.settings.facts.names()).trim_end().to_string(),
-    ))
+    let text = format!("MLST OPTS {}", session.settings.facts.names());
+    Ok(Reply::new(200, text.trim_end().to_string()))
 }
 
 /// LANG (RFC 2640 §4.1).

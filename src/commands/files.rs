@@ -201,20 +201,15 @@ pub fn source(session: &mut Session, action: Action, argument: &[u8]) -> Outcome
 /// RNTO and SITE CPTO: the target has exactly this name, even if it is a folder. A file of that
 /// name is replaced, as rename(2) does. Programs that upload under a temporary name rely on it.
 pub fn target(session: &mut Session, action: Action, argument: &[u8], pending: Pending) -> Outcome {
-    match pending {
-        Pending::Source(known, from) if known == action => {
+    let first = match (pending, action) {
+        (Pending::Source(known, from), _) if known == action => {
             let to = session.resolve(argument)?;
-            perform(session, action, from, to, Existing::Replace)
+            return perform(session, action, from, to, Existing::Replace);
         }
-        _ => Err(Reply::new(
-            503,
-            match action {
-                Action::Copy => "First what to copy: SITE CPFR PATH",
-                Action::Rename => "First what to rename: RNFR PATH",
-            },
-        )
-        .into()),
-    }
+        (_, Action::Copy) => "First what to copy: SITE CPFR PATH",
+        (_, Action::Rename) => "First what to rename: RNFR PATH",
+    };
+    Err(Reply::new(503, first).into())
 }
 
 fn entry(session: &mut Session, argument: &[u8]) -> Result<(VirtualPath, Entry), Failure> {

@@ -40,12 +40,10 @@ pub enum Form {
 /// `ls`. It always shows all entries with their facts, as `ls -la` does. The reply says that other
 /// flags are ignored.
 pub fn parse_ls(args: Args<'_>) -> Parsed {
-    let (flags, mut paths) = args.flags()?;
+    let (flags, paths) = args.flags()?;
     let odd_flags = flags.iter().any(|flag| !b"alA1".contains(flag));
-    match paths.len() {
-        0 | 1 => Ok(Command::List(paths.pop().unwrap_or_default(), Form::ByHand { odd_flags })),
-        _ => Err(args.too_many()),
-    }
+    let path = args.at_most_one(paths)?.unwrap_or_default();
+    Ok(Command::List(path, Form::ByHand { odd_flags }))
 }
 
 /// What the path of a listing stands for.

@@ -36,6 +36,11 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
     let mut bad_lines = 0;
     loop {
         let input = session.discard_body().and_then(|()| session.control.read_line());
+        // The deadline ends a read as a timeout does, and may also pass while lines keep coming.
+        if session.control.is_overdue() {
+            say_time_is_up(session, "No login in time; closing.")?;
+            return Ok("not logged in");
+        }
         let request = match input {
             Ok(Input::Line(line)) if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) => {
                 continue;
@@ -52,18 +57,12 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
                 Some(request) => request,
                 None => return Ok(END_OF_INPUT),
             },
-            Err(error) if error.kind() == ErrorKind::TimedOut && session.control.is_overdue() => {
-                return overdue(session);
-            }
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 say_time_is_up(session, "Silent for too long; closing.")?;
                 return Ok("idle");
             }
             Err(error) => return Err(error),
         };
-        if session.control.is_overdue() {
-            return overdue(session);
-        }
         let answered = answer(session, request);
         session.log_context = LogContext::default();
         let (reply, bad) = answered?;
@@ -81,12 +80,6 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             });
         }
     }
-}
-
-/// Ends the session of a client that did not log in before its deadline.
-fn overdue(session: &mut Session) -> io::Result<&'static str> {
-    say_time_is_up(session, "No login in time; closing.")?;
-    Ok("not logged in")
 }
 
 /// Says that a timeout has passed. A client that sent a line without its end waits for a reply, so

@@ -104,7 +104,7 @@ pub const COMMANDS: &[CommandInfo] = &[
         "the current folder", Alone(|| PrintFolder)),
     row(Hand, LoggedIn, &["cd", "chdir"], "[DIR]", "docs",
         "go to a folder; without DIR, or with ~, to your top folder",
-        Line(|args| Ok(ChangeFolder(args.at_most_one()?.unwrap_or(b"/".to_vec()))))),
+        Line(|args| Ok(ChangeFolder(args.at_most_one(args.words()?)?.unwrap_or(b"/".to_vec()))))),
     row(Hand, Read, &["ls", "dir"], "[DIR or PATTERN]", "*.txt",
         "list a folder", Line(listings::parse_ls)),
     row(Hand, Add, &["mkdir", "md"], "[-p] DIR", "-p docs/2026",
