@@ -98,8 +98,10 @@ const GREETING: &str =
 /// port must not run commands (CVE-2021-3618 and similar). This holds only before a login, because
 /// a browser does not log in, and a person may write such a line into a file.
 fn is_http(line: &[u8]) -> bool {
+    const METHODS: [&str; 10] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"];
     let (method, target) = split_word(line);
-    if !method.iter().all(u8::is_ascii_uppercase) {
+    if !METHODS.iter().any(|known| known.as_bytes() == method) {
         return false;
     }
     if line.len() == LINE_LIMIT {
