@@ -170,7 +170,8 @@ impl<'l> Args<'l> {
 
     /// The first word as a number. Other words have no effect (`ALLO 100 R 10`).
     pub fn first_number(&self) -> Result<u64, Reply> {
-        number(self.split_word().0).ok_or_else(|| self.usage())
+        let number = number(self.split_word().0).filter(|number| *number < u64::MAX);
+        number.ok_or_else(|| self.usage())
     }
 
     /// The first word, and the arguments after it.
