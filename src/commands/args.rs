@@ -92,6 +92,7 @@ impl<'l> Args<'l> {
         }
     }
 
+    /// Exactly `N` words.
     pub fn exactly<const N: usize>(&self) -> Result<[Vec<u8>; N], Reply> {
         self.expect_number(self.words()?)
     }
@@ -108,6 +109,7 @@ impl<'l> Args<'l> {
         )
     }
 
+    /// One word, which is not empty.
     pub fn single(&self) -> Result<Vec<u8>, Reply> {
         let [word] = self.exactly()?;
         if word.is_empty() { Err(self.usage()) } else { Ok(word) }

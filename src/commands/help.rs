@@ -2,7 +2,7 @@
 
 use crate::reply::Reply;
 
-use super::table::{COMMANDS, Group, find};
+use super::table::{COMMANDS, Group, Parser, find};
 
 /// The reply to an unknown word, with a hint if a known one is similar.
 pub fn unknown(name: &[u8]) -> Reply {
@@ -92,11 +92,12 @@ pub fn help() -> Reply {
 
 /// A line for each command of the group, and for each spelling that begins with SITE.
 fn lines_of(group: Option<Group>) -> impl Iterator<Item = String> {
-    let all = COMMANDS.iter().flat_map(|word| word.spellings.iter().map(move |name| (word, *name)));
-    let shown = all.filter(move |(word, name)| {
+    let shown = COMMANDS.iter().filter(|word| !matches!(word.parser, Parser::Refuse));
+    let all = shown.flat_map(|word| word.spellings.iter().map(move |name| (word, *name)));
+    let wanted = all.filter(move |(word, name)| {
         name.starts_with("SITE ") || Some(word.group) == group && *name == word.name
     });
-    shown.map(|(word, name)| format!("{:<36} {}", word.usage(name), word.purpose))
+    wanted.map(|(word, name)| format!("{:<36} {}", word.usage(name), word.purpose))
 }
 
 /// `help ftp`: the FTP verbs.
@@ -160,7 +161,9 @@ mod tests {
     #[test]
     fn help_ftp_shows_every_verb_and_help_itself_has_a_page() {
         let said = String::from_utf8(help_about(b"FTP").encode()).unwrap();
-        for word in COMMANDS.iter().filter(|word| matches!(word.group, Group::Ftp)) {
+        let is_refused = |parser: Parser| matches!(parser, Parser::Refuse);
+        let verbs = COMMANDS.iter().filter(|word| word.group == Group::Ftp);
+        for word in verbs.filter(|word| !is_refused(word.parser)) {
             assert!(said.contains(&format!("\n {} ", word.usage(word.name))), "{}", word.name);
         }
         assert!(!said.contains("\n ls"));

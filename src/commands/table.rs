@@ -48,7 +48,7 @@ pub enum Parser {
     /// Content follows on the control connection. A client sends it after a malformed line too, so
     /// the parser always returns which content that is.
     WithContent(fn(Args<'_>) -> (Parsed, InlineBody)),
-    /// This server refuses the verb. The row's purpose says why.
+    /// This server refuses the verb. The row's purpose says why, and no list shows it.
     Refuse,
 }
 
@@ -58,8 +58,6 @@ pub enum Group {
     /// Words that people type by hand.
     Hand,
     Ftp,
-    /// FTP verbs that this server knows and refuses. No list shows them.
-    Refused,
 }
 
 const fn row(
@@ -78,7 +76,7 @@ const fn row(
     CommandInfo { group, needs, name, spellings, arguments, example, purpose, parser }
 }
 
-use Group::{Ftp, Hand, Refused};
+use Group::{Ftp, Hand};
 use Parser::{Alone, Line, OneWord, Refuse, RestOfLine, WithContent};
 
 /// Every command that the server knows: group, permission, spellings, arguments, example, purpose,
@@ -252,13 +250,13 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, Change, &["SITE CHMOD"], "MODE PATH", "640 my notes.txt",
         "set the nine permission bits",
         Line(|args| args.mode_and_path().map(|(mode, path)| SetMode(mode, path)))),
-    row(Refused, Nothing, &["ACCT"], "", "",
+    row(Ftp, Nothing, &["ACCT"], "", "",
         "refused: there are no accounts within accounts", Refuse),
-    row(Refused, Nothing, &["SMNT"], "", "",
+    row(Ftp, Nothing, &["SMNT"], "", "",
         "refused: there is nothing to mount", Refuse),
-    row(Refused, Nothing, &["AUTH", "ADAT", "PBSZ", "PROT", "CCC", "MIC", "CONF", "ENC"], "", "",
+    row(Ftp, Nothing, &["AUTH", "ADAT", "PBSZ", "PROT", "CCC", "MIC", "CONF", "ENC"], "", "",
         "refused: no encryption here; use an ssh or TLS tunnel", Refuse),
-    row(Refused, Nothing, &["HOST"], "", "",
+    row(Ftp, Nothing, &["HOST"], "", "",
         "refused: one host only", Refuse),
 ];
 
@@ -302,7 +300,7 @@ pub fn find_at_start(line: &[u8]) -> Option<(Found, &[u8])> {
 /// Whether `name` is an FTP verb, which takes the rest of the line as one argument, byte for byte.
 pub fn is_ftp_verb(name: &[u8]) -> bool {
     // HASH is both, and programs send it with names of any bytes.
-    find(name).is_some_and(|(info, _)| matches!(info.group, Ftp | Refused) || info.name == "hash")
+    find(name).is_some_and(|(info, _)| info.group == Ftp || info.name == "hash")
 }
 
 #[cfg(test)]
