@@ -132,7 +132,7 @@ impl<'l> Args<'l> {
         Ok((letters, others))
     }
 
-    /// `N` paths after optional flags, whose letters must be among `known`. Returns the letters too.
+    /// The letters of optional flags, which must be among `known`, and the `N` paths after them.
     pub fn flags_and_paths<const N: usize>(
         &self,
         known: &[u8],
