@@ -1,8 +1,9 @@
 //! The recipes of docs/testing.md run as they stand, with the program of this build in the PATH.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::support::has_program;
 
@@ -20,9 +21,20 @@ fn recipe(language: &str) -> &'static str {
 fn run(command: &mut Command) {
     let program = Path::new(env!("CARGO_BIN_EXE_plainftpd")).parent().unwrap();
     let path = std::env::var("PATH").unwrap();
-    let output = command.env("PATH", format!("{}:{path}", program.display())).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let said = tempfile::NamedTempFile::new().unwrap();
+    let output = said.reopen().unwrap();
+    let mut child = command
+        .env("PATH", format!("{}:{path}", program.display()))
+        .process_group(0)
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn()
+        .unwrap();
+    let status = child.wait().unwrap();
+    // A recipe that fails leaves its server behind.
+    let group = format!("-{}", child.id());
+    Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{}", fs::read_to_string(said.path()).unwrap());
 }
 
 #[test]
