@@ -21,8 +21,9 @@ use super::walk::{Visitor, walk};
 pub struct Copy {
     storage: Arc<Storage>,
     folder: Arc<Folder>,
-    temporary: Option<Temporary>,
+    temporary: Temporary,
     is_folder: bool,
+    is_kept: bool,
     reservation: Reservation,
     /// For a move: what was copied.
     seen: Option<Fingerprint>,
@@ -44,12 +45,13 @@ impl Copy {
         let mut copy = Copy {
             storage: Arc::clone(storage),
             folder: Arc::clone(folder),
-            temporary: Some(storage.staging.take(Use::Content)),
+            temporary: storage.staging.take(Use::Content),
             is_folder: metadata.is_dir(),
+            is_kept: false,
             reservation,
-            seen: is_move.then(Fingerprint::default),
+            seen: is_move.then(|| Fingerprint::new(&storage.staging)),
         };
-        let name = copy.temporary_name().to_vec();
+        let name = copy.temporary.name();
         let mut copier = Copier {
             sync: storage.policy.sync,
             into: folder.id()?,
@@ -61,35 +63,29 @@ impl Copy {
             above: Vec::new(),
         };
         if metadata.is_dir() {
-            copier.begin_folder(source.name, metadata, &name)?;
+            copier.begin_folder(source.name, metadata, name)?;
             walk(&source.folder.child(source.name)?, &mut copier)?;
             copier.end_folder()?;
         } else {
-            copier.file(&source.folder, source.name, metadata, &name)?;
+            copier.file(&source.folder, source.name, metadata, name)?;
         }
         Ok(copy)
     }
 
-    fn temporary_name(&self) -> &[u8] {
-        self.temporary.as_ref().map_or(&[], Temporary::name)
-    }
-
     /// Gives the copy its final name. [`Copy::keep`] or [`Copy::give_name_back`] must follow.
     pub fn take_name(&self, name: &[u8]) -> io::Result<()> {
-        if let Some(temporary) = &self.temporary {
-            temporary.check_live()?;
-        }
-        self.folder.rename(self.temporary_name(), &self.folder, name)
+        self.temporary.check_live()?;
+        self.folder.rename(self.temporary.name(), &self.folder, name)
     }
 
     /// Undoes [`Copy::take_name`].
     pub fn give_name_back(&self, name: &[u8]) -> io::Result<()> {
-        self.folder.rename(name, &self.folder, self.temporary_name())
+        self.folder.rename(name, &self.folder, self.temporary.name())
     }
 
     /// Ends the copy: it stays and counts as stored. `usage` is the locked quota.
     pub fn keep(&mut self, usage: &mut Usage) {
-        self.temporary = None;
+        self.is_kept = true;
         self.reservation.keep(usage);
     }
 
@@ -97,11 +93,10 @@ impl Copy {
     /// are being written in place.
     pub fn is_of(&self, source: &Location<'_>, written: Vec<Id>) -> io::Result<bool> {
         let Some(seen) = &self.seen else { return Ok(true) };
-        let mut now = Fingerprint { keys: seen.keys.clone(), sum: 0, written };
+        let mut now = Fingerprint { sum: 0, written, ..seen.clone() };
         now.add(source.name, &source.folder.stat(source.name)?);
         if self.is_folder {
-            let mut look = Look { fingerprint: &mut now, staging: &self.storage.staging };
-            walk(&source.folder.child(source.name)?, &mut look)?;
+            walk(&source.folder.child(source.name)?, &mut now)?;
         }
         Ok(now.sum == seen.sum)
     }
@@ -109,13 +104,15 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
+        let name = self.temporary.name();
         // What cannot be removed is stale from now on. The reservation is released.
-        let _ = match self.temporary.take() {
-            None => Ok(()),
-            Some(temporary) if self.is_folder => {
-                removal::remove(&self.storage, &self.folder, temporary.name(), None)
-            }
-            Some(temporary) => self.folder.remove_file(temporary.name()),
+        let _ = if self.is_folder {
+            removal::remove(&self.storage, &self.folder, name, None)
+        } else {
+            self.folder.remove_file(name)
         };
     }
 }
@@ -249,8 +246,9 @@ impl Visitor for Copier<'_> {
 }
 
 /// A sum over names, times and sizes, which shows whether a source has changed since it was copied.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 struct Fingerprint {
+    staging: Arc<Staging>,
     keys: RandomState,
     sum: u64,
     /// Files that are being written in place. Each counts as a change.
@@ -258,6 +256,11 @@ struct Fingerprint {
 }
 
 impl Fingerprint {
+    fn new(staging: &Arc<Staging>) -> Fingerprint {
+        let (staging, keys) = (Arc::clone(staging), RandomState::new());
+        Fingerprint { staging, keys, sum: 0, written: Vec::new() }
+    }
+
     /// Adds a file or a folder.
     fn add(&mut self, name: &[u8], metadata: &Metadata) {
         let id = id_of(metadata);
@@ -269,14 +272,9 @@ impl Fingerprint {
     }
 }
 
-/// Adds all in a folder to a fingerprint. Fails with [`ErrorKind::ResourceBusy`] if an upload into
-/// it is in progress, because the move would remove its temporary file.
-struct Look<'f> {
-    fingerprint: &'f mut Fingerprint,
-    staging: &'f Staging,
-}
-
-impl Visitor for Look<'_> {
+/// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if an upload into it is in progress,
+/// because the move would remove its temporary file.
+impl Visitor for Fingerprint {
     fn meet(&mut self, _: &Folder, entry: &DirEntry, _: bool) -> io::Result<bool> {
         let name = entry.file_name();
         if !is_reserved(name.as_bytes()) {
@@ -290,12 +288,12 @@ impl Visitor for Look<'_> {
     }
 
     fn leaf(&mut self, _: &Folder, name: &[u8], metadata: &Metadata) -> io::Result<()> {
-        self.fingerprint.add(name, metadata);
+        self.add(name, metadata);
         Ok(())
     }
 
     fn enter(&mut self, name: &[u8], metadata: &Metadata) -> io::Result<()> {
-        self.fingerprint.add(name, metadata);
+        self.add(name, metadata);
         Ok(())
     }
 
