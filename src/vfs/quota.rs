@@ -5,7 +5,7 @@
 //! becomes stored when the file takes its name. The same lock orders all changes of names in one
 //! user's tree, so that "is the name free?" and "take it" are one step.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
@@ -63,7 +63,6 @@ pub struct Usage {
 /// What was removed from a tree.
 #[derive(Debug, Clone, Copy)]
 pub enum Removed<'m> {
-    /// A folder.
     Folder,
     /// A file, or another entry that is not a folder.
     Leaf(&'m Metadata),
@@ -75,7 +74,6 @@ impl Quota {
         Quota { account: account.to_vec(), ..Quota::default() }
     }
 
-    /// The name of the account's folder.
     pub fn account(&self) -> &[u8] {
         &self.account
     }
@@ -109,14 +107,11 @@ impl Quota {
     ) -> io::Result<()> {
         let mut usage = self.lock();
         if limit.is_some() && !usage.counted {
-            let mut sizes = Sizes { written: usage.written.clone(), met: HashSet::new() };
+            let mut sizes = Sizes { written: usage.written.clone(), met: HashMap::new() };
             usage.stored = count(&mut sizes)?;
             // A file that the count did not meet is in a tree that is being removed.
-            for (_, stored) in
-                usage.written.iter_mut().filter(|(file, _)| !sizes.met.contains(file))
-            {
-                *stored = 0;
-            }
+            let stored = |file: &Id| sizes.met.get(file).copied().unwrap_or(0);
+            usage.written.iter_mut().for_each(|(file, bytes)| *bytes = stored(file));
             usage.counted = true;
             usage.changes += 1;
         }
@@ -154,7 +149,8 @@ impl Quota {
 #[derive(Debug, Default)]
 pub struct Sizes {
     written: HashMap<Id, u64>,
-    met: HashSet<Id>,
+    /// Those of `written` that the count has met.
+    met: HashMap<Id, u64>,
 }
 
 impl Sizes {
@@ -163,7 +159,7 @@ impl Sizes {
         let id = id_of(metadata);
         match self.written.get(&id) {
             Some(stored) => {
-                self.met.insert(id);
+                self.met.insert(id, *stored);
                 *stored
             }
             None => blocks(metadata.len()),
@@ -281,7 +277,6 @@ impl Usage {
         Ok(())
     }
 
-    /// The files that are written in place.
     pub fn written_files(&self) -> Vec<Id> {
         self.written.keys().copied().collect()
     }
@@ -343,7 +338,6 @@ impl Reservation {
         }
     }
 
-    /// The quota that this reservation counts towards.
     pub fn quota(&self) -> Arc<Quota> {
         Arc::clone(&self.quota)
     }

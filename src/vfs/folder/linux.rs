@@ -56,7 +56,6 @@ impl Folder {
         Ok(Folder(self.0.try_clone()?))
     }
 
-    /// The metadata of this folder.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }
@@ -72,9 +71,7 @@ impl Folder {
     }
 
     pub(super) fn entry_path(&self, name: &[u8]) -> PathBuf {
-        let mut path = self.own_path();
-        path.push(OsStr::from_bytes(name));
-        path
+        self.own_path().join(OsStr::from_bytes(name))
     }
 
     pub(super) fn open_unfollowed(
