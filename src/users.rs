@@ -50,11 +50,9 @@ use throttle::Throttle;
 pub enum Refusal {
     /// The owner of the server lets no client register.
     Closed,
-    /// The registration code is missing or wrong.
     WrongCode,
     /// The name is too long, or has a character that no name may have.
     BadName,
-    /// An account of this name exists.
     NameTaken,
     /// The password has fewer characters than this.
     ShortPassword(usize),

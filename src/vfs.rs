@@ -168,7 +168,6 @@ impl Vfs {
         matches!(self.scope, Scope::Admin(_)) && path.parent().is_root()
     }
 
-    /// The entry that has this path.
     pub fn entry(&self, path: &VirtualPath) -> io::Result<Entry> {
         if path.is_root() {
             return Ok(Entry::new(b"/".to_vec(), &self.root.metadata()?));
@@ -277,7 +276,6 @@ impl Vfs {
         }
     }
 
-    /// Creates a folder.
     pub fn make_folder(&self, path: &VirtualPath) -> io::Result<()> {
         if path.is_root() {
             return Err(ErrorKind::AlreadyExists.into());

@@ -48,11 +48,8 @@ pub enum QuotaSetting {
 pub struct Record {
     /// The name in the spelling of the users file, which is also the name of its folder.
     pub name: String,
-    /// What the account may do.
     pub role: Role,
-    /// How many bytes the account may store.
     pub quota: QuotaSetting,
-    /// The password's hash.
     pub hash: PasswordHash,
 }
 

@@ -126,9 +126,7 @@ struct Copier<'c> {
     into: Id,
     /// For a move, which keeps times, permissions and links: the sum over what was copied.
     moved: Option<&'c mut Fingerprint>,
-    /// The space for it.
     reservation: &'c mut Reservation,
-    /// How many bytes have been copied.
     copied: u64,
     /// Asks whether to give up.
     stop: &'c mut dyn FnMut(u64) -> bool,
@@ -261,7 +259,6 @@ impl Fingerprint {
         Fingerprint { staging, keys, sum: 0, written: Vec::new() }
     }
 
-    /// Adds a file or a folder.
     fn add(&mut self, name: &[u8], metadata: &Metadata) {
         let id = id_of(metadata);
         let content = (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
@@ -272,8 +269,8 @@ impl Fingerprint {
     }
 }
 
-/// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if an upload into it is in progress,
-/// because the move would remove its temporary file.
+/// Adds all in a folder. Fails with [`ErrorKind::ResourceBusy`] if an upload into it is in
+/// progress, because the move would remove its temporary file.
 impl Visitor for Fingerprint {
     fn meet(&mut self, _: &Folder, entry: &DirEntry, _: bool) -> io::Result<bool> {
         let name = entry.file_name();

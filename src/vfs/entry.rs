@@ -13,9 +13,7 @@ use super::staging::is_reserved;
 /// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A regular file.
     File,
-    /// A folder.
     Folder,
     /// A symbolic link: shown, moved and removed as itself, never followed.
     Link,
@@ -28,7 +26,6 @@ pub enum Kind {
 pub struct Entry {
     /// The last component; of the root, `/`.
     pub name: Vec<u8>,
-    /// What it is.
     pub kind: Kind,
     /// Its size in bytes; of a folder, what the file system says.
     pub size: u64,

@@ -45,7 +45,6 @@ pub fn id_of(metadata: &Metadata) -> Id {
 /// The operations that both kinds of folder share. No call below follows a link in the last
 /// component.
 impl Folder {
-    /// The identity of this folder.
     pub fn id(&self) -> io::Result<Id> {
         Ok(id_of(&self.metadata()?))
     }
@@ -107,7 +106,6 @@ impl Folder {
         Ok(true)
     }
 
-    /// The path that a link holds.
     pub fn read_link(&self, name: &[u8]) -> io::Result<PathBuf> {
         fs::read_link(self.entry_path(name))
     }

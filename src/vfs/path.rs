@@ -74,7 +74,6 @@ impl VirtualPath {
         self.0.strip_prefix(&*other.0).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     }
 
-    /// Whether it is `/`.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }

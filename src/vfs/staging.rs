@@ -89,7 +89,6 @@ impl Staging {
         self.take(Use::Content).name().to_vec()
     }
 
-    /// What a reserved name is.
     pub fn standing(&self, name: &[u8]) -> Standing {
         let Some((server, start, number)) = parts(name) else { return Standing::Foreign };
         if server != self.server {
@@ -163,7 +162,6 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// The name.
     pub fn name(&self) -> &[u8] {
         &self.name
     }

@@ -34,7 +34,6 @@ impl Folder {
         Ok(Folder(self.0.clone()))
     }
 
-    /// The metadata of this folder.
     pub fn metadata(&self) -> io::Result<Metadata> {
         fs::symlink_metadata(&self.0)
     }
