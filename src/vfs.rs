@@ -469,21 +469,15 @@ impl Vfs {
 
     /// Fails with [`ErrorKind::QuotaExceeded`] if a new file of `bytes` would not fit.
     pub fn check_room(&self, bytes: u64) -> io::Result<()> {
-        match &self.scope {
-            Scope::User(quota) => quota.lock().check(blocks(bytes)),
-            Scope::Admin(_) => Ok(()),
-        }
+        let Scope::User(quota) = &self.scope else { return Ok(()) };
+        quota.lock().check(blocks(bytes))
     }
 
     /// Sets the quota in bytes. If the usage is unknown, counts the files first, and fails if the
     /// count fails. An administrator has no quota.
     pub fn set_quota(&self, limit: Option<u64>) -> io::Result<()> {
-        match &self.scope {
-            Scope::User(quota) => {
-                quota.set_limit(limit, |sizes| self.workdir.count(quota, &self.root, sizes))
-            }
-            Scope::Admin(_) => Ok(()),
-        }
+        let Scope::User(quota) = &self.scope else { return Ok(()) };
+        quota.set_limit(limit, |sizes| self.workdir.count(quota, &self.root, sizes))
     }
 
     /// Counts the files. Returns the bytes that they take, and the quota.

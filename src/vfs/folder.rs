@@ -63,9 +63,8 @@ impl Folder {
     /// The metadata of the entry `name`, or `None` if there is no such entry.
     pub fn find(&self, name: &[u8]) -> io::Result<Option<Metadata>> {
         match self.stat(name) {
-            Ok(metadata) => Ok(Some(metadata)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            found => found.map(Some),
         }
     }
 

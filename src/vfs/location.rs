@@ -32,12 +32,8 @@ pub enum Existing {
 /// Fails with [`ErrorKind::AlreadyExists`] if `new` may not take the name that `before` has: only a
 /// file replaces a file, and only if `existing` says so.
 pub fn check_free(before: Option<&Metadata>, existing: Existing, new: &Metadata) -> io::Result<()> {
-    match before {
-        Some(before) if existing == Existing::Keep || !before.is_file() || new.is_dir() => {
-            Err(ErrorKind::AlreadyExists.into())
-        }
-        _ => Ok(()),
-    }
+    let stays = |before: &Metadata| existing == Existing::Keep || !before.is_file() || new.is_dir();
+    if before.is_some_and(stays) { Err(ErrorKind::AlreadyExists.into()) } else { Ok(()) }
 }
 
 /// The error for a folder that would be copied or moved into itself.
@@ -48,13 +44,9 @@ pub fn into_itself() -> io::Error {
 /// Walks down from a folder and opens each component.
 pub fn walk<'n>(
     from: &Arc<Folder>,
-    names: impl Iterator<Item = &'n [u8]>,
+    mut names: impl Iterator<Item = &'n [u8]>,
 ) -> io::Result<Arc<Folder>> {
-    let mut here = Arc::clone(from);
-    for name in names {
-        here = Arc::new(here.child(name)?);
-    }
-    Ok(here)
+    names.try_fold(Arc::clone(from), |here, name| Ok(Arc::new(here.child(name)?)))
 }
 
 /// Whether a component is the name of a temporary, which does not exist for clients.

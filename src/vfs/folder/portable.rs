@@ -59,9 +59,8 @@ impl Folder {
     ) -> io::Result<File> {
         let path = self.entry_path(name);
         let before = match fs::symlink_metadata(&path) {
-            Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+            found => Some(found?),
         };
         before.as_ref().map_or(Ok(()), check_regular)?;
         let file = options.open(&path)?;
