@@ -32,19 +32,10 @@ pub trait Visitor {
 /// A folder on the path from the top to where the walk is.
 struct Level {
     id: Id,
-    /// The names of its folders that the walk has still to enter, each behind a `/`.
-    waiting: Vec<u8>,
+    /// The names of its folders that the walk has still to enter.
+    waiting: Vec<Vec<u8>>,
     /// The folder that the walk entered last.
     entered: Vec<u8>,
-}
-
-impl Level {
-    fn next_folder(&mut self) -> Option<Vec<u8>> {
-        let start = self.waiting.iter().rposition(|byte| *byte == b'/')?;
-        let name = self.waiting.split_off(start + 1);
-        self.waiting.truncate(start);
-        Some(name)
-    }
 }
 
 /// Visits all that is in `top`, depth first. Not recursive, and holds one folder open: a tree may
@@ -53,7 +44,7 @@ pub fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
     let mut here = top.try_clone()?;
     let mut levels = vec![scan(&here, visitor)?];
     while let Some(level) = levels.last_mut() {
-        let Some(name) = level.next_folder() else {
+        let Some(name) = level.waiting.pop() else {
             levels.pop();
             let Some(above) = levels.last() else { break };
             here = match here.parent(above.id) {
@@ -113,8 +104,7 @@ fn scan(folder: &Folder, visitor: &mut dyn Visitor) -> io::Result<Level> {
             continue;
         }
         if is_folder {
-            waiting.push(b'/');
-            waiting.extend_from_slice(&name);
+            waiting.push(name);
         } else {
             match entry.metadata() {
                 // Removed since it was listed.
