@@ -18,8 +18,8 @@ pub struct Scale {
     pub files: Vec<usize>,
     /// The number of accounts in the users file in each stage.
     pub accounts: Vec<usize>,
-    /// The age of the users file when a second login is measured. In the first three seconds after
-    /// a change, the server reads the file at each login.
+    /// The age of the users file when the server starts. Just after a change, the server would read
+    /// the file again at the first login.
     pub users_age: Duration,
     /// The number of starts in a round.
     pub starts: usize,
@@ -34,7 +34,7 @@ impl Scale {
             idle: vec![1, 200, 1_000, 5_000, 10_000],
             files: vec![10, 1_000, 100_000],
             accounts: vec![10, 1_000, 100_000],
-            users_age: Duration::from_millis(3_500),
+            users_age: Duration::from_millis(500),
             starts: 5,
         }
     }

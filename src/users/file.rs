@@ -31,9 +31,13 @@ use super::record::Record;
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 /// The time between two tries to lock the file, because std cannot wait for a lock with a limit.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// File systems have coarse clocks: two versions of a file that are written within this time may
-/// have the same times.
-const CLOCK_TICK: Duration = Duration::from_secs(3);
+/// Two versions of a file that are written within this time may have the same times: the system
+/// counts time in ticks, which can be late on a busy machine.
+const FINE_TICK: Duration = Duration::from_millis(250);
+/// The same for a file system that stores times in units of 10 ms (exFAT), 1 s or 2 s (FAT).
+const COARSE_TICK: Duration = Duration::from_secs(3);
+/// A time in nanoseconds that is no multiple of this is of a file system with a fine clock.
+const COARSE_UNIT: i64 = 10_000_000;
 /// How often the file is read again if its last line is not complete.
 const READ_AGAIN: u32 = 3;
 /// The time before the file is read again.
@@ -359,11 +363,14 @@ impl Stamp {
         }
     }
 
-    /// Whether a later change is certain to have another time. A file system's clock ticks every
-    /// few milliseconds, on some file systems every two seconds.
+    /// Whether a later change is certain to have another time.
     fn is_settled(&self, now: SystemTime) -> bool {
-        let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0));
-        now.duration_since(SystemTime::UNIX_EPOCH + changed).is_ok_and(|age| age > CLOCK_TICK)
+        let (seconds, nanoseconds) = self.changed;
+        let is_fine = nanoseconds % COARSE_UNIT != 0;
+        let changed = Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+            + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
+        let tick = if is_fine { FINE_TICK } else { COARSE_TICK };
+        now.duration_since(SystemTime::UNIX_EPOCH + changed).is_ok_and(|age| age > tick)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -16,6 +17,7 @@ use crate::sheet::Figure;
 use crate::stats::median;
 
 const LOGINS: usize = 200;
+const REGISTRATIONS: usize = 5;
 
 pub fn folder(setting: &Setting, server: &Server, recorder: &mut Recorder) -> Result<()> {
     for count in &setting.scale.files {
@@ -41,18 +43,28 @@ pub fn accounts(setting: &Setting, program: &dyn Program, recorder: &mut Recorde
             write!(text, "{}", account.replacen(NAME, &format!("user-{number}"), 1))?;
         }
         fs::write(&users, text)?;
-        let written = Instant::now();
+        thread::sleep(setting.scale.users_age);
         let (server, _) = Server::spawn(program, &dir)?;
         let first = log_in(&server)?;
         recorder.record(Figure::lower(format!("first login, {shown} accounts"), "ms"), first * 1e3);
-        while written.elapsed() < setting.scale.users_age {
-            log_in(&server)?;
-        }
         let times = (0..LOGINS).map(|_| log_in(&server)).collect::<Result<Vec<_>>>()?;
         let again = median(&times).context("measured nothing")?;
         recorder.record(Figure::lower(format!("login again, {shown} accounts"), "ms"), again * 1e3);
+        let times = (0..REGISTRATIONS).map(|number| register(&server, number));
+        let new = median(&times.collect::<Result<Vec<_>>>()?).context("measured nothing")?;
+        recorder.record(Figure::lower(format!("registration, {shown} accounts"), "ms"), new * 1e3);
     }
     Ok(())
+}
+
+/// Registers an account, and logs in by it.
+fn register(server: &Server, number: usize) -> Result<f64> {
+    let mut client = Client::greeted(server.address)?;
+    let began = Instant::now();
+    client.ask(&format!("register new-{number} password"), 230)?;
+    let seconds = began.elapsed().as_secs_f64();
+    client.quit()?;
+    Ok(seconds)
 }
 
 fn log_in(server: &Server) -> Result<f64> {
