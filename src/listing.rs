@@ -43,6 +43,9 @@ pub fn push_list_line(line: &mut Vec<u8>, entry: &Entry, now: SystemTime) {
 /// The facts of MLSD and MLST (RFC 3659 §7.5), in their order on a line.
 pub const FACTS: [&str; 6] = ["type", "size", "modify", "perm", "unique", "UNIX.mode"];
 
+/// Appends the value of the fact `perm`: what the account may do with the entry.
+pub type Perm<'p> = &'p dyn Fn(&mut Vec<u8>, &Entry);
+
 /// The facts that a client wants: all, unless OPTS MLST chose some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FactChoice([bool; FACTS.len()]);
@@ -84,17 +87,10 @@ impl FactChoice {
     }
 
     /// Appends the chosen facts of the entry and `name`, as in `type=file;size=11; name`.
-    /// `push_perm` appends the value of the fact `perm`.
-    pub fn push_line(
-        &self,
-        line: &mut Vec<u8>,
-        entry: &Entry,
-        name: &[u8],
-        push_perm: impl Fn(&mut Vec<u8>, &Entry),
-    ) {
+    pub fn push_line(&self, line: &mut Vec<u8>, entry: &Entry, name: &[u8], perm: Perm<'_>) {
         for (fact, chosen) in FACTS.iter().zip(self.0) {
             if chosen {
-                push_fact(line, entry, fact, &push_perm);
+                push_fact(line, entry, fact, perm);
             }
         }
         line.push(b' ');
@@ -103,12 +99,7 @@ impl FactChoice {
 }
 
 /// Appends `fact=value;`, if the entry has the fact.
-fn push_fact(
-    line: &mut Vec<u8>,
-    entry: &Entry,
-    fact: &str,
-    push_perm: impl Fn(&mut Vec<u8>, &Entry),
-) {
+fn push_fact(line: &mut Vec<u8>, entry: &Entry, fact: &str, perm: Perm<'_>) {
     if fact == "size" && entry.kind != Kind::File {
         return;
     }
@@ -121,7 +112,7 @@ fn push_fact(
         ("type", Kind::Other) => line.extend_from_slice(b"OS.unix=special"),
         ("size", _) => text::push_number(line, entry.size, 0),
         ("modify", _) => line.extend_from_slice(&time::time_val(entry.modified)),
-        ("perm", _) => push_perm(line, entry),
+        ("perm", _) => perm(line, entry),
         ("unique", _) => {
             line.extend_from_slice(format!("{:x}g{:x}", entry.id.0, entry.id.1).as_bytes());
         }
@@ -227,7 +218,7 @@ mod tests {
 
     fn facts_line(choice: &FactChoice, entry: &Entry, name: &str) -> String {
         let mut line = Vec::new();
-        choice.push_line(&mut line, entry, name.as_bytes(), |line, _| line.extend(b"adfrw"));
+        choice.push_line(&mut line, entry, name.as_bytes(), &|line, _| line.extend(b"adfrw"));
         String::from_utf8(line).unwrap()
     }
 

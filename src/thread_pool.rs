@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::STACK_SIZE;
+use crate::lock::lock;
 
 /// How long an idle thread waits for its next client.
 const IDLE: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ impl<C: Send + 'static> ThreadPool<C> {
     /// Serves a client on a thread of its own. If the system cannot start one more thread, fails
     /// and drops the client.
     pub fn execute(self: &Arc<ThreadPool<C>>, client: C) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.waiting.push_back(client);
         if state.waiting.len() <= state.idle {
             drop(state);
@@ -59,7 +60,7 @@ impl<C: Send + 'static> ThreadPool<C> {
 
     fn work(&self) {
         loop {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = lock(&self.state);
             state.idle += 1;
             let waited =
                 self.arrived.wait_timeout_while(state, IDLE, |state| state.waiting.is_empty());

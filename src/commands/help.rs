@@ -2,7 +2,7 @@
 
 use crate::reply::Reply;
 
-use super::table::{COMMANDS, Group, Parser, find};
+use super::table::{Group, Parser, find, spellings};
 
 /// The reply to an unknown word, with a hint if a known one is similar.
 pub fn unknown(name: &[u8]) -> Reply {
@@ -29,9 +29,8 @@ fn nearest(name: &[u8]) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     // One typing error in a short word, two in a longer one.
     let most = if name.len() < 4 { 1 } else { 2 };
-    let by_hand = COMMANDS.iter().filter(|word| word.group == Group::Hand);
-    by_hand
-        .flat_map(|word| word.spellings.iter().map(move |spelling| (word, *spelling)))
+    spellings()
+        .filter(|(word, _)| word.group == Group::Hand)
         .map(|(word, spelling)| {
             let is_never_hinted = NEVER_HINTED.contains(&word.name);
             (distance(&name, spelling.as_bytes()), is_never_hinted, spelling)
@@ -92,10 +91,9 @@ pub fn help() -> Reply {
 
 /// A line for each command of the group, and for each spelling that begins with SITE.
 fn lines_of(group: Option<Group>) -> impl Iterator<Item = String> {
-    let shown = COMMANDS.iter().filter(|word| !matches!(word.parser, Parser::Refuse));
-    let all = shown.flat_map(|word| word.spellings.iter().map(move |name| (word, *name)));
-    let wanted = all.filter(move |(word, name)| {
-        name.starts_with("SITE ") || Some(word.group) == group && *name == word.name
+    let wanted = spellings().filter(move |(word, name)| {
+        let is_main = *name == word.name && !matches!(word.parser, Parser::Refuse);
+        name.starts_with("SITE ") || is_main && Some(word.group) == group
     });
     wanted.map(|(word, name)| format!("{:<36} {}", word.usage(name), word.purpose))
 }
@@ -132,6 +130,7 @@ pub fn help_about(name: &[u8]) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::COMMANDS;
     use super::*;
 
     #[test]

@@ -196,9 +196,9 @@ fn facts(session: &mut Session, path: &VirtualPath) -> Outcome {
     }
     let entries = files.entries(path).map_err(failure(path))?;
     let (choice, role, at_top) = (session.settings.facts, session.role(), path.is_root());
+    let perm = move |line: &mut Vec<u8>, entry: &Entry| push_perm(line, entry, role, at_top);
     send(session, entries, path, move |line, entry| {
-        choice
-            .push_line(line, entry, &entry.name, |line, entry| push_perm(line, entry, role, at_top))
+        choice.push_line(line, entry, &entry.name, &perm)
     })
 }
 
@@ -235,7 +235,7 @@ fn facts_of_one(session: &mut Session, path: &VirtualPath) -> Outcome {
     let entry = session.files()?.entry(path).map_err(failure(path))?;
     let mut line = Vec::new();
     let (role, at_top) = (session.role(), path.parent().is_root());
-    session.settings.facts.push_line(&mut line, &entry, path.bytes(), |line, entry| {
+    session.settings.facts.push_line(&mut line, &entry, path.bytes(), &|line, entry| {
         push_perm(line, entry, role, at_top)
     });
     Ok(Reply::multi(250, "Facts:", [line], "End."))

@@ -272,15 +272,17 @@ impl CommandInfo {
     }
 }
 
-/// A command and the spelling of it that was typed, as the table has it.
+/// A command and one of its spellings, as the table has it.
 pub type Found = (&'static CommandInfo, &'static str);
+
+/// All spellings of all commands.
+pub fn spellings() -> impl Iterator<Item = Found> {
+    COMMANDS.iter().flat_map(|info| info.spellings.iter().map(move |spelling| (info, *spelling)))
+}
 
 /// Finds the command with this spelling, in upper or lower case.
 pub fn find(name: &[u8]) -> Option<Found> {
-    COMMANDS.iter().find_map(|info| {
-        let is = |spelling: &&&str| spelling.as_bytes().eq_ignore_ascii_case(name);
-        info.spellings.iter().find(is).map(|spelling| (info, *spelling))
-    })
+    spellings().find(|(_, spelling)| spelling.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// Finds the command at the start of a line; also returns the bytes after it. A command of SITE is

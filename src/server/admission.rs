@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::lock::lock;
 use crate::tally::Tally;
 use crate::users::network_of;
 
@@ -107,7 +108,7 @@ impl Admission {
     }
 
     fn clients(&self) -> MutexGuard<'_, Clients> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.clients)
     }
 }
 
