@@ -114,10 +114,8 @@ impl UsersFile {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        match fs::remove_file(temporary_of(&fs::canonicalize(path)?)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        // What a kill during a change left. The next change would overwrite it.
+        let _ = fs::remove_file(temporary_of(&fs::canonicalize(path)?));
         let users =
             UsersFile { path: path.to_path_buf(), log, cache: Mutex::new(Cache::default()) };
         lock(&users.cache).renew(&users.path, &users.log, || thread::sleep(READ_PAUSE))?;

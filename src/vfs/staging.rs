@@ -133,10 +133,7 @@ fn kept_number(workdir: &Folder) -> Option<String> {
 
 fn keep_number(workdir: &Folder, number: &str) -> io::Result<()> {
     file_size_limit::check(DIGITS as u64 + 1)?;
-    match workdir.remove_file(SERVER_FILE.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    let _ = workdir.remove_file(SERVER_FILE.as_bytes()); // a damaged one, or a link
     let mut file = workdir.create_file(SERVER_FILE.as_bytes(), 0o600)?;
     file.write_all(format!("{number}\n").as_bytes())?;
     file.sync_all()
