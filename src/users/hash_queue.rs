@@ -67,11 +67,8 @@ impl HashQueue {
         let waited = self.changed.wait_while(state, must_wait);
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.waiting_logins -= 1;
-        state.logins_in_a_row = if state.waiting_registrations.total() == 0 {
-            0
-        } else {
-            state.logins_in_a_row.saturating_add(1)
-        };
+        let is_first = state.waiting_registrations.total() > 0;
+        state.logins_in_a_row = if is_first { state.logins_in_a_row.saturating_add(1) } else { 0 };
         self.start(state, None)
     }
 

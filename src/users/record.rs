@@ -92,9 +92,8 @@ impl Record {
         if line.is_empty() || line.starts_with(b"#") {
             return None;
         }
-        let end =
-            line.iter().position(|byte| *byte == b':' || *byte == b' ' || byte.is_ascii_control());
-        let name = line.get(..end.unwrap_or(line.len()))?;
+        let is_end = |byte: &u8| *byte == b':' || *byte == b' ' || byte.is_ascii_control();
+        let name = line.split(is_end).next()?;
         Some(String::from_utf8_lossy(name).to_ascii_lowercase())
     }
 }

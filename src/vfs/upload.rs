@@ -363,8 +363,8 @@ fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 fn may_take(before: Option<&Metadata>, existing: Existing) -> io::Result<()> {
     let Some(metadata) = before else { return Ok(()) };
     check_regular(metadata)?;
-    match existing {
-        Existing::Replace => Ok(()),
-        Existing::Keep => Err(refused(ErrorKind::AlreadyExists, "exists already")),
+    if existing == Existing::Keep {
+        return Err(refused(ErrorKind::AlreadyExists, "exists already"));
     }
+    Ok(())
 }
