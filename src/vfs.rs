@@ -286,11 +286,7 @@ impl Vfs {
         folder.make_folder(name, 0o777)?;
         usage.added(blocks(0));
         drop(usage);
-        self.sync_dir(&folder)
-    }
-
-    fn sync_dir(&self, folder: &Folder) -> io::Result<()> {
-        self.workdir.storage.sync_dir(folder)
+        self.workdir.storage.sync_dir(&folder)
     }
 
     /// Removes an empty folder.
@@ -300,7 +296,7 @@ impl Vfs {
         removal::remove_empty(&self.workdir.storage, &folder, name)?;
         usage.removed(Removed::Folder);
         drop(usage);
-        self.sync_dir(&folder)
+        self.workdir.storage.sync_dir(&folder)
     }
 
     /// Removes a file. If it is a symbolic link, removes the link and not its target.
@@ -324,7 +320,7 @@ impl Vfs {
         at.folder.remove_file(at.name)?;
         usage.removed(Removed::Leaf(metadata));
         drop(usage);
-        self.sync_dir(&at.folder)
+        self.workdir.storage.sync_dir(&at.folder)
     }
 
     /// Removes a file, or a folder with all in it. One rename hides the folder before its content
@@ -348,7 +344,7 @@ impl Vfs {
         };
         drop((usage, account_usage));
         hidden.remove(&removal)?;
-        self.sync_dir(&at.folder)
+        self.workdir.storage.sync_dir(&at.folder)
     }
 
     /// Renames a file or folder, or moves it within its account: open sessions and quotas belong to
@@ -383,12 +379,13 @@ impl Vfs {
         }
         // This drops the lock: a copy to another disk may take long, and locks it at its end.
         let renamed = moves::rename(&source, &target, existing, usage);
+        let storage = &self.workdir.storage;
         if moves::crosses_devices(&renamed) {
-            moves::move_across(&self.workdir.storage, &source, &target, existing, stop)?;
+            moves::move_across(storage, &source, &target, existing, stop)?;
         } else {
             renamed?;
         }
-        self.sync_dir(&target.folder).and_then(|()| self.sync_dir(&source.folder))
+        storage.sync_dir(&target.folder).and_then(|()| storage.sync_dir(&source.folder))
     }
 
     /// Copies a file, or a folder with all in it. The copy appears whole or not at all. `stop` gets
@@ -449,7 +446,7 @@ impl Vfs {
         copy.take_name(target.name)?;
         copy.keep(&mut usage);
         drop(usage);
-        self.sync_dir(&target.folder)
+        self.workdir.storage.sync_dir(&target.folder)
     }
 
     /// The quota that the copy of a folder must fit into. If the copy becomes the whole folder of

@@ -63,8 +63,7 @@ impl Workdir {
     /// Removes the stale temporaries of earlier starts. This may take long. It begins again if a
     /// client moves a folder away during the walk.
     pub fn sweep(&self) {
-        let mut removed = 0;
-        let mut swept = Ok(());
+        let (log, mut removed, mut swept) = (&self.storage.log, 0, Ok(()));
         for _ in 0..SWEEPS {
             swept = removal::sweep(&self.storage, &self.folder, &mut removed);
             match &swept {
@@ -73,12 +72,10 @@ impl Workdir {
             }
         }
         if removed > 0 {
-            self.storage.log.write(LogLine::new("swept").number("files", removed));
+            log.write(LogLine::new("swept").number("files", removed));
         }
         if let Err(error) = swept {
-            self.storage
-                .log
-                .warn(&format!("what broken transfers left was not all found: {error}"));
+            log.warn(&format!("what broken transfers left was not all found: {error}"));
         }
     }
 
