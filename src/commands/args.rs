@@ -172,7 +172,7 @@ impl<'l> Args<'l> {
 
     /// The first word as a number. Other words have no effect (`ALLO 100 R 10`).
     pub fn first_number(&self) -> Result<u64, Reply> {
-        let number = number(self.split_word().0).filter(|number| *number < u64::MAX);
+        let number = digits(self.split_word().0).and_then(|digits| digits.parse().ok());
         number.ok_or_else(|| self.usage())
     }
 
@@ -192,8 +192,7 @@ impl<'l> Args<'l> {
     /// `640 PATH`: an octal number, of which the nine permission bits count.
     pub fn mode_and_path(&self) -> Result<(u32, Vec<u8>), Reply> {
         let (word, rest) = self.split_word();
-        let is_number = matches!(word.len(), 3 | 4) && word.iter().all(u8::is_ascii_digit);
-        let digits = str::from_utf8(word).ok().filter(|_| is_number);
+        let digits = digits(word).filter(|digits| matches!(digits.len(), 3 | 4));
         let mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok());
         Ok((mode.ok_or_else(|| self.usage())? & 0o777, rest.rest_of_line()?))
     }
@@ -222,12 +221,15 @@ impl<'l> Args<'l> {
     }
 }
 
+/// `word`, if it has only digits.
+fn digits(word: &[u8]) -> Option<&str> {
+    let is_number = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    str::from_utf8(word).ok().filter(|_| is_number)
+}
+
 /// Parses digits. A number that is too large becomes the largest one.
-pub fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(str::from_utf8(digits).ok()?.parse().unwrap_or(u64::MAX))
+pub fn number(word: &[u8]) -> Option<u64> {
+    Some(digits(word)?.parse().unwrap_or(u64::MAX))
 }
 
 fn control_character() -> Reply {
