@@ -46,9 +46,6 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// The stack of a client's thread in bytes. 128 KiB is enough, because buffers are on the heap and
 /// no walk is recursive. A thread costs only the pages that it touches.
 pub const STACK_SIZE: usize = 128 * 1024;
-/// The largest buffer of a transfer in bytes. A small file gets a smaller one. Twice this size
-/// gains little; with half of it, four downloads at once take up to a fifth more processor time.
-pub const CHUNK: usize = 1024 * 1024;
 /// Longest virtual path in bytes. An idle session keeps the path of its folder in memory.
 pub const PATH_LIMIT: usize = 64 * 1024;
 /// The most levels of a virtual path. Each command opens one folder per level, which takes a few

@@ -27,6 +27,7 @@ mod listing;
 mod reply;
 mod control;
 mod data;
+mod buffer;
 mod transfer;
 mod splice;
 mod server;

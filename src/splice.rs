@@ -23,7 +23,7 @@ use std::process::{ChildStdin, ChildStdout};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use crate::config::CHUNK;
+use crate::buffer;
 use crate::transfer::{self, End, is_tick};
 
 /// From this number of bytes on, a splice is quicker than a copy.
@@ -60,7 +60,7 @@ pub fn send_file(
     }
     let mut rest = file.take(length.saturating_sub(sent));
     let mut stop = |moved| stop(sent.saturating_add(moved));
-    match transfer::pump(&mut rest, &mut &*socket, CHUNK, idle, &mut stop) {
+    match transfer::pump(&mut rest, &mut &*socket, buffer::USUAL, idle, &mut stop) {
         End::Complete(moved) => End::Complete(sent.saturating_add(moved)),
         end => end,
     }

@@ -3,6 +3,9 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::buffer::{self, Buffer};
+use crate::config::TICK;
+
 /// How a transfer ended.
 #[derive(Debug)]
 pub enum End {
@@ -18,11 +21,7 @@ pub enum End {
     SinkFailed(io::Error),
 }
 
-/// The size of the first buffer, in bytes. A small file needs no larger one, and a large file loses
-/// little time by it.
-const FIRST_CHUNK: usize = 32 * 1024;
-
-/// Copies `source` to `sink` through a buffer of up to `chunk` bytes.
+/// Copies `source` to `sink` through a [`Buffer`] of up to `most` bytes.
 ///
 /// A socket with a short timeout "ticks": it fails with [`ErrorKind::WouldBlock`] or
 /// [`ErrorKind::TimedOut`] again and again while it waits. The copy goes on after a tick, unless no
@@ -31,26 +30,22 @@ const FIRST_CHUNK: usize = 32 * 1024;
 pub fn pump(
     source: &mut dyn Read,
     sink: &mut dyn Write,
-    chunk: usize,
+    most: u64,
     idle: Duration,
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> End {
-    let mut buffer = vec![0; chunk.clamp(1, FIRST_CHUNK)];
+    let mut buffer = Buffer::new(most);
     let mut moved: u64 = 0;
     let mut last = Instant::now();
     loop {
         if stop(moved) {
             return End::Aborted;
         }
-        let read = match source.read(&mut buffer) {
-            Ok(0) => return End::Complete(moved),
-            Ok(read) => read,
-            Err(error) if is_tick(&error) && last.elapsed() < idle => continue,
-            Err(error) if is_tick(&error) => return End::TimedOut,
-            Err(error) => return End::SourceFailed(error),
-        };
-        last = Instant::now();
-        let mut rest = buffer.get(..read).unwrap_or_default();
+        let (filled, ended) = fill(source, &mut buffer);
+        if filled > 0 {
+            last = Instant::now();
+        }
+        let mut rest = buffer.first(filled);
         while !rest.is_empty() {
             match sink.write(rest) {
                 Ok(0) => return End::SinkFailed(ErrorKind::WriteZero.into()),
@@ -65,8 +60,30 @@ pub fn pump(
                 Err(_) => {}
             }
         }
-        if read == buffer.len() && read < chunk {
-            buffer = vec![0; chunk];
+        match ended {
+            None => {}
+            Some(Ok(())) => return End::Complete(moved),
+            Some(Err(error)) if !is_tick(&error) => return End::SourceFailed(error),
+            Some(Err(_)) if last.elapsed() >= idle => return End::TimedOut,
+            Some(Err(_)) => {}
+        }
+        buffer.adapt_to(filled);
+    }
+}
+
+/// Reads once into the buffer; if it is large, until it is full or a tick has passed. Returns how
+/// many bytes were read, and how the source ended, if it did.
+fn fill(source: &mut dyn Read, buffer: &mut Buffer) -> (usize, Option<io::Result<()>>) {
+    let since = Instant::now();
+    let mut filled = 0;
+    loop {
+        match source.read(buffer.after(filled)) {
+            Ok(0) => return (filled, Some(Ok(()))),
+            Ok(read) => filled += read,
+            Err(error) => return (filled, Some(Err(error))),
+        }
+        if !buffer.is_large() || buffer.after(filled).is_empty() || since.elapsed() >= TICK {
+            return (filled, None);
         }
     }
 }
@@ -78,7 +95,7 @@ pub fn pump_all(
     sink: &mut dyn Write,
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> io::Result<u64> {
-    match pump(source, sink, 256 * 1024, Duration::ZERO, stop) {
+    match pump(source, sink, buffer::USUAL, Duration::ZERO, stop) {
         End::Complete(moved) => Ok(moved),
         End::SourceFailed(error) | End::SinkFailed(error) => Err(error),
         End::Aborted | End::TimedOut => Err(ErrorKind::Interrupted.into()),
@@ -224,6 +241,42 @@ mod tests {
         assert!(matches!(end, End::SinkFailed(_)), "{end:?}");
         let end = pump(&mut Script(vec![Ok(1)]), &mut Script(vec![Ok(0)]), 9, LONG, &mut |_| false);
         assert!(matches!(end, End::SinkFailed(_)), "{end:?}");
+    }
+
+    /// Keeps the size of each write.
+    #[derive(Default)]
+    struct Sizes(Vec<usize>);
+
+    impl Write for Sizes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_large_buffer_is_filled_by_several_reads_and_loses_none_of_them() {
+        const ALL: usize = usize::MAX;
+        for (last, is_complete) in [(Err(ErrorKind::ConnectionReset.into()), false), (Ok(0), true)]
+        {
+            let steps = [Ok(ALL), Ok(ALL), Ok(1000), Ok(7), tick(), Ok(500), Ok(ALL), Ok(3), last];
+            let (mut source, mut sink) = (Script(steps.into()), Sizes::default());
+            let end = pump(&mut source, &mut sink, buffer::LARGE, LONG, &mut |_| false);
+            // The tick gives the large buffer back. When its successor is full, there is another.
+            assert_eq!(sink.0, [32 * 1024, 256 * 1024, 1007, 500, 256 * 1024, 3]);
+            match end {
+                End::Complete(moved) => {
+                    assert!(is_complete);
+                    assert_eq!(moved, sink.0.iter().sum::<usize>() as u64);
+                }
+                End::SourceFailed(_) => assert!(!is_complete),
+                end => panic!("{end:?}"),
+            }
+        }
     }
 
     #[test]

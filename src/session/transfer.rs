@@ -8,7 +8,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::config::{CHUNK, CONNECT_LIMIT, TICK};
+use crate::buffer;
+use crate::config::{CONNECT_LIMIT, TICK};
 use crate::control::{CANCELLED, Control, InlineBody, LineKind};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
@@ -218,11 +219,10 @@ impl Session {
                 splice::send_file(file, size, &stream, stall, &mut stop)
             }
             Outgoing::File(file, size) => {
-                let chunk = chunk_for(size);
-                transfer::pump(&mut file.take(size), &mut stream, chunk, stall, &mut stop)
+                transfer::pump(&mut file.take(size), &mut stream, size, stall, &mut stop)
             }
             Outgoing::Stream(source) => {
-                transfer::pump(source, &mut stream, CHUNK, stall, &mut stop)
+                transfer::pump(source, &mut stream, buffer::USUAL, stall, &mut stop)
             }
         };
         match end {
@@ -253,8 +253,9 @@ impl Session {
         let stall = self.server.config.stall_timeout;
         let control = &mut self.control;
         let mut stop = |moved| monitor.must_stop(control, moved);
-        let mut pump =
-            |source: &mut dyn Read| transfer::pump(source, &mut upload, CHUNK, stall, &mut stop);
+        let mut pump = |source: &mut dyn Read| {
+            transfer::pump(source, &mut upload, buffer::LARGE, stall, &mut stop)
+        };
         let end = if self.settings.ascii {
             pump(&mut Ascii::new(&mut stream, LineEnds::FromNetwork))
         } else {
@@ -340,8 +341,7 @@ impl Session {
             let socket = self.control.socket_for_content().map_err(Failure::Lost)?;
             splice::send_file(file, size, socket, stall, &mut |_| false)
         } else {
-            let (mut source, chunk) = (file.take(size), chunk_for(size));
-            transfer::pump(&mut source, &mut self.control, chunk, stall, &mut |_| false)
+            transfer::pump(&mut file.take(size), &mut self.control, size, stall, &mut |_| false)
         };
         match end {
             End::Complete(sent) if sent == size => {
@@ -425,18 +425,18 @@ impl Session {
 
     /// Copies inline content into `upload`. Also returns the content that is still to be read.
     fn pump_inline(&mut self, upload: &mut Upload, body: &InlineBody) -> (End, InlineBody) {
-        let mut pump = |source: &mut dyn Read, chunk| {
+        let mut pump = |source: &mut dyn Read, size| {
             // The control connection has a timeout of its own, so the copy adds no time to it.
-            transfer::pump(source, upload, chunk, Duration::ZERO, &mut |_| false)
+            transfer::pump(source, upload, size, Duration::ZERO, &mut |_| false)
         };
         match body {
             InlineBody::Text(text) => {
                 let line = [text, &b"\n"[..]].concat();
-                (pump(&mut line.as_slice(), line.len()), InlineBody::Length(0))
+                (pump(&mut line.as_slice(), line.len() as u64), InlineBody::Length(0))
             }
             InlineBody::Length(length) => {
                 let mut content = self.control.content(*length);
-                let end = pump(&mut content, chunk_for(*length));
+                let end = pump(&mut content, *length);
                 (end, InlineBody::Length(content.limit()))
             }
             InlineBody::UntilDot | InlineBody::Unknown => {
@@ -503,26 +503,9 @@ impl Session {
 /// such content needs no packet of its own.
 const SENT_WITHOUT_WAITING: u64 = 8 * 1024;
 /// The buffer for typed lines, in bytes.
-const TEXT_CHUNK: usize = 16 * 1024;
-
-/// A buffer size for content of `size` bytes: as large as the content, at most [`CHUNK`].
-fn chunk_for(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(CHUNK).clamp(1, CHUNK)
-}
+const TEXT_CHUNK: u64 = 16 * 1024;
 
 fn broken(error: &io::Error, kept: &str) -> Reply {
     Reply::new(426, format!("The data connection broke: {}.{kept}", error.kind()))
         .because(format!("the data connection broke: {}", error.kind()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_buffer_is_as_large_as_the_content_and_never_larger_than_a_chunk() {
-        for (size, expected) in [(0, 1), (1, 1), (5000, 5000), (u64::MAX, CHUNK)] {
-            assert_eq!(chunk_for(size), expected);
-        }
-    }
 }
