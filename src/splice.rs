@@ -12,18 +12,19 @@
 //!
 //! What happens if `std` or the kernel refuses: `io::copy` then copies through a buffer. That is
 //! correct, unless the socket times out half-way, when it is unknown how much of the buffer was
-//! written. [`splices`] finds that out beforehand, and [`transfer::pump`] sends the file instead.
+//! written. A [`Probe`] finds that out beforehand, and [`transfer::pump`] sends the file instead.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, PipeReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{ChildStdin, ChildStdout};
-use std::sync::LazyLock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::buffer;
+use crate::lock::lock;
 use crate::transfer::{self, End, is_tick};
 
 /// From this number of bytes on, a splice is quicker than a copy.
@@ -44,16 +45,19 @@ pub fn send_file(
     idle: Duration,
     stop: &mut dyn FnMut(u64) -> bool,
 ) -> End {
-    static IS_OFFERED: LazyLock<bool> = LazyLock::new(splices);
     let start = match file.stream_position() {
         Ok(start) => start,
         Err(error) => return End::SourceFailed(error),
     };
     let mut sent = 0;
-    if *IS_OFFERED && let Ok(mut splice) = Splice::new(&file, socket) {
-        if let Some(end) = splice.run(length, &mut sent, idle, stop) {
+    if let Ok(mut pipe) = Pipe::new()
+        && Probe::splices()
+    {
+        let mut source = ChildStdout::from(OwnedFd::from(file));
+        if let Some(end) = pipe.send(&mut source, length, socket, &mut sent, idle, stop) {
             return end;
         }
+        file = File::from(OwnedFd::from(source));
         if let Err(error) = file.seek(SeekFrom::Start(start.saturating_add(sent))) {
             return End::SourceFailed(error);
         }
@@ -66,46 +70,41 @@ pub fn send_file(
     }
 }
 
-/// A file, a socket, and the pipe between them.
-struct Splice<'s> {
-    file: ChildStdout,
+/// The pipe between a file and a socket.
+struct Pipe {
     /// Never waits. Only this thread empties the pipe, so waiting for room in it would never end.
     writer: ChildStdin,
     reader: PipeReader,
-    socket: &'s TcpStream,
 }
 
-impl<'s> Splice<'s> {
-    fn new(file: &File, socket: &'s TcpStream) -> io::Result<Splice<'s>> {
-        // The last part of a piece is shorter than a segment. It need not wait for the next piece.
-        socket.set_nodelay(true)?;
+impl Pipe {
+    fn new() -> io::Result<Pipe> {
         let (reader, writer) = io::pipe()?;
         // `std` sets O_NONBLOCK for sockets only, but the call is the same for a pipe.
         let writer = UnixStream::from(OwnedFd::from(writer));
         writer.set_nonblocking(true)?;
-        Ok(Splice {
-            file: ChildStdout::from(OwnedFd::from(file.try_clone()?)),
-            writer: ChildStdin::from(OwnedFd::from(writer)),
-            reader,
-            socket,
-        })
+        Ok(Pipe { writer: ChildStdin::from(OwnedFd::from(writer)), reader })
     }
 
-    /// Sends the file, and counts in `sent`. Returns `None` if the rest must be sent in another
-    /// way.
-    fn run(
+    /// Sends `length` bytes of `source` to `socket`, and counts in `sent`. Returns `None` if the
+    /// rest must be sent in another way.
+    fn send(
         &mut self,
+        source: &mut ChildStdout,
         length: u64,
+        socket: &TcpStream,
         sent: &mut u64,
         idle: Duration,
         stop: &mut dyn FnMut(u64) -> bool,
     ) -> Option<End> {
+        // The last part of a piece is shorter than a segment. It need not wait for the next piece.
+        socket.set_nodelay(true).ok()?;
         let mut last = Instant::now();
         while *sent < length {
             if stop(*sent) {
                 return Some(End::Aborted);
             }
-            let mut piece = self.file.by_ref().take(PIECE.min(length - *sent));
+            let mut piece = source.take(PIECE.min(length - *sent));
             // The pipe is empty. If it has no room, it has fewer slots than pipes usually have.
             let mut held = io::copy(&mut piece, &mut self.writer).ok()?;
             if held == 0 {
@@ -113,7 +112,7 @@ impl<'s> Splice<'s> {
             }
             while held > 0 {
                 let mut rest = (&self.reader).take(held);
-                let copied = io::copy(&mut rest, &mut &*self.socket);
+                let copied = io::copy(&mut rest, &mut &*socket);
                 // After an error, too, `Take` knows how much has left the pipe.
                 let moved = held - rest.limit();
                 if moved > 0 {
@@ -126,7 +125,7 @@ impl<'s> Splice<'s> {
                     Ok(_) => {}
                     Err(error) if !is_tick(&error) => return Some(End::SinkFailed(error)),
                     // The kernel has begun to refuse, and `std` has lost bytes.
-                    Err(error) if !splices() => return Some(End::SinkFailed(error)),
+                    Err(error) if !Probe::splices() => return Some(End::SinkFailed(error)),
                     Err(_) if stop(*sent) => return Some(End::Aborted),
                     Err(_) if last.elapsed() >= idle => return Some(End::TimedOut),
                     Err(_) => {}
@@ -137,17 +136,37 @@ impl<'s> Splice<'s> {
     }
 }
 
-/// Whether `io::copy` splices from a pipe to a socket. Tries it with a socket that takes nothing:
-/// only a copy reads the byte before it fails.
-fn splices() -> bool {
-    let left = || -> io::Result<u64> {
+/// A pipe with one byte, and a socket that takes nothing. `io::copy` from one to the other fails,
+/// and leaves the byte in the pipe only if it splices.
+struct Probe {
+    reader: PipeReader,
+    writer: PipeWriter,
+    socket: TcpStream,
+}
+
+impl Probe {
+    fn new() -> io::Result<Probe> {
         let (reader, mut writer) = io::pipe()?;
         writer.write_all(b"x")?;
-        let (socket, peer) = UnixStream::pair()?;
-        drop(peer);
-        let mut byte = (&reader).take(1);
-        let copied = io::copy(&mut byte, &mut TcpStream::from(OwnedFd::from(socket)));
-        copied.map_or_else(|_| Ok(byte.limit()), |_| Ok(0))
-    };
-    matches!(left(), Ok(1))
+        let (socket, _peer) = UnixStream::pair()?;
+        Ok(Probe { reader, writer, socket: TcpStream::from(OwnedFd::from(socket)) })
+    }
+
+    /// Whether `io::copy` splices from a pipe to a socket now. The server keeps one probe open, so
+    /// that the answer needs no new file descriptor.
+    fn splices() -> bool {
+        static SHARED: Mutex<Option<Probe>> = Mutex::new(None);
+        let mut shared = lock(&SHARED);
+        let probe = match shared.take().map_or_else(Probe::new, Ok) {
+            Ok(probe) => shared.insert(probe),
+            Err(_) => return false,
+        };
+        let mut byte = (&probe.reader).take(1);
+        let _ = io::copy(&mut byte, &mut &probe.socket);
+        let is_left = byte.limit() == 1;
+        if !is_left {
+            let _ = probe.writer.write_all(b"x");
+        }
+        is_left
+    }
 }

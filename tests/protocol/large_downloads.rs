@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::LazyLock;
 
 use crate::support::{Client, Server, Traced, Way, has_program, noise};
@@ -137,6 +138,7 @@ fn a_reader_that_vanishes_ends_its_transfer_only() {
     let server = Server::start();
     let mut client = server.registered("alice");
     large_file(&server, &mut client);
+    client.download(Way::Epsv, "RETR large"); // opens what the server then keeps
     let descriptors = server.descriptors();
     let stream = client.begin(Way::Epsv, "RETR large");
     stand_still(&mut client);
@@ -145,6 +147,24 @@ fn a_reader_that_vanishes_ends_its_transfer_only() {
     assert!(reply.starts_with("426 The data connection broke: "), "{reply}");
     client.expect("NOOP", 200);
     assert_eq!(server.descriptors(), descriptors);
+}
+
+#[test]
+fn a_lack_of_file_descriptors_breaks_no_download_that_goes_on() {
+    if !has_program("prlimit") {
+        return;
+    }
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    let (_, content) = large_file(&server, &mut client);
+    let stream = client.begin(Way::Epsv, "RETR large");
+    stand_still(&mut client);
+    let pid = server.pid().to_string();
+    let status = Command::new("prlimit").args(["--pid", &pid, "--nofile=3"]).status().unwrap();
+    assert!(status.success());
+    stand_still(&mut client);
+    assert_same(&rest(stream), content, "RETR");
+    assert_eq!(client.reply(), format!("226 /large sent, {SIZE} bytes."));
 }
 
 /// Lets splice(2) fail in a server; the test then fetches the large file.
