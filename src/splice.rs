@@ -28,7 +28,7 @@ use crate::lock::lock;
 use crate::transfer::{self, End, is_tick};
 
 /// From this number of bytes on, a splice is quicker than a copy.
-pub const WORTHWHILE: u64 = 256 * 1024;
+pub const WORTHWHILE: u64 = 128 * 1024;
 
 /// The number of bytes that move at a time. A pipe has 16 slots of one page, and bytes that begin
 /// inside a page need one slot more. A segment of the loopback interface holds 65,483 bytes: with

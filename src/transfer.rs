@@ -1,6 +1,6 @@
 //! The one copy loop, the ways in which it ends, and the line endings of ASCII type.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::buffer::{self, Buffer};
@@ -143,25 +143,33 @@ impl<R: Read> Ascii<R> {
         }
     }
 
+    /// Converts the first `read` bytes of `raw`, line by line.
     fn convert(&mut self, read: usize) {
-        for byte in self.raw.get(..read).unwrap_or_default() {
-            match self.line_ends {
-                LineEnds::ToNetwork if *byte == b'\n' && !self.after_cr => {
-                    self.converted.extend_from_slice(b"\r\n");
-                }
-                LineEnds::ToNetwork => self.converted.push(*byte),
-                // A CR waits for the next byte, because CRLF becomes LF.
-                LineEnds::FromNetwork => {
-                    if self.after_cr && *byte != b'\n' {
-                        self.converted.push(b'\r');
-                    }
-                    if *byte != b'\r' {
-                        self.converted.push(*byte);
-                    }
-                }
-            }
-            self.after_cr = *byte == b'\r';
+        let raw = self.raw.get(..read).unwrap_or_default();
+        let Some((first, last)) = raw.first().zip(raw.last()) else { return };
+        let out = &mut self.converted;
+        if self.line_ends == LineEnds::FromNetwork && self.after_cr && *first != b'\n' {
+            out.push(b'\r');
         }
+        let mut rest = raw;
+        while !rest.is_empty() && rest.read_until(b'\n', out).is_ok() {
+            match (self.line_ends, out.as_slice()) {
+                (LineEnds::ToNetwork, [.., b'\r', b'\n']) => {}
+                (LineEnds::ToNetwork, [b'\n']) if self.after_cr => {}
+                (LineEnds::ToNetwork, [.., b'\n']) => {
+                    out.pop();
+                    out.extend_from_slice(b"\r\n");
+                }
+                (LineEnds::FromNetwork, [.., b'\r', b'\n']) => {
+                    out.truncate(out.len() - 2);
+                    out.push(b'\n');
+                }
+                // The CR waits for the next byte, because CRLF becomes LF.
+                (LineEnds::FromNetwork, [.., b'\r']) => drop(out.pop()),
+                _ => {}
+            }
+        }
+        self.after_cr = *last == b'\r';
     }
 }
 
@@ -314,13 +322,13 @@ mod tests {
         assert!(matches!(end, End::Aborted), "{end:?}");
     }
 
-    /// Gives one byte at a time, so that every pair is split.
-    struct Drip<'b>(&'b [u8]);
+    /// Gives a few bytes at a time, so that lines are cut everywhere.
+    struct Drip<'b>(&'b [u8], usize);
 
     impl Read for Drip<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let one = buffer.len().min(1);
-            self.0.read(&mut buffer[..one])
+            let few = buffer.len().min(self.1);
+            self.0.read(&mut buffer[..few])
         }
     }
 
@@ -328,18 +336,16 @@ mod tests {
     fn line_endings_are_converted_wherever_chunks_are_cut() {
         for (line_ends, from, to) in [
             (LineEnds::ToNetwork, &b"a\nb\r\nc\rd\n\n"[..], &b"a\r\nb\r\nc\rd\r\n\r\n"[..]),
+            (LineEnds::ToNetwork, b"\n\r\n\r\r\n\r", b"\r\n\r\n\r\r\n\r"),
+            (LineEnds::FromNetwork, b"\r\n\r\r\n\n\rx\r", b"\n\r\n\n\rx\r"),
             (LineEnds::FromNetwork, b"a\r\nb\nc\rd\r\r\n\r", b"a\nb\nc\rd\r\n\r"),
             (LineEnds::ToNetwork, b"", b""),
             (LineEnds::FromNetwork, b"", b""),
         ] {
-            for whole in [true, false] {
+            for few in [1, 2, 3, 4, 100] {
                 let mut turned = Vec::new();
-                if whole {
-                    Ascii::new(from, line_ends).read_to_end(&mut turned).unwrap();
-                } else {
-                    Ascii::new(Drip(from), line_ends).read_to_end(&mut turned).unwrap();
-                }
-                assert_eq!(turned, to, "{line_ends:?}");
+                Ascii::new(Drip(from, few), line_ends).read_to_end(&mut turned).unwrap();
+                assert_eq!(turned, to, "{line_ends:?}, {few} at a time");
             }
         }
     }
