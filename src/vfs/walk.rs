@@ -32,8 +32,8 @@ pub trait Visitor {
 /// A folder on the path from the top to where the walk is.
 struct Level {
     id: Id,
-    /// The names of its folders that the walk has still to enter.
-    waiting: Vec<Vec<u8>>,
+    /// The names of its folders that the walk has still to enter, each behind a `/`.
+    waiting: Vec<u8>,
     /// The folder that the walk entered last.
     entered: Vec<u8>,
 }
@@ -44,7 +44,7 @@ pub fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
     let mut here = top.try_clone()?;
     let mut levels = vec![scan(&here, visitor)?];
     while let Some(level) = levels.last_mut() {
-        let Some(name) = level.waiting.pop() else {
+        let Some(start) = level.waiting.iter().rposition(|byte| *byte == b'/') else {
             levels.pop();
             let Some(above) = levels.last() else { break };
             here = match here.parent(above.id) {
@@ -55,8 +55,8 @@ pub fn walk(top: &Folder, visitor: &mut dyn Visitor) -> io::Result<()> {
             visitor.leave(&here, &above.entered)?;
             continue;
         };
-        let child = here.child(&name).and_then(|child| Ok((child.metadata()?, child)));
-        match child {
+        let name = level.waiting.split_off(start).split_off(1);
+        match here.child(&name).and_then(|child| Ok((child.metadata()?, child))) {
             // It was removed since it was listed.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => visitor.unreadable(Some(&name), error)?,
@@ -104,7 +104,7 @@ fn scan(folder: &Folder, visitor: &mut dyn Visitor) -> io::Result<Level> {
             continue;
         }
         if is_folder {
-            waiting.push(name);
+            waiting.extend([b"/", &name[..]].concat());
         } else {
             match entry.metadata() {
                 // Removed since it was listed.
@@ -198,6 +198,21 @@ impl Visitor for Counter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_waiting_folders_take_little_more_than_their_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 1000..2000 {
+            std::fs::create_dir(dir.path().join(number.to_string())).unwrap();
+        }
+        let (mut sizes, top) = (Sizes::default(), Folder::open(dir.path()).unwrap());
+        let mut counter = Counter { count: Count::default(), path: Vec::new(), sizes: &mut sizes };
+        let waiting = scan(&top, &mut counter).unwrap().waiting;
+        assert_eq!(waiting.len(), 1000 * "/1000".len());
+        assert!(waiting.capacity() <= 2 * waiting.len(), "{}", waiting.capacity());
+        walk(&top, &mut counter).unwrap();
+        assert_eq!(counter.count.bytes, 1000 * blocks(0));
+    }
 
     #[test]
     fn a_count_fails_if_the_server_is_short_of_something_and_goes_on_past_what_it_cannot_read() {
