@@ -1,116 +1,132 @@
-//! The chart as an SVG: for each row, plainftpd compared with the best peer and with the limit.
+//! The chart for README as an SVG: a few rows, each with a bar for plainftpd and one for the best
+//! peer.
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::report::number;
-use crate::sheet::Sheet;
+use crate::sheet::{Better, Line, Sheet};
 
-const WIDTH: u32 = 1100;
-const LINE: i32 = 26;
-const TOP: i32 = 84;
-const LEFT: i32 = 360;
-const RIGHT: i32 = 980;
-/// The ratios at the edges. A ratio beyond an edge is drawn at the edge, with its number.
-const EDGE: f64 = 20.0;
+/// The rows of the chart, by the title of the figure, with the words that a newcomer reads.
+const ROWS: [(&str, &str); 8] = [
+    ("download, 1 client", "download of 1 GiB"),
+    ("download, 1 client: server CPU", "the same: processor time"),
+    ("upload, 1 client", "upload of 1 GiB"),
+    ("4 KiB down, 16 clients", "small files down, 16 clients"),
+    ("4 KiB up, 16 clients", "small files up, 16 clients"),
+    ("connect + log in + quit, logged in before", "connect, log in, quit"),
+    ("LIST of 100,000 files", "LIST of 100,000 files"),
+    ("memory each of 10,000 idle clients", "memory of an idle client"),
+];
 
-const PEER: RGBColor = RGBColor(31, 119, 180);
-const LIMIT: RGBColor = RGBColor(160, 160, 160);
-const INK: RGBColor = RGBColor(34, 34, 34);
-const GRID: RGBColor = RGBColor(225, 225, 225);
+const WIDTH: i32 = 860;
+const ROW: i32 = 46;
+const TOP: i32 = 64;
+const FOOT: i32 = 58;
+/// Where the bars begin, and where the longest of a row ends.
+const LEFT: i32 = 270;
+const RIGHT: i32 = 620;
+
+const OWN: RGBColor = RGBColor(15, 118, 110);
+const PEER: RGBColor = RGBColor(148, 163, 184);
+const INK: RGBColor = RGBColor(30, 41, 59);
+const FAINT: RGBColor = RGBColor(71, 85, 105);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-/// A row of the chart.
-struct Bar {
-    title: String,
-    peer: Option<(&'static str, f64)>,
-    limit: Option<f64>,
-}
-
-/// Draws the ratios of a sheet.
-pub fn draw(sheet: &Sheet, path: &Path) -> Result<()> {
-    let bars: Vec<Bar> = sheet
-        .lines
-        .iter()
-        .filter_map(|line| {
-            line.subject()?;
-            let (peer, limit) = (
-                line.best_peer().map(|peer| (peer.server, peer.ratio)),
-                line.limit().map(|limit| limit.ratio),
-            );
-            let finite = |ratio: f64| ratio.is_finite() && ratio > 0.0;
-            let (peer, limit) =
-                (peer.filter(|peer| finite(peer.1)), limit.filter(|limit| finite(*limit)));
-            (peer.is_some() || limit.is_some()).then(|| Bar {
-                title: line.figure.title.clone(),
-                peer,
-                limit,
-            })
-        })
-        .collect();
-    let height = u32::try_from(TOP + LINE * i32::try_from(bars.len())? + 20)?;
-    let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
-    draw_bars(&area, &bars).map_err(|error| anyhow!("cannot draw: {error}"))
-}
-
 type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-fn draw_bars(area: &Area, bars: &[Bar]) -> Drawn {
-    area.fill(&WHITE)?;
-    draw_head(area)?;
-    let bottom = TOP + LINE * bars.len() as i32;
-    for ratio in [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0] {
-        let color = if ratio == 1.0 { INK } else { GRID };
-        area.draw(&PathElement::new(vec![(place(ratio), TOP - 6), (place(ratio), bottom)], color))?;
-        write(area, &format!("{ratio}"), (place(ratio), TOP - 16), HPos::Center, 12)?;
+/// A row of the chart: the medians of plainftpd and of the best peer.
+struct Pair {
+    title: String,
+    unit: &'static str,
+    own: f64,
+    peer: f64,
+    peer_name: &'static str,
+    ratio: f64,
+}
+
+impl Pair {
+    fn of(line: &Line, title: &str) -> Option<Pair> {
+        let (own, peer) = (line.subject()?.median, line.best_peer()?);
+        let note = if line.figure.better == Better::Lower { " (less is better)" } else { "" };
+        Some(Pair {
+            title: format!("{title}{note}"),
+            unit: line.figure.unit,
+            own,
+            peer: peer.summary.median,
+            peer_name: peer.server,
+            ratio: peer.ratio,
+        })
     }
-    for (index, bar) in bars.iter().enumerate() {
-        draw_bar(area, bar, TOP + LINE * index as i32)?;
+}
+
+/// Draws the rows that the sheet has. `notes` are the lines below them: the day, the machine and
+/// the version.
+pub fn draw(sheet: &Sheet, notes: &[String; 2], path: &Path) -> Result<()> {
+    let pairs: Vec<Pair> = ROWS
+        .iter()
+        .filter_map(|(title, words)| {
+            let line = sheet.lines.iter().find(|line| line.figure.title == *title)?;
+            Pair::of(line, words)
+        })
+        .collect();
+    let height = TOP + ROW * i32::try_from(pairs.len())? + FOOT;
+    let size = (WIDTH as u32, u32::try_from(height).context("too many rows")?);
+    let area = SVGBackend::new(path, size).into_drawing_area();
+    draw_all(&area, &pairs, notes).map_err(|error| anyhow!("cannot draw: {error}"))
+}
+
+fn draw_all(area: &Area, pairs: &[Pair], notes: &[String; 2]) -> Drawn {
+    // A ground of its own, so that the chart can be read in a dark page too.
+    area.fill(&WHITE)?;
+    write(area, "plainftpd beside the best other server", (20, 24), HPos::Left, (21, INK))?;
+    for (left, color, text) in [(20, OWN, "plainftpd"), (130, PEER, "the best of the others")] {
+        area.draw(&Rectangle::new([(left, 42), (left + 12, 54)], color.filled()))?;
+        write(area, text, (left + 18, 48), HPos::Left, (14, INK))?;
+    }
+    for (pair, top) in pairs.iter().zip((TOP..).step_by(ROW as usize)) {
+        draw_pair(area, pair, top)?;
+    }
+    let bottom = TOP + ROW * pairs.len() as i32;
+    for (note, y) in notes.iter().zip([bottom + 20, bottom + 38]) {
+        write(area, note, (20, y), HPos::Left, (12, FAINT))?;
     }
     area.present()
 }
 
-fn draw_head(area: &Area) -> Drawn {
-    write(area, "plainftpd beside the best peer and the physical limit", (16, 22), HPos::Left, 18)?;
-    write(area, "right of 1: plainftpd is better", (place(1.0) + 6, 46), HPos::Left, 12)?;
-    for (left, color, text) in [(16, PEER, "to the best peer"), (150, LIMIT, "to the limit")] {
-        area.draw(&Rectangle::new([(left, 41), (left + 12, 51)], color.filled()))?;
-        write(area, text, (left + 18, 46), HPos::Left, 12)?;
+fn draw_pair(area: &Area, pair: &Pair, top: i32) -> Drawn {
+    write(area, &pair.title, (LEFT - 12, top + 20), HPos::Right, (14, INK))?;
+    let longest = pair.own.max(pair.peer);
+    let bars = [(pair.own, OWN, top + 4, ""), (pair.peer, PEER, top + 21, pair.peer_name)];
+    for (value, color, upper, name) in bars {
+        let end = place(value / longest);
+        area.draw(&Rectangle::new([(LEFT, upper), (end, upper + 15)], color.filled()))?;
+        let text = format!("{} {} {name}", number(value), pair.unit);
+        write(area, text.trim_end(), (end + 6, upper + 8), HPos::Left, (13, INK))?;
     }
-    Ok(())
+    let verdict = format!("{}×", number(pair.ratio));
+    let color = if pair.ratio < 1.0 { RED } else { OWN };
+    write(area, &verdict, (WIDTH - 20, top + 20), HPos::Right, (17, color))
 }
 
-fn draw_bar(area: &Area, bar: &Bar, top: i32) -> Drawn {
-    write(area, &bar.title, (LEFT - 30, top + LINE / 2), HPos::Right, 12)?;
-    let one = place(1.0);
-    let limit = bar.limit.map(|ratio| (ratio, LIMIT, top + 15, top + 21));
-    let peer = bar.peer.map(|(_, ratio)| (ratio, PEER, top + 4, top + 14));
-    for (ratio, color, upper, lower) in [peer, limit].into_iter().flatten() {
-        let end = place(ratio);
-        area.draw(&Rectangle::new([(one.min(end), upper), (one.max(end), lower)], color.filled()))?;
-    }
-    if let Some((name, ratio)) = bar.peer {
-        // To the right of both ends, because the titles are on the left.
-        let at = (one.max(place(ratio)) + 5, top + 9);
-        write(area, &format!("{} {name}", number(ratio)), at, HPos::Left, 11)?;
-    }
-    Ok(())
+/// Where a bar ends whose value is this part of the longest one of its row.
+fn place(part: f64) -> i32 {
+    LEFT + (part.clamp(0.0, 1.0) * f64::from(RIGHT - LEFT)).round() as i32
 }
 
-/// The position of a ratio on a logarithmic scale.
-fn place(ratio: f64) -> i32 {
-    let part = (ratio.clamp(1.0 / EDGE, EDGE).log(EDGE) + 1.0) / 2.0;
-    LEFT + (part * f64::from(RIGHT - LEFT)).round() as i32
-}
-
-fn write(area: &Area, text: &str, at: (i32, i32), side: HPos, size: u32) -> Drawn {
+fn write(
+    area: &Area,
+    text: &str,
+    at: (i32, i32),
+    side: HPos,
+    (size, color): (u32, RGBColor),
+) -> Drawn {
     let style = TextStyle::from(("sans-serif", size).into_font())
-        .color(&INK)
+        .color(&color)
         .pos(Pos::new(side, VPos::Center));
     area.draw(&Text::new(text.to_string(), at, style))
 }
@@ -118,11 +134,21 @@ fn write(area: &Area, text: &str, at: (i32, i32), side: HPos, size: u32) -> Draw
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::servers::Role;
+    use crate::sheet::Figure;
 
     #[test]
-    fn a_ratio_of_one_is_in_the_middle_and_extremes_are_at_the_edges() {
-        assert_eq!(place(1.0), i32::midpoint(LEFT, RIGHT));
-        assert_eq!(place(0.0001), LEFT);
-        assert_eq!(place(1e9), RIGHT);
+    fn the_longest_bar_of_a_row_ends_where_there_is_room_for_its_number() {
+        assert_eq!([place(0.0), place(1.0), place(7.0)], [LEFT, RIGHT, RIGHT]);
+    }
+
+    #[test]
+    fn a_row_says_if_less_is_better_and_a_ratio_below_one_is_a_loss() {
+        let mut sheet = Sheet::default();
+        let figure = Figure::lower("LIST of 100,000 files", "s");
+        sheet.record("plainftpd", Role::Subject, figure.clone(), 4.0);
+        sheet.record("other", Role::Peer, figure, 2.0);
+        let pair = Pair::of(&sheet.lines[0], "LIST").unwrap();
+        assert_eq!((pair.title.as_str(), pair.ratio), ("LIST (less is better)", 0.5));
     }
 }

@@ -74,7 +74,7 @@ struct Arguments {
     /// Write every figure of every round.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw the ratios.
+    /// Draw the chart of README: a few rows beside the best peer.
     #[arg(long, value_name = "FILE.svg")]
     chart: Option<PathBuf>,
     /// Set when everything is fetched and the network is the benchmark's own.
@@ -125,9 +125,24 @@ fn main() -> Result<()> {
         fs::write(path, format!("{:#}\n", report::json(&sheet, &machine, arguments.rounds)))?;
     }
     if let Some(path) = &arguments.chart {
-        chart::draw(&sheet, path)?;
+        let version = output("git", &["describe", "--always", "--dirty"])?;
+        let day = output("date", &["+%-d %B %Y"])?;
+        let rounds = arguments.rounds;
+        let notes = [
+            format!(
+                "{day}, commit {version}; medians of {rounds} rounds; above 1 is a win for plainftpd"
+            ),
+            machine.to_string(),
+        ];
+        chart::draw(&sheet, &notes, path)?;
     }
     Ok(())
+}
+
+/// What a program writes to its standard output.
+fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(arguments).output().context(program.to_string())?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
 }
 
 impl Arguments {
