@@ -27,7 +27,7 @@ const WIDTH: i32 = 860;
 const ROW: i32 = 46;
 const TOP: i32 = 64;
 const FOOT: i32 = 58;
-/// Where the bars begin, and where the longest of a row ends.
+/// The left end of the bars, and the right end of the longest bar of a row.
 const LEFT: i32 = 270;
 const RIGHT: i32 = 620;
 
@@ -113,7 +113,7 @@ fn draw_pair(area: &Area, pair: &Pair, top: i32) -> Drawn {
     write(area, &verdict, (WIDTH - 20, top + 20), HPos::Right, (17, color))
 }
 
-/// Where a bar ends whose value is this part of the longest one of its row.
+/// The right end of a bar whose value is this part of the longest one of its row.
 fn place(part: f64) -> i32 {
     LEFT + (part.clamp(0.0, 1.0) * f64::from(RIGHT - LEFT)).round() as i32
 }

@@ -130,7 +130,7 @@ fn main() -> Result<()> {
         let rounds = arguments.rounds;
         let notes = [
             format!(
-                "{day}, commit {version}; medians of {rounds} rounds; above 1 is a win for plainftpd"
+                "{day}, commit {version}; medians of {rounds} rounds; above 1: plainftpd wins"
             ),
             machine.to_string(),
         ];
