@@ -108,6 +108,7 @@ fn run(config: Config) -> Result<(), String> {
     report_panics(&server.log);
     // From here on, no relative path of the owner is used.
     vfs::chdir_to_proc_fd();
+    splice::prepare();
     let mut listeners = Vec::new();
     for address in &server.config.listen {
         let listener = TcpListener::bind(address)

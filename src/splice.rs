@@ -14,13 +14,15 @@
 //! correct, unless the socket times out half-way, when it is unknown how much of the buffer was
 //! written. A [`Probe`] finds that out beforehand, and [`transfer::pump`] sends the file instead.
 
+#![expect(clippy::disallowed_methods, reason = "only `io::copy` splices")]
+
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{ChildStdin, ChildStdout};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::buffer;
@@ -38,6 +40,7 @@ const PIECE: u64 = 15 * 4096;
 /// Sends `length` bytes of `file`, from its position, to `socket`; fewer, if the file ends before.
 /// `idle`, `stop` and the result are those of [`transfer::pump`]. The socket's timeout for writes
 /// is the tick.
+#[inline(never)] // keeps the frames with `io::copy` out of those that every session has
 pub fn send_file(
     mut file: File,
     length: u64,
@@ -155,12 +158,8 @@ impl Probe {
     /// Whether `io::copy` splices from a pipe to a socket now. The server keeps one probe open, so
     /// that the answer needs no new file descriptor.
     fn splices() -> bool {
-        static SHARED: Mutex<Option<Probe>> = Mutex::new(None);
-        let mut shared = lock(&SHARED);
-        let probe = match shared.take().map_or_else(Probe::new, Ok) {
-            Ok(probe) => shared.insert(probe),
-            Err(_) => return false,
-        };
+        let Some(shared) = &*SHARED else { return false };
+        let mut probe = lock(shared);
         let mut byte = (&probe.reader).take(1);
         let _ = io::copy(&mut byte, &mut &probe.socket);
         let is_left = byte.limit() == 1;
@@ -169,4 +168,12 @@ impl Probe {
         }
         is_left
     }
+}
+
+/// `None` if it could not be opened.
+static SHARED: LazyLock<Option<Mutex<Probe>>> = LazyLock::new(|| Probe::new().ok().map(Mutex::new));
+
+/// Opens what large downloads need, while there are file descriptors.
+pub fn prepare() {
+    LazyLock::force(&SHARED);
 }

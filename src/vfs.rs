@@ -35,7 +35,7 @@ mod workdir;
 
 use copy::Copy;
 pub use entry::{Entries, Entry, Kind};
-use entry::{names, sorted, with_facts};
+use entry::{sorted, unsorted};
 use folder::{Folder, check_regular, refused};
 pub use folder::{chdir_to_proc_fd, check_proc_fd};
 pub use location::Existing;
@@ -189,9 +189,7 @@ impl Vfs {
 
     /// The entries of a folder, in no order, without those that are removed during the listing.
     pub fn entries(&self, path: &VirtualPath) -> io::Result<Entries> {
-        let folder = self.open_folder(path)?;
-        let names = names(&folder, |_| true)?;
-        Ok(with_facts(folder, names))
+        unsorted(&*self.open_folder(path)?)
     }
 
     /// The entries of a folder whose names are `wanted`, sorted by name. In a large folder the

@@ -129,9 +129,7 @@ fn main() -> Result<()> {
         let day = output("date", &["+%-d %B %Y"])?;
         let rounds = arguments.rounds;
         let notes = [
-            format!(
-                "{day}, commit {version}; medians of {rounds} rounds; above 1: plainftpd wins"
-            ),
+            format!("{day}, commit {version}; medians of {rounds} rounds; above 1: plainftpd wins"),
             machine.to_string(),
         ];
         chart::draw(&sheet, &notes, path)?;

@@ -252,7 +252,8 @@ pub fn size(session: &mut Session, argument: &[u8]) -> Outcome {
     }
     let (file, _) = session.files()?.open(&path).map_err(failure(&path))?;
     let mut ascii = Ascii::new(file, LineEnds::ToNetwork);
-    let size = io::copy(&mut ascii, &mut io::sink()).map_err(failure(&path))?;
+    let size =
+        transfer::pump_all(&mut ascii, &mut io::sink(), &mut |_| false).map_err(failure(&path))?;
     Ok(Reply::new(213, size.to_string()))
 }
 

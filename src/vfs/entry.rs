@@ -1,8 +1,8 @@
 //! Entries of folders, with their facts, and sorted by name up to a bound.
 
 use std::fs;
-use std::io::{self, BufRead, Cursor};
-use std::os::unix::ffi::OsStringExt;
+use std::io::{self, BufRead, Cursor, ErrorKind};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -62,26 +62,33 @@ impl Entry {
 
 /// The entries of a folder, one after another.
 pub type Entries = Box<dyn Iterator<Item = io::Result<Entry>>>;
-/// The names in a folder, one after another.
-pub type Names = Box<dyn Iterator<Item = io::Result<Vec<u8>>>>;
+/// What the disk says of the names in a folder, one after another.
+type DirEntries = Box<dyn Iterator<Item = io::Result<fs::DirEntry>>>;
 
-/// Adds the facts to names. An entry that was removed since it was listed is left out.
-pub fn with_facts(
-    folder: Arc<Folder>,
-    names: impl Iterator<Item = io::Result<Vec<u8>>> + 'static,
-) -> Entries {
-    Box::new(names.filter_map(move |name| {
-        let facts =
-            |name: Vec<u8>| Ok(folder.find(&name)?.map(|metadata| Entry::new(name, &metadata)));
-        name.and_then(facts).transpose()
+/// The entries that are shown to the client and `wanted`, without their facts, in no order.
+fn shown(folder: &Folder, wanted: impl Fn(&[u8]) -> bool + 'static) -> io::Result<DirEntries> {
+    let is_shown = move |name: &[u8]| !is_reserved(name) && wanted(name);
+    Ok(Box::new(folder.entries()?.filter(move |entry| {
+        entry.as_ref().map_or(true, |entry| is_shown(entry.file_name().as_bytes()))
+    })))
+}
+
+/// Adds the facts. An entry that was removed since it was listed is left out. A `DirEntry` asks by
+/// its folder's descriptor, which is quicker than by a path.
+fn with_facts(entries: DirEntries) -> Entries {
+    Box::new(entries.filter_map(|entry| {
+        let found = entry.and_then(|entry| Ok((entry.metadata()?, entry.file_name().into_vec())));
+        match found {
+            Ok((metadata, name)) => Some(Ok(Entry::new(name, &metadata))),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => Some(Err(error)),
+        }
     }))
 }
 
-/// The names in a folder that are shown to the client and `wanted`, in no order.
-pub fn names(folder: &Folder, wanted: impl Fn(&[u8]) -> bool + 'static) -> io::Result<Names> {
-    let names = folder.entries()?.map(|entry| Ok(entry?.file_name().into_vec()));
-    let is_shown = move |name: &Vec<u8>| !is_reserved(name) && wanted(name);
-    Ok(Box::new(names.filter(move |name| name.as_ref().map_or(true, &is_shown))))
+/// All entries of a folder that are shown to the client, in no order.
+pub fn unsorted(folder: &Folder) -> io::Result<Entries> {
+    Ok(with_facts(shown(folder, |_| true)?))
 }
 
 /// The entries whose names are `wanted`, sorted by name up to a bound. Beyond it, the rest follows
@@ -91,10 +98,16 @@ pub fn sorted(
     folder: Arc<Folder>,
     wanted: impl Fn(&[u8]) -> bool + 'static,
 ) -> io::Result<Entries> {
-    let mut names = names(&folder, wanted)?;
+    let mut entries = shown(&folder, wanted)?;
+    let mut names = entries.by_ref().map(|entry| Ok(entry?.file_name().into_vec()));
     let (sorted, has_more) = sorted_names(&mut names)?;
-    let rest = has_more.then_some(names); // a folder that was read to its end is closed
-    Ok(with_facts(folder, Cursor::new(sorted).split(0).chain(rest.into_iter().flatten())))
+    let rest = has_more.then(|| with_facts(entries)); // a folder that was read to its end is closed
+    let facts = move |name: io::Result<Vec<u8>>| {
+        let find = |name: Vec<u8>| Ok(folder.find(&name)?.map(|found| Entry::new(name, &found)));
+        name.and_then(find).transpose()
+    };
+    let sorted = Cursor::new(sorted).split(0).filter_map(facts);
+    Ok(Box::new(sorted.chain(rest.into_iter().flatten())))
 }
 
 /// The most entries that a listing sorts. Those of a larger folder follow as the disk has them, so

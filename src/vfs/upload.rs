@@ -325,6 +325,8 @@ const COPIED_AT_ONCE: u64 = 16 * 1024 * 1024;
 /// Copies the first `size` bytes of a file, or less if the file is shorter, inside the kernel if
 /// the file system can. Calls `stop` with the bytes copied so far; if it returns true, fails with
 /// [`ErrorKind::Interrupted`]. Returns the bytes copied.
+#[inline(never)]
+#[expect(clippy::disallowed_methods, reason = "the only call that copies inside the kernel")]
 pub(super) fn copy_content(
     from: &mut File,
     to: &mut File,

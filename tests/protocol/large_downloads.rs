@@ -138,7 +138,6 @@ fn a_reader_that_vanishes_ends_its_transfer_only() {
     let server = Server::start();
     let mut client = server.registered("alice");
     large_file(&server, &mut client);
-    client.download(Way::Epsv, "RETR large"); // opens what the server then keeps
     let descriptors = server.descriptors();
     let stream = client.begin(Way::Epsv, "RETR large");
     stand_still(&mut client);
