@@ -5,7 +5,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -30,9 +30,15 @@ pub(super) struct Home {
     pub(super) quota: Arc<Quota>,
 }
 
-/// The quotas by the names of the folders. A quota belongs to the folder that has this identity and
-/// not to the name: another folder of that name begins with a usage of zero.
-type Quotas = HashMap<Vec<u8>, (Id, Arc<Quota>)>;
+/// What the server knows about an account's folder. It belongs to the folder and not to the name:
+/// another folder of that name begins with a usage of zero.
+#[derive(Debug)]
+struct Known {
+    id: Id,
+    /// The folder, while a session has it open.
+    root: Weak<Folder>,
+    quota: Arc<Quota>,
+}
 
 /// The open working directory. One server at a time has it.
 #[derive(Debug)]
@@ -40,7 +46,8 @@ pub struct Workdir {
     /// The folder that holds the accounts' folders.
     pub(super) folder: Arc<Folder>,
     pub(super) storage: Arc<Storage>,
-    homes: Mutex<Quotas>,
+    /// By the names of the folders.
+    homes: Mutex<HashMap<Vec<u8>, Known>>,
     /// The quota of files beside the accounts' folders, which has no limit.
     pub(super) quota_beside: Arc<Quota>,
     _locked: File,
@@ -119,14 +126,19 @@ impl Workdir {
         }
     }
 
-    /// The folder of an account.
+    /// The folder of an account. All sessions that have the same folder open share one file
+    /// descriptor.
     pub(super) fn open_home(&self, name: &[u8]) -> io::Result<Home> {
-        let root = Arc::new(self.folder.child(name)?);
-        let id = root.id()?;
+        let opened = Arc::new(self.folder.child(name)?);
+        let id = opened.id()?;
         let mut homes = lock(&self.homes);
-        let known = homes.get(name).filter(|(known, _)| *known == id);
-        let quota = known.map_or_else(|| Arc::new(Quota::of(name)), |(_, quota)| Arc::clone(quota));
-        homes.insert(name.to_vec(), (id, Arc::clone(&quota)));
+        let known = homes.get(name).filter(|known| known.id == id);
+        let root = known.and_then(|known| known.root.upgrade()).unwrap_or(Arc::clone(&opened));
+        let quota =
+            known.map_or_else(|| Arc::new(Quota::of(name)), |known| Arc::clone(&known.quota));
+        let known = Known { id, root: Arc::downgrade(&root), quota: Arc::clone(&quota) };
+        homes.insert(name.to_vec(), known);
+        drop(homes); // `opened` may be slow to close
         Ok(Home { root, quota })
     }
 

@@ -271,6 +271,16 @@ fn a_name_of_300_bytes_is_refused_by_name() {
 }
 
 #[test]
+fn sessions_of_one_account_share_the_descriptor_of_its_folder() {
+    let server = Server::start();
+    let first = server.registered("alice");
+    let before = server.descriptors();
+    let more: Vec<_> = (0..5).map(|_| server.logged_in("alice")).collect();
+    assert_eq!(server.descriptors(), before + more.len());
+    drop(first);
+}
+
+#[test]
 fn running_out_of_descriptors_ends_neither_the_server_nor_its_sessions() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
