@@ -38,8 +38,8 @@ impl LargeBuffers {
 }
 
 impl Buffer {
-    /// A buffer that grows up to `most` bytes: up to [`USUAL`] always, and up to [`LARGE`] if a
-    /// large buffer is free.
+    /// A buffer that grows up to `most` bytes, but not beyond [`USUAL`], unless `most` allows
+    /// [`LARGE`] and a large buffer is free.
     pub fn new(most: u64) -> Buffer {
         static SHARED: Mutex<LargeBuffers> = Mutex::new(LargeBuffers::NONE);
         Buffer::sharing(&SHARED, most)
@@ -68,10 +68,9 @@ impl Buffer {
     /// buffer, gives that back. The content is lost.
     pub fn adapt_to(&mut self, count: usize) {
         let is_full = count == self.bytes.len();
-        let size = self.bytes.len() as u64;
-        if is_full && size < self.most.min(USUAL) {
+        if is_full && (count as u64) < self.most.min(USUAL) {
             self.bytes = zeros(self.most.min(USUAL));
-        } else if is_full && !self.is_large && size < self.most {
+        } else if is_full && !self.is_large && self.most >= LARGE {
             self.borrow_large();
         } else if !is_full && self.is_large {
             self.give_back();
@@ -151,6 +150,7 @@ mod tests {
             (5000, [5000, 5000, 5000]),
             (40_000, [FIRST, 40_000, 40_000]),
             (USUAL, [FIRST, USUAL, USUAL]),
+            (LARGE - 1, [FIRST, USUAL, USUAL]),
         ] {
             let mut buffer = Buffer::new(most);
             let first = buffer.bytes.len() as u64;

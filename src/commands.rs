@@ -12,7 +12,7 @@ use crate::session::{Action, Channel, Outcome, Pending, Session};
 use crate::users::Password;
 use crate::vfs::{Existing, Vfs};
 
-// Each of these uses only those above it; `tests/layers.rs` checks that.
+// Each of these uses only those above it; `tests/project/layers.rs` checks that.
 mod args;
 mod permissions;
 mod accounts;

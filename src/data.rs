@@ -9,10 +9,11 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::TICK;
+use crate::lock::lock;
 use crate::tally::Tally;
 
 /// The data connection that is prepared for the next transfer.
@@ -101,7 +102,7 @@ impl PassivePorts {
     fn hold(self: &Arc<PassivePorts>, account: &str) -> Option<HeldPort> {
         let ports = self.range.as_ref().unwrap_or(&DYNAMIC_PORTS);
         let most = (ports.len() / 2).max(1);
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.held);
         if held.count(account) >= most {
             return None;
         }
@@ -119,8 +120,7 @@ pub struct HeldPort {
 
 impl Drop for HeldPort {
     fn drop(&mut self) {
-        let mut held = self.ports.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.remove(&self.account);
+        lock(&self.ports.held).remove(&self.account);
     }
 }
 

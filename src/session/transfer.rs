@@ -436,7 +436,8 @@ impl Session {
             }
             InlineBody::Length(length) => {
                 let mut content = self.control.content(*length);
-                let end = pump(&mut content, *length);
+                // A client that pauses here is not noticed soon, so it gets no large buffer.
+                let end = pump(&mut content, (*length).min(buffer::USUAL));
                 (end, InlineBody::Length(content.limit()))
             }
             InlineBody::UntilDot | InlineBody::Unknown => {
