@@ -46,6 +46,8 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// The stack of a client's thread in bytes. 128 KiB is enough, because buffers are on the heap and
 /// no walk is recursive. A thread costs only the pages that it touches.
 pub const STACK_SIZE: usize = 128 * 1024;
+/// What the names of the server's own files in the users' folders begin with.
+pub const RESERVED_PREFIX: &str = ".plainftpd-";
 /// Longest virtual path in bytes. An idle session keeps the path of its folder in memory.
 pub const PATH_LIMIT: usize = 64 * 1024;
 /// The most levels of a virtual path. Each command opens one folder per level, which takes a few

@@ -11,7 +11,7 @@ use crate::config::{Config, Registration};
 use crate::data::PassivePorts;
 use crate::file_size_limit;
 use crate::log::Log;
-use crate::users::{QuotaSetting, Users};
+use crate::users::{QuotaSetting, Record, Users};
 use crate::vfs::{self, QuotaSource, UploadPolicy, Workdir};
 
 mod admission;
@@ -89,6 +89,13 @@ impl Server {
                 "passwords of {least} characters are allowed beyond loopback: set --min-password 8"
             ));
         }
+        if is_exposed && self.users.has_open_account().unwrap_or(false) {
+            warnings.push(
+                "an account accepts every password, so every client that can reach this server \
+                 may use its folder"
+                    .to_string(),
+            );
+        }
         let mode = fs::metadata(self.dir.join("users"))
             .map_or(0, |metadata| metadata.permissions().mode());
         if mode & 0o077 != 0 {
@@ -99,8 +106,16 @@ impl Server {
         warnings
     }
 
+    /// The most bytes that the top folder of an account may hold. `None` means no limit.
+    pub fn limit_of(&self, record: &Record) -> io::Result<Option<u64>> {
+        match record.folder {
+            None => Ok(self.limit(record.quota)),
+            Some(_) => self.quota_of(record.top().as_bytes()),
+        }
+    }
+
     /// The most bytes that an account with this quota setting may store. `None` means no limit.
-    pub fn limit(&self, quota: QuotaSetting) -> Option<u64> {
+    fn limit(&self, quota: QuotaSetting) -> Option<u64> {
         match quota {
             QuotaSetting::Usual => self.config.quota,
             QuotaSetting::Unlimited => None,
@@ -112,7 +127,7 @@ impl Server {
 impl QuotaSource for Server {
     fn quota_of(&self, folder: &[u8]) -> io::Result<Option<u64>> {
         let unreadable = |_| io::Error::other("the accounts cannot be read");
-        let quota = self.users.quota_of(folder).map_err(unreadable)?;
-        Ok(quota.and_then(|quota| self.limit(quota)))
+        let quotas = self.users.quotas_of(folder).map_err(unreadable)?;
+        Ok(quotas.into_iter().filter_map(|quota| self.limit(quota)).min())
     }
 }

@@ -292,10 +292,12 @@ impl Session {
     /// Logs the client in to an account, and goes to its top folder. `home` is the account's
     /// files, or says why they cannot be opened.
     pub fn log_in(&mut self, record: &Record, home: io::Result<Vfs>) -> Result<(), Reply> {
-        let limit = self.server.limit(record.quota);
         let home = home.and_then(|files| {
             // The first count of a large tree takes long. The client must not be evicted then.
-            self.slot.while_authenticating(|| files.set_quota(limit)).map(|()| files)
+            self.slot.while_authenticating(|| {
+                files.set_quota(self.server.limit_of(record)?)?;
+                files.enter(record.home())
+            })
         });
         let refusal = match home {
             Ok(files) if self.slot.log_in(&record.name) => {
@@ -308,7 +310,8 @@ impl Session {
                 Reply::new(421, text)
             }
             Err(error) => {
-                self.log_context.why = Some(format!("the account's folder: {error}"));
+                let path = record.folder.iter().map(|path| format!(" {path}")).collect::<String>();
+                self.log_context.why = Some(format!("the account's folder{path}: {error}"));
                 Reply::new(451, "Your folder cannot be opened; tell the owner of this server.")
             }
         };

@@ -42,6 +42,7 @@ pub use throttle::network_of;
 use file::UsersFile;
 use hash::constant_time_eq;
 use hash_queue::HashQueue;
+use index::Index;
 use password_cache::PasswordCache;
 use throttle::Throttle;
 
@@ -54,6 +55,8 @@ pub enum Refusal {
     /// The name is too long, or has a character that no name may have.
     BadName,
     NameTaken,
+    /// The folder of this other account lies in the account's own.
+    FolderInUse(String),
     /// The password has fewer characters than this.
     ShortPassword(usize),
     /// The password is wrong, or there is no such account.
@@ -102,8 +105,9 @@ impl Users {
         })
     }
 
-    /// Verifies a login. Returns the record and the result of `then`, which runs with the account
-    /// lock held: the account cannot be removed in between.
+    /// Verifies a login. `ftp` means `anonymous`, unless it is an account. Returns the record and
+    /// the result of `then`, which runs with the account lock held: the account cannot be removed
+    /// in between.
     pub fn log_in<T>(
         &self,
         name: &[u8],
@@ -113,27 +117,32 @@ impl Users {
     ) -> Result<(Record, T), Refusal> {
         let verified = self.verify(name, password, from)?;
         let _lock = lock(&self.account_lock);
-        let record = self.file.query(|index| index.find(name).cloned())?;
-        let record = record.filter(|record| *record == verified).ok_or(Refusal::WrongPassword)?;
+        let record = self.file.query(|index| {
+            let record = index.find(index.meant_by(name)).filter(|record| **record == verified);
+            record.map(|record| index.spelled(record.clone()))
+        })?;
+        let record = record.ok_or(Refusal::WrongPassword)?;
         let done = then(&record);
         Ok((record, done))
     }
 
     /// Returns the record of an account that may log in, if this is its password. An unknown name
-    /// costs the same time and gives the same error as a wrong password.
+    /// costs the same time and gives the same error as a wrong password. An account that accepts
+    /// every password costs no hash.
     fn verify(&self, name: &[u8], password: &Password, from: IpAddr) -> Result<Record, Refusal> {
         // The throttle comes before the cache. Otherwise an attempt that must wait would still
         // tell a guesser, without any delay, whether the password is right.
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyAttempts)?;
-        let (record, iterations) =
-            self.file.query(|index| (index.find(name).cloned(), index.iterations()))?;
+        let (record, iterations) = self
+            .file
+            .query(|index| (index.find(index.meant_by(name)).cloned(), index.iterations()))?;
         let record = record.filter(|record| record.role != Role::Disabled);
         // Without an account, the comparison is as slow, with a hash that no password has.
         let decoy = PasswordHash::decoy(iterations.unwrap_or(self.iterations));
         let hash = record.as_ref().map_or(&decoy, |record| &record.hash);
         let is_cached =
             || record.as_ref().is_some_and(|record| self.password_cache.contains(record, password));
-        let is_right = is_cached() || {
+        let is_right = *hash == PasswordHash::Any || is_cached() || {
             let _slot = self.hash_queue.acquire();
             // If a client opens many connections at once, the first one may have filled the cache
             // while this one waited.
@@ -144,23 +153,25 @@ impl Users {
             attempt.failed();
             return Err(Refusal::WrongPassword);
         };
-        self.password_cache.insert(&record, password);
+        if record.hash != PasswordHash::Any {
+            self.password_cache.insert(&record, password);
+        }
         Ok(record)
     }
 
     /// Whether there is an account of this name, even if it cannot log in.
     pub fn exists(&self, name: &[u8]) -> io::Result<bool> {
-        self.file.query(|index| index.has(name))
+        self.file.query(|index| index.has(index.meant_by(name)))
     }
 
-    /// The quota of the account that owns the folder of this name, as the users file has it. `None`
-    /// if no account owns it. An account with a malformed line has the usual quota.
-    pub fn quota_of(&self, folder: &[u8]) -> io::Result<Option<QuotaSetting>> {
-        // The index ignores case, but a folder's name does not.
-        self.file.query(|index| match index.find(folder) {
-            None => index.has(folder).then_some(QuotaSetting::Usual),
-            Some(record) => (record.name.as_bytes() == folder).then_some(record.quota),
-        })
+    /// Whether an account accepts every password.
+    pub fn has_open_account(&self) -> io::Result<bool> {
+        self.file.query(Index::has_open_account)
+    }
+
+    /// The quotas that limit the folder of this name in the working directory. The smallest counts.
+    pub fn quotas_of(&self, folder: &[u8]) -> io::Result<Vec<QuotaSetting>> {
+        self.file.query(|index| index.quotas_of(folder))
     }
 
     /// Creates an account. `create_home` creates and opens its folder, or returns `None` if the
@@ -192,7 +203,8 @@ impl Users {
         let slot = self.hash_queue.acquire_for_registration(network_of(from));
         let hash = PasswordHash::new(password, self.iterations)?;
         drop(slot);
-        let record = Record { name, role: Role::User, quota: QuotaSetting::Usual, hash };
+        let (role, quota) = (Role::User, QuotaSetting::Usual);
+        let record = Record { name, role, quota, hash, folder: None };
         let mut change = self.file.change()?;
         let _lock = lock(&self.account_lock);
         self.check_name_is_free(&record.name)?;
@@ -202,10 +214,14 @@ impl Users {
         Ok((record, home))
     }
 
-    /// Fails if the name is taken. The quick query may miss an edit of this very moment. That is
-    /// safe: if the edit adds the same name, the name has two lines, and neither can log in.
+    /// Fails if the name is taken, or means another account, or if the folder of another account
+    /// lies in the folder of this name. The quick query may miss an edit of this very moment. That
+    /// is safe: if the edit adds the same name, the name has two lines, and neither can log in.
     fn check_name_is_free(&self, name: &str) -> Result<(), Refusal> {
-        let is_taken = self.file.query_quickly(|index| index.has(name.as_bytes()))?;
+        let name = name.as_bytes();
+        let is_taken = self.file.query_quickly(|index| {
+            index.has(index.meant_by(name)) || index.guest_of(name).is_some()
+        })?;
         if is_taken { Err(Refusal::NameTaken) } else { Ok(()) }
     }
 
@@ -246,20 +262,28 @@ impl Users {
         Ok(())
     }
 
-    /// Removes an account, if `password` is its present one. Returns the result of `then`, which
-    /// hides the folder under the account lock, before the name can be registered again.
+    /// Removes an account, if `password` is its present one and no other account's folder lies in
+    /// its own. Returns the result of `then`, which hides the folder under the account lock, before
+    /// the name can be registered again. `None`: the account had a folder of another name, which
+    /// stays.
     pub fn unregister<T>(
         &self,
         name: &str,
         password: &Password,
         from: IpAddr,
         then: impl FnOnce() -> T,
-    ) -> Result<T, Refusal> {
+    ) -> Result<Option<T>, Refusal> {
         let verified = self.verify(name.as_bytes(), password, from)?;
         let mut change = self.file.change()?;
         let _lock = lock(&self.account_lock);
-        change.replace(name, |record| still_verified(record, &verified).map(|_| None))?;
-        Ok(then())
+        let guest = self.file.query(|index| index.guest_of(name.as_bytes()).map(str::to_string))?;
+        guest.map_or(Ok(()), |guest| Err(Refusal::FolderInUse(guest)))?;
+        let mut has_own_folder = false;
+        change.replace(name, |record| {
+            has_own_folder = still_verified(record, &verified)?.folder.is_none();
+            Ok::<_, Refusal>(None)
+        })?;
+        Ok(has_own_folder.then(then))
     }
 
     fn check_length(&self, password: &Password) -> Result<(), Refusal> {
@@ -269,8 +293,10 @@ impl Users {
 }
 
 /// Returns the record `now`, whose role may be new, if its password is the one that was verified.
+/// To accept every password verifies nothing, so such an account changes nothing of its own.
 fn still_verified(now: Option<Record>, verified: &Record) -> Result<Record, Refusal> {
-    now.filter(|record| record.hash == verified.hash).ok_or(Refusal::WrongPassword)
+    let is_same = |now: &Record| now.hash == verified.hash && now.hash != PasswordHash::Any;
+    now.filter(is_same).ok_or(Refusal::WrongPassword)
 }
 
 #[cfg(test)]

@@ -62,8 +62,8 @@ pub struct Vfs {
 /// Whose files a [`Vfs`] holds.
 #[derive(Debug)]
 enum Scope {
-    /// The files of one account.
-    User(Arc<Quota>),
+    /// The files of one account. The root is in this top folder, which the quota counts.
+    User(Home),
     /// The files of all accounts: the root holds one folder per account, and a change in it counts
     /// towards that account.
     Admin(Arc<dyn QuotaSource>),
@@ -86,10 +86,19 @@ fn not_root(path: &VirtualPath) -> io::Result<&VirtualPath> {
 }
 
 impl Vfs {
-    /// Opens the files of an account. Creates its folder if it is missing. The caller must call
-    /// [`Vfs::set_quota`] before it uses the files: that sets the limit and counts what is stored.
-    pub fn home(workdir: &Arc<Workdir>, name: &str) -> io::Result<Vfs> {
-        Ok(Vfs::of_user(workdir, workdir.open_or_create_home(name)?))
+    /// Opens a folder of the working directory, which is the top folder of an account. Creates it
+    /// if it is missing. The caller must call [`Vfs::set_quota`] before it uses the files: that
+    /// sets the limit and counts what is stored.
+    pub fn home(workdir: &Arc<Workdir>, top: &str) -> io::Result<Vfs> {
+        Ok(Vfs::of_user(workdir, workdir.open_or_create_home(top)?))
+    }
+
+    /// Makes the folder at `path` the root. The path begins with the name of the top folder.
+    pub fn enter(mut self, path: &str) -> io::Result<Vfs> {
+        if let Scope::User(top) = &self.scope {
+            self.root = self.workdir.open_below(top, path)?;
+        }
+        Ok(self)
     }
 
     /// Creates the folder of a new account and opens it. Returns `None` if a folder of that name
@@ -110,7 +119,8 @@ impl Vfs {
     }
 
     fn of_user(workdir: &Arc<Workdir>, home: Home) -> Vfs {
-        Vfs { root: home.root, workdir: Arc::clone(workdir), scope: Scope::User(home.quota) }
+        let root = Arc::clone(&home.root);
+        Vfs { root, workdir: Arc::clone(workdir), scope: Scope::User(home) }
     }
 
     /// Opens a folder. The walk to it opens one component after the other.
@@ -139,7 +149,7 @@ impl Vfs {
         }
         let mut names = parent.names();
         let (start, quota) = match &self.scope {
-            Scope::User(quota) => (Arc::clone(&self.root), Arc::clone(quota)),
+            Scope::User(top) => (Arc::clone(&self.root), Arc::clone(&top.quota)),
             Scope::Admin(quotas) if purpose != Purpose::Look => match names.next() {
                 Some(account) => self.home_to_change(account, quotas.as_ref())?,
                 None => (Arc::clone(&self.root), Arc::clone(&self.workdir.quota_beside)),
@@ -464,22 +474,22 @@ impl Vfs {
 
     /// Fails with [`ErrorKind::QuotaExceeded`] if a new file of `bytes` would not fit.
     pub fn check_room(&self, bytes: u64) -> io::Result<()> {
-        let Scope::User(quota) = &self.scope else { return Ok(()) };
-        quota.lock().check(blocks(bytes))
+        let Scope::User(top) = &self.scope else { return Ok(()) };
+        top.quota.lock().check(blocks(bytes))
     }
 
     /// Sets the quota in bytes. If the usage is unknown, counts the files first, and fails if the
     /// count fails. An administrator has no quota.
     pub fn set_quota(&self, limit: Option<u64>) -> io::Result<()> {
-        let Scope::User(quota) = &self.scope else { return Ok(()) };
-        quota.set_limit(limit, |sizes| self.workdir.count(quota, &self.root, sizes))
+        let Scope::User(Home { root, quota }) = &self.scope else { return Ok(()) };
+        quota.set_limit(limit, |sizes| self.workdir.count(quota, root, sizes))
     }
 
     /// Counts the files. Returns the bytes that they take, and the quota.
     pub fn usage(&self) -> io::Result<(u64, Option<u64>)> {
         match &self.scope {
-            Scope::User(quota) => {
-                quota.recount(|sizes| self.workdir.count(quota, &self.root, sizes))
+            Scope::User(Home { root, quota }) => {
+                quota.recount(|sizes| self.workdir.count(quota, root, sizes))
             }
             Scope::Admin(_) => {
                 let quota = Arc::clone(&self.workdir.quota_beside);

@@ -54,6 +54,11 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
              a letter or digit first.",
         ),
         Refusal::NameTaken => Reply::new(553, "That name is taken."),
+        Refusal::FolderInUse(other) => {
+            let text = "Another account works in a folder of yours, so yours stays; \
+                        ask the owner of this server.";
+            Reply::new(550, text).because(format!("the folder of {other} lies in its folder"))
+        }
         Refusal::ShortPassword(least) => {
             Reply::new(501, format!("A password has at least {least} characters."))
                 .because("the new password is too short")
@@ -105,14 +110,15 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Outcome
         login_refused(session, refused, was_logged_in)
     })?;
     session.log_in(&record, home)?;
-    let text = format!("Welcome, {}; you are in your own folder \"/\".", record.name);
+    let own = if record.folder.is_none() { "your own" } else { "the" };
+    let text = format!("Welcome, {}; you are in {own} folder \"/\".", record.name);
     Ok(Reply::new(230, text))
 }
 
 /// Opens the files of an account.
 fn home_of(server: &Arc<Server>, record: &Record) -> io::Result<Vfs> {
     if record.role != Role::Admin {
-        return Vfs::home(&server.workdir, &record.name);
+        return Vfs::home(&server.workdir, record.top());
     }
     Ok(Vfs::home_of_admin(&server.workdir, Arc::<Server>::clone(server)))
 }
@@ -205,13 +211,14 @@ pub fn unregister(session: &mut Session, password: &Password) -> Outcome {
         .map_err(|refused| refuse(session, refused))?;
     session.log_out();
     let what = match closed {
-        Ok(remove) => {
+        None => " is gone; its files stay",
+        Some(Ok(remove)) => {
             remove();
             " and its folder are gone"
         }
         // An administrator needs no folder, and the owner may have removed one.
-        Err(error) if error.kind() == ErrorKind::NotFound => " is gone",
-        Err(error) => {
+        Some(Err(error)) if error.kind() == ErrorKind::NotFound => " is gone",
+        Some(Err(error)) => {
             server.log.warn(&format!("the folder of {name}, who unregistered, is left: {error}"));
             " is gone; its folder stays for the owner of this server"
         }

@@ -46,15 +46,19 @@ const READ_PAUSE: Duration = Duration::from_millis(20);
 const APPEND_GRACE: Duration = Duration::from_millis(10);
 
 pub(super) const HEADER: &str = "\
-# The accounts of plainftpd, one line per account: NAME:ROLE:QUOTA:HASH
+# The accounts of plainftpd, one line per account: NAME:ROLE:QUOTA:HASH or
+# NAME:ROLE:QUOTA:HASH:FOLDER
 #
 # NAME   up to 32 letters, digits, \".\", \"_\" and \"-\"; compared without case;
-#        the account's folder is workdir/NAME
+#        without FOLDER, the account's folder is workdir/NAME
 # ROLE   user; readonly; drop (may upload new files and see nothing);
 #        admin (may use all folders); disabled
 # QUOTA  the most bytes that the account may store, such as 500M (K, M, G, T);
 #        - for the value of --quota; none for no limit
-# HASH   pbkdf2-sha256$ITERATIONS$SALT$HASH; \"plainftpd --hash-password\" makes one
+# HASH   pbkdf2-sha256$ITERATIONS$SALT$HASH; \"plainftpd --hash-password\" makes one;
+#        any (for readonly and drop only) accepts every password
+# FOLDER the path of the account's folder in workdir, such as family/scans; what it
+#        holds counts for the account family; a login makes it if it is missing
 #
 # A change counts at the next login. A line of any other form locks its account.
 ";

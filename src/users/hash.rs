@@ -10,6 +10,8 @@ use crate::config::MOST_ITERATIONS;
 use crate::random::random;
 
 const SCHEME: &str = "pbkdf2-sha256";
+/// The text of [`PasswordHash::Any`].
+const ANY: &str = "any";
 const BLOCK: usize = 64;
 const SALT: usize = 16;
 
@@ -30,12 +32,13 @@ impl Password {
     }
 }
 
-/// A salted hash, as the users file holds it.
+/// What the users file holds to verify a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PasswordHash {
-    iterations: usize,
-    salt: Vec<u8>,
-    hash: [u8; 32],
+pub enum PasswordHash {
+    /// `any`: every password is right.
+    Any,
+    /// A salted hash.
+    Pbkdf2 { iterations: usize, salt: Vec<u8>, hash: [u8; 32] },
 }
 
 impl PasswordHash {
@@ -44,27 +47,38 @@ impl PasswordHash {
     pub fn new(password: &Password, iterations: usize) -> io::Result<PasswordHash> {
         let salt = random::<SALT>()?.to_vec();
         let hash = pbkdf2(&password.0, &salt, iterations);
-        Ok(PasswordHash { iterations, salt, hash })
+        Ok(PasswordHash::Pbkdf2 { iterations, salt, hash })
     }
 
     /// A hash that no password has. A login with an unknown name is compared with it, so that it
     /// takes as long as a login with a known name.
     pub fn decoy(iterations: usize) -> PasswordHash {
-        PasswordHash { iterations, salt: vec![0; SALT], hash: [0; 32] }
+        PasswordHash::Pbkdf2 { iterations, salt: vec![0; SALT], hash: [0; 32] }
     }
 
     /// The number of PBKDF2 iterations, which is the cost of a comparison.
     pub fn iterations(&self) -> usize {
-        self.iterations
+        match self {
+            PasswordHash::Any => 0,
+            PasswordHash::Pbkdf2 { iterations, .. } => *iterations,
+        }
     }
 
     /// Whether `password` has this hash.
     pub fn matches(&self, password: &Password) -> bool {
-        constant_time_eq(&pbkdf2(&password.0, &self.salt, self.iterations), &self.hash)
+        match self {
+            PasswordHash::Any => true,
+            PasswordHash::Pbkdf2 { iterations, salt, hash } => {
+                constant_time_eq(&pbkdf2(&password.0, salt, *iterations), hash)
+            }
+        }
     }
 
     /// Reads the text form. An error says in one phrase what is wrong with the text.
     pub fn parse(text: &str) -> Result<PasswordHash, &'static str> {
+        if text == ANY {
+            return Ok(PasswordHash::Any);
+        }
         let fields: Vec<_> = text.split('$').collect();
         let [SCHEME, iterations, salt, hash] = *fields.as_slice() else {
             return Err("the hash is not of the form pbkdf2-sha256$ITERATIONS$SALT$HASH");
@@ -80,14 +94,14 @@ impl PasswordHash {
         let mut bytes = [0; 32];
         hex::decode_to_slice(hash, &mut bytes)
             .map_err(|_| "the hash is not of 32 hexadecimal bytes")?;
-        Ok(PasswordHash { iterations, salt, hash: bytes })
+        Ok(PasswordHash::Pbkdf2 { iterations, salt, hash: bytes })
     }
 }
 
 impl fmt::Display for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (salt, hash) = (hex::encode(&self.salt), hex::encode(self.hash));
-        write!(f, "{SCHEME}${}${salt}${hash}", self.iterations)
+        let PasswordHash::Pbkdf2 { iterations, salt, hash } = self else { return f.write_str(ANY) };
+        write!(f, "{SCHEME}${iterations}${}${}", hex::encode(salt), hex::encode(hash))
     }
 }
 
@@ -188,8 +202,9 @@ mod tests {
         let password = Password(b"wonderland".to_vec());
         let one = PasswordHash::new(&password, 1).unwrap();
         let two = PasswordHash::new(&password, 1).unwrap();
-        assert_eq!(one.salt.len(), 16);
-        assert_ne!(one.salt, two.salt);
+        let salt = |hash: &PasswordHash| hash.to_string().split('$').nth(2).unwrap().to_string();
+        assert_eq!(salt(&one).len(), 32);
+        assert_ne!(salt(&one), salt(&two));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::tally::Tally;
 
-use super::record::Record;
+use super::hash::PasswordHash;
+use super::record::{QuotaSetting, Record};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -15,6 +16,8 @@ pub struct Index {
     records: HashMap<String, Option<Record>>,
     /// How many hashes have each number of iterations.
     iterations: Tally<usize>,
+    /// By the first name in FOLDER, in lower case: the accounts whose lines have it.
+    guests: HashMap<String, Vec<String>>,
 }
 
 impl Index {
@@ -34,13 +37,18 @@ impl Index {
     /// says why.
     pub fn add(&mut self, line: &[u8]) -> Result<(), &'static str> {
         let Some(name) = Record::user_name(line) else { return Ok(()) };
+        if let Some(top) = Record::top_folder(line) {
+            self.guests.entry(top).or_default().push(name.clone());
+        }
         let record = match Record::parse(line.strip_suffix(b"\r").unwrap_or(line)) {
             _ if self.records.contains_key(&name) => {
                 Err("another line has the same name; neither can log in")
             }
             parsed => parsed,
         };
-        if let Ok(record) = &record {
+        if let Ok(record) = &record
+            && record.hash != PasswordHash::Any
+        {
             self.iterations.add(record.hash.iterations());
         }
         let why = record.as_ref().err().copied();
@@ -56,6 +64,50 @@ impl Index {
     /// Whether there is an account of this name, locked or not.
     pub fn has(&self, name: &[u8]) -> bool {
         self.records.contains_key(&key(name))
+    }
+
+    /// The account that a client means by a name: `ftp` is `anonymous`, unless it is an account.
+    pub fn meant_by<'n>(&self, name: &'n [u8]) -> &'n [u8] {
+        let is_alias = name.eq_ignore_ascii_case(b"ftp") && !self.has(name);
+        if is_alias { b"anonymous" } else { name }
+    }
+
+    /// Another account whose folder lies in the folder of this name, locked or not.
+    pub fn guest_of(&self, name: &[u8]) -> Option<&str> {
+        let name = key(name);
+        let guests = self.guests.get(&name)?;
+        guests.iter().find(|guest| **guest != name).map(String::as_str)
+    }
+
+    /// The record with the first name of its folder spelled as the account of that name, because
+    /// names are compared without case.
+    pub fn spelled(&self, mut record: Record) -> Record {
+        let top = record.top();
+        if let Some(owner) = self.find(top.as_bytes()).filter(|owner| owner.name != top) {
+            let below = record.home().get(top.len()..).unwrap_or_default();
+            record.folder = Some(format!("{}{below}", owner.name).into());
+        }
+        record
+    }
+
+    /// The quotas that limit the folder of this name in the working directory: that of the account
+    /// of this name, or else those of the accounts whose folders lie in it. A locked account has
+    /// the usual quota.
+    pub fn quotas_of(&self, folder: &[u8]) -> Vec<QuotaSetting> {
+        let of = |name: &str| self.find(name.as_bytes()).map_or(QuotaSetting::Usual, |it| it.quota);
+        match self.find(folder) {
+            // The index ignores case, but a folder's name does not.
+            Some(owner) if owner.name.as_bytes() != folder => Vec::new(),
+            None if !self.has(folder) => {
+                self.guests.get(&key(folder)).into_iter().flatten().map(|name| of(name)).collect()
+            }
+            owner => vec![owner.map_or(QuotaSetting::Usual, |owner| owner.quota)],
+        }
+    }
+
+    /// Whether an account that may log in accepts every password.
+    pub fn has_open_account(&self) -> bool {
+        self.records.values().flatten().any(|record| record.hash == PasswordHash::Any)
     }
 
     /// The number of iterations that most hashes have, or the largest if there are several. A login
@@ -96,10 +148,11 @@ pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// Whether the last line is complete. If it is not, another program may be about to write the rest.
+/// Whether the last line has an end or is no account. If not, another program may be about to write
+/// the rest, such as FOLDER.
 pub fn is_complete(text: &[u8]) -> bool {
     let last = without_mark(text).rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    Record::user_name(last).is_none() || Record::parse(last).is_ok()
+    Record::user_name(last).is_none()
 }
 
 /// The text with `record` in place of the line of `name`, or without that line.
@@ -168,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_without_an_end_is_complete_if_more_bytes_could_only_spoil_it() {
+    fn an_account_in_the_last_line_is_complete_if_the_line_has_an_end() {
         let whole = line("alice", 1);
-        for complete in ["", "\n", "# comment", &whole, whole.trim_end()] {
+        for complete in ["", "\n", "# comment", &whole] {
             assert!(is_complete(complete.as_bytes()), "{complete:?}");
         }
-        for part in ["a", "guest:user:-:", &whole[..whole.len() - 2]] {
+        for part in ["a", "guest:user:-:", whole.trim_end(), "guest:drop:-:any:pub"] {
             assert!(!is_complete(part.as_bytes()), "{part:?}");
         }
     }

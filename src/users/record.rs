@@ -1,13 +1,15 @@
-//! One line of the users file: `NAME:ROLE:QUOTA:HASH`.
+//! One line of the users file: `NAME:ROLE:QUOTA:HASH`, or `NAME:ROLE:QUOTA:HASH:FOLDER`.
 
 use std::fmt;
 
-use crate::config::parse_size;
+use crate::config::{RESERVED_PREFIX, parse_size};
 
 use super::hash::PasswordHash;
 
 /// The longest account name in bytes.
 const NAME_LIMIT: usize = 32;
+/// The longest FOLDER in bytes.
+const FOLDER_LIMIT: usize = 1024;
 
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +48,14 @@ pub enum QuotaSetting {
 /// An account of the users file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The name in the spelling of the users file, which is also the name of its folder.
+    /// The name in the spelling of the users file, which is also the name of its folder, unless
+    /// `folder` is set.
     pub name: String,
     pub role: Role,
     pub quota: QuotaSetting,
     pub hash: PasswordHash,
+    /// The path of the account's folder inside the working directory, if it is not the name.
+    pub folder: Option<Box<str>>,
 }
 
 /// Whether an account may have this name: up to 32 ASCII letters, digits, `.`, `_` and `-`, with a
@@ -61,14 +66,31 @@ pub fn is_valid_name(name: &[u8]) -> bool {
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
 }
 
+/// Reads FOLDER, such as `public` or `alice/scans`. An error says in one phrase what is wrong.
+pub fn parse_folder(text: &str) -> Result<Box<str>, &'static str> {
+    let is_plain = |name: &str| {
+        let start = name.get(..RESERVED_PREFIX.len());
+        !matches!(name, "" | "." | "..")
+            && name.trim() == name
+            && !name.chars().any(char::is_control)
+            && !start.is_some_and(|start| start.eq_ignore_ascii_case(RESERVED_PREFIX))
+    };
+    let is_path = text.len() <= FOLDER_LIMIT && text.split('/').all(is_plain);
+    is_path
+        .then(|| text.into())
+        .ok_or("the folder is not a path inside workdir, such as alice/scans")
+}
+
 impl Record {
     /// Reads a line. An error says in one phrase what is wrong with the line. It quotes nothing
     /// from the line, because the line may hold a secret.
     pub fn parse(line: &[u8]) -> Result<Record, &'static str> {
         let line = str::from_utf8(line).map_err(|_| "not UTF-8")?;
         let fields: Vec<_> = line.split(':').collect();
-        let [name, role, quota, hash] = *fields.as_slice() else {
-            return Err("not of the form NAME:ROLE:QUOTA:HASH");
+        let (name, role, quota, hash, folder) = match *fields.as_slice() {
+            [name, role, quota, hash] => (name, role, quota, hash, None),
+            [name, role, quota, hash, folder] => (name, role, quota, hash, Some(folder)),
+            _ => return Err("not of the form NAME:ROLE:QUOTA:HASH or NAME:ROLE:QUOTA:HASH:FOLDER"),
         };
         if !is_valid_name(name.as_bytes()) {
             return Err("the name is not of 1 to 32 letters, digits, \".\", \"_\" and \"-\"");
@@ -82,7 +104,25 @@ impl Record {
                 parse_size(quota).ok_or("the quota is not -, none or a size such as 500M")?,
             ),
         };
-        Ok(Record { name: name.to_string(), role, quota, hash: PasswordHash::parse(hash)? })
+        let hash = PasswordHash::parse(hash)?;
+        if hash == PasswordHash::Any && !matches!(role, Role::ReadOnly | Role::Drop) {
+            return Err("the hash \"any\" is for the roles readonly and drop only");
+        }
+        let folder = folder.map(parse_folder).transpose()?;
+        if folder.is_some() && role == Role::Admin {
+            return Err("an administrator has all folders, and so no folder of its own");
+        }
+        Ok(Record { name: name.to_string(), role, quota, hash, folder })
+    }
+
+    /// The path of the account's folder inside the working directory.
+    pub fn home(&self) -> &str {
+        self.folder.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The folder in the working directory that the account's folder is or lies in.
+    pub fn top(&self) -> &str {
+        self.home().split('/').next().unwrap_or_default()
     }
 
     /// The account name of a line, in lower case, even if the rest of the line is malformed. Such
@@ -96,6 +136,13 @@ impl Record {
         let name = line.split(is_end).next()?;
         Some(String::from_utf8_lossy(name).to_ascii_lowercase())
     }
+
+    /// The first name in FOLDER of a line, in lower case, even if the line is malformed.
+    pub fn top_folder(line: &[u8]) -> Option<String> {
+        let folder = line.trim_ascii().split(|byte| *byte == b':').nth(4)?;
+        let top = folder.split(|byte| *byte == b'/').find(|name| !name.is_empty())?;
+        Some(String::from_utf8_lossy(top).to_ascii_lowercase())
+    }
 }
 
 impl fmt::Display for Record {
@@ -107,7 +154,8 @@ impl fmt::Display for Record {
             QuotaSetting::Unlimited => "none".to_string(),
             QuotaSetting::Bytes(bytes) => bytes.to_string(),
         };
-        write!(f, "{}:{role}:{quota}:{}", self.name, self.hash)
+        write!(f, "{}:{role}:{quota}:{}", self.name, self.hash)?;
+        self.folder.iter().try_for_each(|folder| write!(f, ":{folder}"))
     }
 }
 
@@ -126,6 +174,10 @@ mod tests {
             format!("c:readonly:none:{HASH}"),
             format!("d:drop:0:{HASH}"),
             format!("e:admin:-:{HASH}"),
+            format!("scanner:drop:-:{HASH}:alice/scans"),
+            format!("f:user:-:{HASH}:Общая папка/.b-2/..."),
+            "anonymous:readonly:none:any:public".to_string(),
+            "inbox:drop:5:any".to_string(),
         ] {
             assert_eq!(Record::parse(line.as_bytes()).unwrap().to_string(), line);
         }
@@ -161,9 +213,37 @@ mod tests {
             (format!("alice :user:-:{HASH}"), "alice"),
             (format!("alice\0:user:-:{HASH}"), "alice"),
             (format!("../x:user:-:{HASH}"), "../x"),
+            (format!("alice:admin:-:{HASH}:public"), "alice"),
+            ("alice:user:-:any".to_string(), "alice"),
+            ("alice:admin:-:any".to_string(), "alice"),
+            ("alice:disabled:-:any".to_string(), "alice"),
+            ("alice:readonly:-:Any".to_string(), "alice"),
+            ("alice:readonly:-:any:".to_string(), "alice"),
+            ("alice:readonly:-:any:public:more".to_string(), "alice"),
         ] {
             assert!(Record::parse(line.as_bytes()).is_err(), "{line}");
             assert_eq!(Record::user_name(line.as_bytes()).as_deref(), Some(name), "{line}");
+        }
+        for folder in [
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "a/./b",
+            "..",
+            "a/..",
+            "a/../../b",
+            "a\0b",
+            "a/b\tc",
+            ".plainftpd-server",
+            "a/.PLAINFTPD-x",
+            " a",
+            "a/b ",
+            &"a/".repeat(600),
+        ] {
+            let line = format!("alice:drop:-:{HASH}:{folder}");
+            assert!(Record::parse(line.as_bytes()).is_err(), "{line}");
         }
         for line in ["", "   ", "# alice", "  # x"] {
             assert_eq!(Record::user_name(line.as_bytes()), None);

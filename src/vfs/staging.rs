@@ -18,14 +18,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::config::RESERVED_PREFIX as PREFIX;
 use crate::file_size_limit;
 use crate::lock::lock;
 use crate::random::random;
 
 use super::folder::{Folder, refused};
 
-/// What all reserved names begin with.
-const PREFIX: &str = ".plainftpd-";
 /// The file in the working directory that holds the server's number.
 const SERVER_FILE: &str = ".plainftpd-server";
 /// How many hexadecimal digits the number of a server or of a start has.

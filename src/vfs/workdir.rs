@@ -13,7 +13,7 @@ use crate::lock::lock;
 use crate::log::{Log, LogLine};
 
 use super::folder::{Folder, Id};
-use super::quota::{Quota, Sizes};
+use super::quota::{Quota, Sizes, blocks};
 use super::removal::{self, HiddenFolder};
 use super::staging::Staging;
 use super::storage::{Storage, UploadPolicy};
@@ -124,6 +124,24 @@ impl Workdir {
             }
             opened => opened,
         }
+    }
+
+    /// Opens the folder at `path`, which begins with the name of `top`. Like any walk, this follows
+    /// no link. Creates what is missing, even beyond the quota, because the owner of the server
+    /// wants it.
+    pub(super) fn open_below(&self, top: &Home, path: &str) -> io::Result<Arc<Folder>> {
+        let mut here = Arc::clone(&top.root);
+        for name in path.split('/').skip(1).map(str::as_bytes) {
+            let mut usage = top.quota.lock_for(&here)?;
+            if here.find(name)?.is_none() {
+                here.make_folder(name, 0o755)?;
+                usage.added(blocks(0));
+                self.storage.sync_dir(&here)?;
+            }
+            drop(usage);
+            here = Arc::new(here.child(name)?);
+        }
+        Ok(here)
     }
 
     /// The folder of an account. All sessions that have the same folder open share one file
