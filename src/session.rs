@@ -13,7 +13,7 @@ use crate::listing::FactChoice;
 use crate::log::LogLine;
 use crate::reply::Reply;
 use crate::server::{Server, Slot};
-use crate::users::{Record, Role};
+use crate::users::{PasswordHash, Record, Role};
 use crate::vfs::{Vfs, VirtualPath};
 
 mod transfer;
@@ -135,8 +135,8 @@ pub enum LogShare {
     Unlimited,
     /// Lines about a client that is not logged in.
     Unauthenticated,
-    /// A line that a session causes only once without a login. It counts only towards the limit of
-    /// all unauthenticated clients together.
+    /// A line that a session causes only once without a login, or with an account that accepts every
+    /// password. It counts only towards the limit of all unauthenticated clients together.
     UnauthenticatedOnce,
     /// Refusals to a client that is logged in.
     Refusal,
@@ -150,6 +150,7 @@ struct LogBudget {
     refusals: u32,
     /// Lines taken from the limit of all unauthenticated clients. A login gives them back.
     taken: u32,
+    /// The session was logged in to an account that has a password.
     had_account: bool,
     unlogged: u64,
 }
@@ -321,8 +322,10 @@ impl Session {
 
     fn begin_login(&mut self, record: &Record, files: Vfs) {
         self.control.deadline = None;
-        self.log_budget.had_account = true;
-        self.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
+        if record.hash != PasswordHash::Any {
+            self.log_budget.had_account = true;
+            self.server.log.give_back(std::mem::take(&mut self.log_budget.taken));
+        }
         self.settings = Settings::default();
         let account = Account { role: record.role, name: record.name.clone(), files };
         self.login = Login::LoggedIn(account);
@@ -346,6 +349,11 @@ impl Session {
         let Login::Anonymous { failures } = &mut self.login else { return false };
         *failures += 1;
         *failures >= self.server.config.max_failures
+    }
+
+    /// Whether the session has ever been logged in to an account that has a password.
+    pub fn had_account(&self) -> bool {
+        self.log_budget.had_account
     }
 
     /// The role of the account that the client is logged in to.

@@ -60,6 +60,10 @@ pub fn log_command(
 fn share_of(session: &Session, is_refused: bool, had_account: bool) -> LogShare {
     match session.log_context.failed_login {
         Some(share) => share,
+        None if !session.had_account() && session.account().is_some() && !is_refused => {
+            LogShare::UnauthenticatedOnce
+        }
+        None if !session.had_account() => LogShare::Unauthenticated,
         None if !had_account && session.account().is_none() => LogShare::Unauthenticated,
         None if is_refused => LogShare::Refusal,
         None => LogShare::Unlimited,

@@ -407,6 +407,23 @@ fn failures_of_every_kind_spend_the_budget_of_their_source_and_successes_do_not(
 }
 
 #[test]
+fn an_account_that_accepts_every_password_costs_no_hash_and_no_failure() {
+    let folder = Folder::new();
+    fs::write(folder.path(), line("a", "aaaa") + "anonymous:readonly:-:any:public\n").unwrap();
+    let users = folder.users_with(Config { max_failures: 1000, ..Config::default() });
+    let before = WORK.get();
+    let slots = users.hash_queue.close();
+    for (name, secret) in [("anonymous", ""), ("ANONYMOUS", "x"), ("ftp", "me@example.org")] {
+        assert_eq!(logs_in(&users, name, secret).as_deref(), Some("anonymous"));
+    }
+    drop(slots);
+    assert_eq!((WORK.get() - before, users.throttle.failures(HERE)), (0, 0));
+    // It has no iterations that an unknown name would cost.
+    assert_eq!(logs_in(&users, "nobody", "wrong"), None);
+    assert_eq!(WORK.get() - before, 2);
+}
+
+#[test]
 fn a_cached_password_waits_for_the_throttle_like_a_guess() {
     let folder = Folder::new();
     let users = folder.users_with(Config { max_failures: 1, ..Config::default() });

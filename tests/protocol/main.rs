@@ -6,6 +6,7 @@ mod accounts;
 mod clients;
 mod command_line;
 mod content;
+mod folders;
 mod ftp;
 mod interrupted;
 mod large_downloads;

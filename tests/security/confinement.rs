@@ -99,6 +99,8 @@ fn every_word_that_takes_a_path_is_tried() {
 struct Scene {
     server: Server,
     outside: PathBuf,
+    /// The folder of alice, inside the working directory.
+    home: &'static str,
     _dir: tempfile::TempDir,
 }
 
@@ -113,7 +115,7 @@ fn scene() -> Scene {
     let server = Server::in_folder(&home, &[]);
     let mut bob = server.registered("bob");
     bob.put("secret", b"TOP-SECRET");
-    Scene { server, outside, _dir: dir }
+    Scene { server, outside, home: "alice", _dir: dir }
 }
 
 /// Looks around and ends the session; all that the server said.
@@ -138,7 +140,7 @@ impl Scene {
     /// A new session and a new content of the folder for each word, so that none spoils the scene
     /// for the next.
     fn newcomer(&self, prepare: impl Fn(&Path)) -> Client {
-        let alice = self.server.real("alice");
+        let alice = self.server.real(self.home);
         let client = self.server.logged_in("alice");
         empty(&alice);
         fs::create_dir(alice.join("folder")).unwrap();
@@ -153,7 +155,9 @@ impl Scene {
         let mut said = String::new();
         for path in paths {
             // Not for each word, because a change of an account waits for the disk.
-            self.server.registered("alice");
+            if self.home == "alice" {
+                self.server.registered("alice");
+            }
             for word in WORDS {
                 let mut client = self.newcomer(&prepare);
                 client.send_line(&word.replace("{}", path));
@@ -177,7 +181,9 @@ impl Scene {
                 said.push_str(&reply);
                 said.push_str(&leave(&mut client));
             }
-            self.newcomer(&prepare).expect("unregister password", 250);
+            if self.home == "alice" {
+                self.newcomer(&prepare).expect("unregister password", 250);
+            }
         }
         said
     }
@@ -222,6 +228,32 @@ fn no_word_and_no_spelling_leads_out() {
     assert_eq!(snapshot(&scene.outside), out);
     assert_eq!(snapshot(&scene.server.real("bob")), bob);
     assert!(scene.server.users().contains("\nbob:user:"));
+}
+
+#[test]
+fn no_word_leads_out_of_a_folder_that_lies_in_the_folder_of_another_account() {
+    let mut scene = scene();
+    scene.home = "bob/deep/alice";
+    scene.server.add_account("alice:user:-:HASH:bob/deep/alice");
+    scene.server.logged_in("bob").put("deep/secret", b"TOP-SECRET");
+    // What of bob's is not alice's.
+    let bob = |scene: &Scene| {
+        let mut all = snapshot(&scene.server.real("bob"));
+        all.retain(|line| !line.contains("bob/deep/alice"));
+        all
+    };
+    scene.server.logged_in("alice");
+    let (out, before) = (snapshot(&scene.outside), bob(&scene));
+    let paths =
+        ["..", "../..", "/..", "folder/../../", "../../../bob", "/bob/deep", "link", "link/deep"];
+    let paths: Vec<_> = paths.iter().map(|path| path.to_string()).collect();
+    let said = scene.try_all(&paths, |alice| {
+        symlink("../..", alice.join("link")).unwrap();
+    });
+    assert!(!said.contains("TOP-SECRET"), "a secret was read");
+    assert!(!said.contains("deep/alice"), "the path was told");
+    assert_eq!(snapshot(&scene.outside), out);
+    assert_eq!(bob(&scene), before);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod confinement;
+mod folders;
 mod limits;
 mod log;
 mod memory;

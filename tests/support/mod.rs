@@ -245,6 +245,23 @@ impl Server {
         fs::write(self.dir.join("users"), users).unwrap();
     }
 
+    /// Adds a line to the users file, as the owner does with an editor. `HASH` in it stands for the
+    /// hash of `password`.
+    pub fn add_account(&self, line: &str) {
+        let hash = "pbkdf2-sha256$1$0011223344556677$\
+                    b86187d781fcbbc1fb2146f778f63e64dec7ff17ba18ad803f161325f610cd6a";
+        let users = self.users() + &line.replace("HASH", hash) + "\n";
+        fs::write(self.dir.join("users"), users).unwrap();
+    }
+
+    /// Removes the line of an account from the users file.
+    pub fn remove_account(&self, name: &str) {
+        let keeps = |line: &&str| !line.starts_with(&format!("{name}:"));
+        let users: String =
+            self.users().lines().filter(keeps).map(|line| format!("{line}\n")).collect();
+        fs::write(self.dir.join("users"), users).unwrap();
+    }
+
     pub fn next_line_of_output(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
