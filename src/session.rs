@@ -135,8 +135,8 @@ pub enum LogShare {
     Unlimited,
     /// Lines about a client that is not logged in.
     Unauthenticated,
-    /// A line that a session causes only once without a login, or with an account that accepts every
-    /// password. It counts only towards the limit of all unauthenticated clients together.
+    /// A line that a session causes only once without a login, or only with an account that accepts
+    /// every password. It counts only towards the limit of all unauthenticated clients together.
     UnauthenticatedOnce,
     /// Refusals to a client that is logged in.
     Refusal,

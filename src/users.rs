@@ -169,7 +169,7 @@ impl Users {
         self.file.query(Index::has_open_account)
     }
 
-    /// The quotas that limit the folder of this name in the working directory. The smallest counts.
+    /// See [`Index::quotas_of`]. The smallest quota counts.
     pub fn quotas_of(&self, folder: &[u8]) -> io::Result<Vec<QuotaSetting>> {
         self.file.query(|index| index.quotas_of(folder))
     }
@@ -278,12 +278,8 @@ impl Users {
         let _lock = lock(&self.account_lock);
         let guest = self.file.query(|index| index.guest_of(name.as_bytes()).map(str::to_string))?;
         guest.map_or(Ok(()), |guest| Err(Refusal::FolderInUse(guest)))?;
-        let mut has_own_folder = false;
-        change.replace(name, |record| {
-            has_own_folder = still_verified(record, &verified)?.folder.is_none();
-            Ok::<_, Refusal>(None)
-        })?;
-        Ok(has_own_folder.then(then))
+        change.replace(name, |record| still_verified(record, &verified).map(|_| None))?;
+        Ok(verified.folder.is_none().then(then))
     }
 
     fn check_length(&self, password: &Password) -> Result<(), Refusal> {
@@ -292,10 +288,11 @@ impl Users {
     }
 }
 
-/// Returns the record `now`, whose role may be new, if its password is the one that was verified.
-/// To accept every password verifies nothing, so such an account changes nothing of its own.
+/// Returns the record `now`, whose role may be new, if its password is the one that was verified,
+/// and its folder is the same. If every password is right, nothing was verified.
 fn still_verified(now: Option<Record>, verified: &Record) -> Result<Record, Refusal> {
-    let is_same = |now: &Record| now.hash == verified.hash && now.hash != PasswordHash::Any;
+    let is_same = |now: &Record| (&now.hash, &now.folder) == (&verified.hash, &verified.folder);
+    let is_same = |now: &Record| is_same(now) && now.hash != PasswordHash::Any;
     now.filter(is_same).ok_or(Refusal::WrongPassword)
 }
 

@@ -57,21 +57,15 @@ impl PasswordHash {
     }
 
     /// The number of PBKDF2 iterations, which is the cost of a comparison.
-    pub fn iterations(&self) -> usize {
-        match self {
-            PasswordHash::Any => 0,
-            PasswordHash::Pbkdf2 { iterations, .. } => *iterations,
-        }
+    pub fn iterations(&self) -> Option<usize> {
+        let PasswordHash::Pbkdf2 { iterations, .. } = self else { return None };
+        Some(*iterations)
     }
 
     /// Whether `password` has this hash.
     pub fn matches(&self, password: &Password) -> bool {
-        match self {
-            PasswordHash::Any => true,
-            PasswordHash::Pbkdf2 { iterations, salt, hash } => {
-                constant_time_eq(&pbkdf2(&password.0, salt, *iterations), hash)
-            }
-        }
+        let PasswordHash::Pbkdf2 { iterations, salt, hash } = self else { return true };
+        constant_time_eq(&pbkdf2(&password.0, salt, *iterations), hash)
     }
 
     /// Reads the text form. An error says in one phrase what is wrong with the text.

@@ -46,11 +46,8 @@ impl Index {
             }
             parsed => parsed,
         };
-        if let Ok(record) = &record
-            && record.hash != PasswordHash::Any
-        {
-            self.iterations.add(record.hash.iterations());
-        }
+        let iterations = record.as_ref().ok().and_then(|record| record.hash.iterations());
+        iterations.into_iter().for_each(|number| self.iterations.add(number));
         let why = record.as_ref().err().copied();
         self.records.insert(name, record.ok());
         why.map_or(Ok(()), Err)

@@ -123,7 +123,7 @@ fn an_account_whose_folder_another_account_uses_cannot_be_unregistered() {
         server.remove_account("scanner");
     }
     server.logged_in("alice");
-    // A line that points into its own account keeps it no more than another's that points elsewhere.
+    // Neither a line that points elsewhere nor the account's own line keeps it.
     server.add_account("other:user:-:HASH:bob/files");
     assert_eq!(alice.ask("unregister password"), "250 Account Alice and its folder are gone.");
     server.add_account("carol:user:-:HASH:carol/files");
