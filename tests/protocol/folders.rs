@@ -54,13 +54,13 @@ fn what_a_scanner_stores_counts_for_the_account_that_owns_the_top_folder() {
     let mut scanner = server.logged_in("scanner");
     scanner.put("g", &[1; 8192]);
     // The folder that the login has made counts, too.
-    let used = "211 20480 of 40960 bytes used; 20480 left.";
-    assert_eq!((alice.ask("free"), scanner.ask("free")), (used.to_string(), used.to_string()));
-    assert_eq!(bytes_used(&server.real("alice")), 20480);
     assert_eq!(
         scanner.put("h", &[1; 20_481]),
         "552 /h: the quota is used up: 20480 of 40960 bytes are taken."
     );
+    let used = "211 20480 of 40960 bytes used; 20480 left.";
+    assert_eq!((alice.ask("free"), scanner.ask("free")), (used.to_string(), used.to_string()));
+    assert_eq!(bytes_used(&server.real("alice")), 20480);
     alice.put("i", &[1; 12_288]);
     assert_eq!(
         scanner.put("h", &[1; 8_193]),
