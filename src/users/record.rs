@@ -65,7 +65,7 @@ pub fn is_valid_name(name: &[u8]) -> bool {
 }
 
 /// Reads FOLDER, such as `public` or `alice/scans`. An error says in one phrase what is wrong.
-pub fn parse_folder(text: &str) -> Result<Box<str>, &'static str> {
+fn parse_folder(text: &str) -> Result<Box<str>, &'static str> {
     let is_plain = |name: &str| {
         let start = name.get(..RESERVED_PREFIX.len());
         !matches!(name, "" | "." | "..")

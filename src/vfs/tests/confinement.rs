@@ -1,6 +1,24 @@
 //! No path, link or race leads out of the root.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::users::Record;
+
+proptest! {
+    #[test]
+    fn a_folder_that_the_users_file_may_name_is_the_path_that_it_says(
+        names in prop::collection::vec("\\.|\\.\\.|\\.plainftpd-|[./aA~\\\\ é\r\0-]{0,4}", 1..4),
+    ) {
+        let folder = names.join("/");
+        if let Ok(record) = Record::parse(format!("one:drop:-:any:{folder}").as_bytes()) {
+            let path = VirtualPath::root().join(record.home().as_bytes()).unwrap();
+            prop_assert_eq!(path.bytes(), [b"/", folder.as_bytes()].concat());
+            prop_assert!(!is_hidden(&path));
+            prop_assert!(path.names().next() == Some(record.top().as_bytes()));
+        }
+    }
+}
 
 #[test]
 fn links_planted_anywhere_lead_nowhere() {
