@@ -4,6 +4,7 @@
 //! file has lines `name = value`, with the names of the flags; `#` begins a comment line. A flag
 //! wins over the file.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
@@ -141,6 +142,11 @@ impl Default for Config {
     }
 }
 
+/// The first words of the commands of the shell.
+const SHELL_WORDS: [&str; 1] = ["user"];
+/// The flags of these commands, which have values.
+const SHELL_FLAGS: [&str; 3] = ["role", "quota", "folder"];
+
 /// What the command line asks the program to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
@@ -148,6 +154,8 @@ pub enum Request {
     Serve(Box<Config>),
     /// Read a password from standard input, and print its hash for the users file.
     HashPassword(Box<Config>),
+    /// Run a command of the shell: its words, and the flags that only such commands have.
+    Shell(Box<Config>, Vec<String>, HashMap<String, String>),
     /// Print the flags.
     Help,
     /// Print the version.
@@ -158,14 +166,21 @@ pub enum Request {
 pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String> {
     let args: Result<Vec<String>, OsString> = args.map(OsString::into_string).collect();
     let args = args.map_err(|arg| format!("not UTF-8: {}", arg.to_string_lossy()))?;
+    let is_shell = args.first().is_some_and(|first| SHELL_WORDS.contains(&first.as_str()));
+    let (mut words, mut shell_flags) = (Vec::new(), HashMap::new());
     let mut args = args.into_iter();
     let (mut given, mut file, mut hash_password) = (Vec::new(), None, false);
     while let Some(arg) = args.next() {
-        let flag = arg
-            .strip_prefix("--")
-            .ok_or_else(|| format!("unknown argument \"{arg}\"; see --help"))?;
+        let Some(flag) = arg.strip_prefix("--") else {
+            if !is_shell {
+                return Err(format!("unknown argument \"{arg}\"; see --help"));
+            }
+            words.push(arg);
+            continue;
+        };
         let (name, attached) =
             flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
+        let is_of_shell = is_shell && SHELL_FLAGS.contains(&name);
         match flag {
             "help" => return Ok(Request::Help),
             "version" => return Ok(Request::Version),
@@ -173,13 +188,15 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
                 hash_password = true;
                 continue;
             }
-            _ if name == "config" || find(name).is_some() => {}
+            _ if is_of_shell || name == "config" || find(name).is_some() => {}
             _ => return Err(format!("unknown flag --{name}; see --help")),
         }
         let bare = (flag == "sync").then_some("on");
         let value = attached.or(bare).map(str::to_string).or_else(|| args.next());
         let value = value.ok_or_else(|| format!("--{name} needs a value; see --help"))?;
-        if name == "config" {
+        if is_of_shell {
+            shell_flags.insert(name.to_string(), value);
+        } else if name == "config" {
             file = Some(value);
         } else {
             given.push(("--".to_string(), name.to_string(), value));
@@ -192,7 +209,11 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
     }
     apply(&mut config, &given)?;
     let config = Box::new(config);
-    Ok(if hash_password { Request::HashPassword(config) } else { Request::Serve(config) })
+    Ok(match hash_password {
+        _ if is_shell => Request::Shell(config, words, shell_flags),
+        true => Request::HashPassword(config),
+        false => Request::Serve(config),
+    })
 }
 
 fn find(name: &str) -> Option<&'static Setting> {
@@ -239,7 +260,8 @@ fn apply(config: &mut Config, given: &[Given]) -> Result<(), String> {
 pub fn help() -> String {
     let mut text = String::from(
         "plainftpd: a file server for telnet, netcat and every FTP client\n\n\
-         Usage: plainftpd [FLAG]...\n\nFlags, with their defaults in brackets:\n",
+         Usage: plainftpd [FLAG]...\n       plainftpd COMMAND [FLAG]...\n\n\
+         Flags, with their defaults in brackets:\n",
     );
     let mut defaults = Config::default();
     for Setting { name, help, value } in SETTINGS {

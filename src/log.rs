@@ -41,10 +41,19 @@ impl Log {
     pub fn open(path: &Path) -> io::Result<Log> {
         let file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
+        Log::of(file, MessageQueue::start(Stderr)?)
+    }
+
+    /// A log that keeps nothing. The commands of the shell use it: the file is the server's.
+    pub fn none() -> io::Result<Log> {
+        let file = OpenOptions::new().read(true).append(true).open("/dev/null")?;
+        Log::of(file, MessageQueue::start(io::sink())?)
+    }
+
+    fn of(file: File, stderr: MessageQueue) -> io::Result<Log> {
         let is_torn = is_torn(&file)?;
         let appender = Appender { file, is_torn, lost: 0, complaints: LogRateLimit::default() };
         let unauthenticated = Mutex::new(unauthenticated_limit());
-        let stderr = MessageQueue::start(Stderr)?;
         Ok(Log { file: Mutex::new(appender), unauthenticated, stderr })
     }
 

@@ -33,9 +33,10 @@ mod splice;
 mod server;
 mod session;
 mod commands;
+mod shell;
 mod thread_pool;
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -61,17 +62,18 @@ fn main() -> ExitCode {
         Err(mistake) => return fail(2, &mistake),
     };
     let output = match request {
-        Request::Help => Ok(config::help()),
+        Request::Help => Ok(config::help() + shell::HELP),
         Request::Version => Ok(format!("plainftpd {}\n", env!("CARGO_PKG_VERSION"))),
-        Request::HashPassword(config) => hash_password(&config),
-        Request::Serve(config) => run(*config).map(|()| String::new()),
+        Request::HashPassword(config) => hash_password(&config).map_err(shell::failed),
+        Request::Shell(config, words, flags) => shell::run(&config, &words, &flags),
+        Request::Serve(config) => run(*config).map(|()| String::new()).map_err(shell::failed),
     };
     match output {
         Ok(text) => {
             print(&text);
             ExitCode::SUCCESS
         }
-        Err(text) => fail(1, &text),
+        Err((code, text)) => fail(code, &text),
     }
 }
 
@@ -91,10 +93,7 @@ fn print(text: &str) {
 
 /// `--hash-password`: reads a line from standard input and returns its hash.
 fn hash_password(config: &Config) -> Result<String, String> {
-    let mut line = Vec::new();
-    io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
-    let password = line.strip_suffix(b"\n").unwrap_or(&line);
-    let password = users::Password(password.strip_suffix(b"\r").unwrap_or(password).to_vec());
+    let password = shell::read_password().map_err(|error| error.to_string())?;
     if password.characters() < config.min_password {
         return Err(format!("a password has at least {} characters", config.min_password));
     }

@@ -17,6 +17,7 @@
 //! 3. Under the account lock, the record is read again, because the account may have been removed
 //!    or changed while the password was hashed. Still under the lock, the caller opens the folder.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -36,7 +37,7 @@ mod password_cache;
 mod throttle;
 
 pub use hash::{Password, PasswordHash};
-pub use record::{QuotaSetting, Record, Role, is_valid_name};
+pub use record::{QUOTA, QuotaSetting, ROLE, Record, Role, is_valid_name};
 pub use throttle::network_of;
 
 use file::UsersFile;
@@ -55,6 +56,10 @@ pub enum Refusal {
     /// The name is too long, or has a character that no name may have.
     BadName,
     NameTaken,
+    /// The owner of the server named an account that is not there, or whose line is malformed.
+    NoAccount,
+    /// The users file cannot have such a line, because of this.
+    BadLine(&'static str),
     /// The folder of this other account lies in the account's own.
     FolderInUse(String),
     /// The password has fewer characters than this.
@@ -70,6 +75,22 @@ pub enum Refusal {
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Refusal {
         Refusal::Io(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    /// The reason as the owner of the server reads it, who is refused less than a client.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NameTaken => f.write_str("that name is taken"),
+            Refusal::FolderInUse(other) => write!(f, "the folder of {other} lies in its folder"),
+            Refusal::ShortPassword(least) => {
+                write!(f, "a password has at least {least} characters")
+            }
+            Refusal::BadLine(why) => f.write_str(why),
+            Refusal::Io(error) => write!(f, "the users file: {error}"),
+            _ => f.write_str("there is no such account, or its line is malformed"),
+        }
     }
 }
 
@@ -245,10 +266,7 @@ impl Users {
         from: IpAddr,
     ) -> Result<(), Refusal> {
         let verified = self.verify(name.as_bytes(), old, from)?;
-        self.check_length(new)?;
-        let slot = self.hash_queue.acquire();
-        let hash = PasswordHash::new(new, self.iterations)?;
-        drop(slot);
+        let hash = self.hash(new)?;
         let mut changed = None;
         let mut change = self.file.change()?;
         let _lock = lock(&self.account_lock);
@@ -276,10 +294,94 @@ impl Users {
         let verified = self.verify(name.as_bytes(), password, from)?;
         let mut change = self.file.change()?;
         let _lock = lock(&self.account_lock);
-        let guest = self.file.query(|index| index.guest_of(name.as_bytes()).map(str::to_string))?;
-        guest.map_or(Ok(()), |guest| Err(Refusal::FolderInUse(guest)))?;
+        self.check_has_no_guest(name)?;
         change.replace(name, |record| still_verified(record, &verified).map(|_| None))?;
         Ok(verified.folder.is_none().then(then))
+    }
+
+    /// Adds an account, as the owner of the server or an administrator does. A folder of that name,
+    /// with the files in it, becomes its folder. Asks for the `password` if all else is right.
+    pub fn add(
+        &self,
+        [name, role, quota]: [&str; 3],
+        folder: Option<&str>,
+        password: impl FnOnce() -> io::Result<Password>,
+    ) -> Result<(), Refusal> {
+        let record = |hash: PasswordHash| {
+            let hash = hash.to_string();
+            let fields: Vec<_> = [name, role, quota, &hash].into_iter().chain(folder).collect();
+            Record::of(&fields).map_err(Refusal::BadLine)
+        };
+        self.check_account(name, false)?;
+        record(PasswordHash::decoy(1))?;
+        let record = record(self.hash(&password()?)?)?;
+        let mut change = self.file.change()?;
+        let _lock = lock(&self.account_lock);
+        self.check_account(name, false)?;
+        Ok(change.append(&record)?)
+    }
+
+    /// Gives an account another password, without knowing the present one.
+    pub fn set_password(
+        &self,
+        name: &str,
+        password: impl FnOnce() -> io::Result<Password>,
+    ) -> Result<(), Refusal> {
+        self.check_account(name, true)?;
+        self.set(name, record::HASH, &self.hash(&password()?)?.to_string())
+    }
+
+    /// Changes a field of an account: [`ROLE`], or [`QUOTA`].
+    pub fn set(&self, name: &str, field: usize, value: &str) -> Result<(), Refusal> {
+        let mut change = self.file.change()?;
+        let _lock = lock(&self.account_lock);
+        change.replace(name, |record| {
+            let line = record.ok_or(Refusal::NoAccount)?.to_string();
+            let mut fields: Vec<_> = line.split(':').collect();
+            fields.splice(field..=field, [value]);
+            Record::of(&fields).map(Some).map_err(Refusal::BadLine)
+        })
+    }
+
+    /// Removes an account without its password, also one that is locked. Returns the result of
+    /// `then`, which is given the name in the spelling of the file, and runs before the name is
+    /// free.
+    pub fn remove<T>(&self, name: &str, then: impl FnOnce(&str) -> T) -> Result<T, Refusal> {
+        let mut change = self.file.change()?;
+        let _lock = lock(&self.account_lock);
+        self.check_account(name, true)?;
+        self.check_has_no_guest(name)?;
+        let mut spelled = name.to_string();
+        change.replace(name, |record| {
+            spelled = record.map_or(name.to_string(), |record| record.name);
+            Ok::<_, Refusal>(None)
+        })?;
+        Ok(then(&spelled))
+    }
+
+    /// The accounts, one line each, and the lines that lock an account.
+    pub fn list(&self) -> io::Result<Vec<String>> {
+        self.file.list()
+    }
+
+    fn check_account(&self, name: &str, exists: bool) -> Result<(), Refusal> {
+        match self.file.query_quickly(|index| index.has(name.as_bytes()))? {
+            has if has == exists => Ok(()),
+            true => Err(Refusal::NameTaken),
+            false => Err(Refusal::NoAccount),
+        }
+    }
+
+    fn check_has_no_guest(&self, name: &str) -> Result<(), Refusal> {
+        let guest = self.file.query(|index| index.guest_of(name.as_bytes()).map(str::to_string))?;
+        guest.map_or(Ok(()), |guest| Err(Refusal::FolderInUse(guest)))
+    }
+
+    /// Hashes a new password that is not too short.
+    fn hash(&self, password: &Password) -> Result<PasswordHash, Refusal> {
+        self.check_length(password)?;
+        let _slot = self.hash_queue.acquire();
+        Ok(PasswordHash::new(password, self.iterations)?)
     }
 
     fn check_length(&self, password: &Password) -> Result<(), Refusal> {

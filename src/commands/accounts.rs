@@ -54,6 +54,9 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
              a letter or digit first.",
         ),
         Refusal::NameTaken => Reply::new(553, "That name is taken."),
+        Refusal::NoAccount | Refusal::BadLine(_) => {
+            Reply::new(550, format!("Not done: {refusal}.")).because(refusal.to_string())
+        }
         Refusal::FolderInUse(other) => {
             let text = "Another account works in a folder of yours, so yours stays; \
                         ask the owner of this server.";

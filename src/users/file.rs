@@ -112,16 +112,21 @@ impl UsersFile {
         }
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(mut file) => {
+                // If root runs the command before the first start, the server must read the file.
+                let folder = fs::metadata(path.parent().unwrap_or(Path::new(".")))?;
+                let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
                 file.write_all(HEADER.as_bytes())?;
                 file.sync_all()?;
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        // What a kill during a change left. The next change would overwrite it.
-        let _ = fs::remove_file(temporary_of(&fs::canonicalize(path)?));
         let users =
             UsersFile { path: path.to_path_buf(), log, cache: Mutex::new(Cache::default()) };
+        // What a kill during a change left, unless a change is being made now.
+        if let Some(change) = users.try_change()? {
+            let _ = fs::remove_file(temporary_of(&change.path));
+        }
         lock(&users.cache).renew(&users.path, &users.log, || thread::sleep(READ_PAUSE))?;
         Ok(users)
     }
@@ -144,10 +149,15 @@ impl UsersFile {
         if !is_same || !(quickly || cache.is_settled) {
             cache.renew(&self.path, &self.log, || thread::sleep(READ_PAUSE))?;
         }
-        match cache.unreadable {
-            None => Ok(ask(&cache.index)),
-            Some(why) => Err(io::Error::new(ErrorKind::InvalidData, why)),
-        }
+        check(cache.unreadable)?;
+        Ok(ask(&cache.index))
+    }
+
+    /// The accounts, one line each, and the lines that lock an account.
+    pub fn list(&self) -> io::Result<Vec<String>> {
+        let text = fs::read(&self.path)?;
+        check(index::why_unreadable(&text))?;
+        Ok(index::list(&text))
     }
 
     /// Locks the file for a change. Fails with [`ErrorKind::TimedOut`] if another program, or
@@ -156,21 +166,32 @@ impl UsersFile {
     pub fn change(&self) -> io::Result<Change<'_>> {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
-            let path = fs::canonicalize(&self.path)?;
-            let locked = File::open(&path)?;
-            match locked.try_lock() {
-                // The file may have been replaced between the opening and the lock.
-                Ok(()) if id_of(&locked.metadata()?) == id_of(&fs::metadata(&self.path)?) => {
-                    return Ok(Change { users: self, path, locked, replaced: None });
-                }
-                Ok(()) | Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(is_locked());
-                }
-                Ok(()) | Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
-                Err(TryLockError::Error(error)) => return Err(error),
+            match self.try_change()? {
+                Some(change) => return Ok(change),
+                None if Instant::now() >= deadline => return Err(is_locked()),
+                None => thread::sleep(LOCK_PAUSE),
             }
         }
     }
+
+    /// Locks the file for a change, unless another program or thread holds the lock.
+    fn try_change(&self) -> io::Result<Option<Change<'_>>> {
+        let path = fs::canonicalize(&self.path)?;
+        let locked = File::open(&path)?;
+        match locked.try_lock() {
+            // The file may have been replaced between the opening and the lock.
+            Ok(()) if id_of(&locked.metadata()?) == id_of(&fs::metadata(&self.path)?) => {
+                Ok(Some(Change { users: self, path, locked, replaced: None }))
+            }
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Fails if the text is unreadable, and says why.
+fn check(unreadable: Option<&str>) -> io::Result<()> {
+    unreadable.map_or(Ok(()), |why| Err(io::Error::new(ErrorKind::InvalidData, why)))
 }
 
 fn is_locked() -> io::Error {
@@ -225,9 +246,7 @@ impl Change<'_> {
     ) -> Result<(), E> {
         let mut text = Vec::new();
         self.locked.read_to_end(&mut text)?;
-        if let Some(why) = index::why_unreadable(&text) {
-            return Err(io::Error::new(ErrorKind::InvalidData, why).into());
-        }
+        check(index::why_unreadable(&text))?;
         let record = change(Index::parse(&text).0.find(name.as_bytes()).cloned())?;
         let text_now = index::with_line_replaced(&text, name, record.as_ref());
         let temporary = temporary_of(&self.path);

@@ -152,6 +152,14 @@ pub fn is_complete(text: &[u8]) -> bool {
     Record::user_name(last).is_none()
 }
 
+/// The accounts in the order of the file, and then the warnings about lines.
+pub fn list(text: &[u8]) -> Vec<String> {
+    let (index, locked) = Index::parse(text);
+    let lines = without_mark(text).split(|byte| *byte == b'\n');
+    let records = lines.filter_map(|line| index.find(Record::user_name(line)?.as_bytes()));
+    records.map(Record::summary).chain(locked).collect()
+}
+
 /// The text with `record` in place of the line of `name`, or without that line.
 pub fn with_line_replaced(text: &[u8], name: &str, record: Option<&Record>) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());

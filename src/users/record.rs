@@ -9,6 +9,11 @@ use super::hash::PasswordHash;
 /// The longest account name in bytes.
 const NAME_LIMIT: usize = 32;
 
+/// The places of fields in a line.
+pub const ROLE: usize = 1;
+pub const QUOTA: usize = 2;
+pub const HASH: usize = 3;
+
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -109,6 +114,22 @@ impl Record {
             return Err("an administrator has all folders, and so no folder of its own");
         }
         Ok(Record { name: name.to_string(), role, quota, hash, folder })
+    }
+
+    /// Makes a record of the fields of a line.
+    pub fn of(fields: &[&str]) -> Result<Record, &'static str> {
+        let has_colon = fields.iter().any(|field| field.contains(':'));
+        let line = fields.join(":");
+        if has_colon { Err("a field cannot have a colon") } else { Record::parse(line.as_bytes()) }
+    }
+
+    /// The account for a list: name, role, quota and folder, which is `/` for an administrator.
+    pub fn summary(&self) -> String {
+        let home = if self.role == Role::Admin { "/" } else { self.home() };
+        let line = self.to_string();
+        let mut fields = line.split(':');
+        let mut field = || fields.next().unwrap_or_default();
+        format!("{:<16} {:<8} {:<13} {home}", field(), field(), field())
     }
 
     /// The path of the account's folder inside the working directory.

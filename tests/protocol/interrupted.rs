@@ -273,26 +273,26 @@ fn program(here: &Path, args: &[&str]) -> Command {
 }
 
 /// A program on a terminal of its own.
-struct Terminal {
+pub struct Terminal {
     child: Child,
     shown: Vec<u8>,
 }
 
 impl Terminal {
-    fn start(here: &Path, args: &[&str]) -> Terminal {
+    pub fn start(here: &Path, args: &[&str]) -> Terminal {
         let on_pty = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/on_pty.py");
         let mut command = program(here, &[&["python3", on_pty][..], args].concat());
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         Terminal { child, shown: Vec::new() }
     }
 
-    fn types(&mut self, typed: &str) {
+    pub fn types(&mut self, typed: &str) {
         self.child.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
     }
 
     /// Waits until the terminal shows `text`, behind what was waited for before.
     #[track_caller]
-    fn shows(&mut self, text: &str) {
+    pub fn shows(&mut self, text: &str) {
         let mut chunk = [0; 4096];
         loop {
             let found = self.shown.windows(text.len()).position(|window| window == text.as_bytes());

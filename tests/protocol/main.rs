@@ -12,6 +12,7 @@ mod interrupted;
 mod large_downloads;
 mod link_local;
 mod listings;
+mod owner;
 mod transcripts;
 mod words;
 

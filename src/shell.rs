@@ -1,0 +1,104 @@
+//! The commands of the shell: what the owner of the server does on its machine.
+//!
+//! They call the functions that the server calls, on the same files and under the same locks, so
+//! they work while the server runs, too.
+
+use std::collections::HashMap;
+use std::env;
+use std::io::{self, BufRead, IsTerminal};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::log::Log;
+use crate::users::{Password, QUOTA, ROLE, Refusal, Users};
+
+/// What `--help` says of the commands.
+pub const HELP: &str = "
+Commands, also beside a running server; each takes the --dir or --config of the server:
+  user add NAME [--role R] [--quota Q] [--folder F]
+        add an account, with the files that workdir/NAME has; asks for a password
+  user passwd NAME
+        give an account another password
+  user role NAME R; user quota NAME Q
+        R: user, readonly, drop, admin or disabled; Q: a size, none or - (what --quota says)
+  user remove NAME
+        remove an account; its files stay
+  user list
+        name, role, quota and folder of each account
+";
+
+/// Why a command failed: its exit code, and the one line that it prints.
+type Failure = (u8, String);
+
+/// The failure of a command that was typed rightly.
+pub fn failed(why: impl ToString) -> Failure {
+    (1, why.to_string())
+}
+
+/// Runs a command. Returns what it prints.
+pub fn run(
+    config: &Config,
+    words: &[String],
+    flags: &HashMap<String, String>,
+) -> Result<String, Failure> {
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let flag = |name| flags.get(name).map(String::as_str);
+    let done = match (words.as_slice(), flags.is_empty()) {
+        (["user", "list"], true) => {
+            let lines = users(config)?.list().map_err(Refusal::Io).map_err(failed)?;
+            return Ok(lines.into_iter().map(|line| line + "\n").collect());
+        }
+        (["user", "add", name], _) => {
+            let (role, quota) = (flag("role").unwrap_or("user"), flag("quota").unwrap_or("-"));
+            users(config)?.add([name, role, quota], flag("folder"), ask_password)
+        }
+        (["user", "passwd", name], true) => users(config)?.set_password(name, ask_password),
+        (["user", "role", name, role], true) => users(config)?.set(name, ROLE, role),
+        (["user", "quota", name, quota], true) => users(config)?.set(name, QUOTA, quota),
+        (["user", "remove", name], true) => users(config)?.remove(name, |_| ()),
+        _ => return Err((2, "not a command with its arguments; see --help".to_string())),
+    };
+    done.map(|()| String::new()).map_err(|refusal| match refusal {
+        Refusal::BadLine(why) => (2, why.to_string()),
+        refusal => failed(refusal),
+    })
+}
+
+fn users(config: &Config) -> Result<Users, Failure> {
+    let path = config.dir.join("users");
+    let users = Log::none().and_then(|log| Users::open(&path, config, Arc::new(log)));
+    users.map_err(|error| failed(format!("{}: {error}", path.display())))
+}
+
+/// Asks on the terminal, without echo, and then runs the command again with the password on its
+/// standard input. This process becomes the shell that asks: if Ctrl-C ended it before another one
+/// had restored the terminal, the terminal could stay silent.
+const ASK: &str = r#"
+old=$(stty -g) || exit
+trap 'stty "$old"; echo >&2; exit 130' HUP INT QUIT TERM
+stty -echo
+printf 'Password: ' >&2; IFS= read -r first; echo >&2
+printf 'Again: ' >&2; IFS= read -r second; echo >&2
+stty "$old"; trap - HUP INT QUIT TERM
+if [ "$first" != "$second" ]; then echo 'plainftpd: the two passwords differ' >&2; exit 1; fi
+printf '%s\n' "$first" | "$0" "$@"
+"#;
+
+/// The password from standard input. If that is a terminal, this process ends here.
+fn ask_password() -> io::Result<Password> {
+    if !io::stdin().is_terminal() {
+        return read_password();
+    }
+    let mut shell = Command::new("sh");
+    Err(shell.args(["-c", ASK]).arg(env::current_exe()?).args(env::args_os().skip(1)).exec())
+}
+
+/// Reads a line from standard input as a password.
+pub fn read_password() -> io::Result<Password> {
+    let mut line = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut line)?;
+    let password = line.strip_suffix(b"\n").unwrap_or(&line);
+    Ok(Password(password.strip_suffix(b"\r").unwrap_or(password).to_vec()))
+}
