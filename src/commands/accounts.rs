@@ -27,6 +27,12 @@ pub fn parse_login(args: Args<'_>) -> Parsed {
     args.exactly().map(|[name, password]| Command::Login(name, Password(password)))
 }
 
+/// PASS. A guest who presses Enter at the prompt of an FTP program sends no password.
+pub fn parse_pass(args: Args<'_>) -> Parsed {
+    let is_absent = |refusal| if args.is_empty() { Ok(Vec::new()) } else { Err(refusal) };
+    args.rest_of_line().or_else(is_absent).map(|word| Command::Pass(Password(word)))
+}
+
 /// `passwd OLD NEW`, SITE PASSWD.
 pub fn parse_passwd(args: Args<'_>) -> Parsed {
     args.exactly().map(|[old, new]| Command::ChangePassword(Password(old), Password(new)))

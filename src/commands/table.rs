@@ -149,7 +149,7 @@ pub const COMMANDS: &[CommandInfo] = &[
     row(Ftp, Nothing, &["USER"], "NAME", "alice",
         "the name for a login; PASS follows", RestOfLine(User)),
     row(Ftp, Nothing, &["PASS"], "PASSWORD", "wonderland",
-        "the password of USER", RestOfLine(|word| Pass(Password(word)))),
+        "the password of USER", Line(accounts::parse_pass)),
     row(Ftp, Nothing, &["REIN"], "", "",
         "log out, stay connected", Alone(|| Reinitialize)),
     row(Ftp, LoggedIn, &["CWD", "XCWD"], "DIR", "my docs",

@@ -98,6 +98,9 @@ fn hand_words_split_and_ftp_verbs_take_the_rest() {
     assert_eq!(parsed("  \tcd\tdocs"), Command::ChangeFolder(bytes("docs")));
     assert_eq!(parsed("cd"), Command::ChangeFolder(bytes("/")));
     assert_eq!(parsed("PASS  a b "), Command::Pass(Password(bytes(" a b "))));
+    assert_eq!(parsed("PASS  "), Command::Pass(Password(bytes(" "))));
+    assert_eq!(parsed("PASS "), Command::Pass(Password(Vec::new())));
+    assert_eq!(parsed("PASS"), Command::Pass(Password(Vec::new())));
     let form = listings::Form::ByHand { odd_flags: false };
     assert_eq!(parsed("ls -la docs"), Command::List(bytes("docs"), form));
     assert_eq!(parsed("rm -rf docs"), Command::RemoveTree(bytes("docs")));

@@ -193,6 +193,9 @@ fn the_name_ftp_means_anonymous_unless_it_is_an_account() {
             "230 Welcome, anonymous; you are in the folder \"/\"."
         );
     }
+    // A guest may press Enter at the prompt for the password.
+    client.expect("USER ftp", 331);
+    client.expect("PASS ", 230);
     client.expect("login ftp ''", 230);
     assert_eq!(client.ask("whoami"), "211 anonymous, in /");
     server.add_account("ftp:user:-:HASH");
