@@ -124,7 +124,7 @@ impl UsersFile {
         let users =
             UsersFile { path: path.to_path_buf(), log, cache: Mutex::new(Cache::default()) };
         // What a kill during a change left, unless a change is being made now.
-        if let Some(change) = users.try_change()? {
+        if let Ok(change) = users.try_change()? {
             let _ = fs::remove_file(temporary_of(&change.path));
         }
         lock(&users.cache).renew(&users.path, &users.log, || thread::sleep(READ_PAUSE))?;
@@ -167,23 +167,24 @@ impl UsersFile {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             match self.try_change()? {
-                Some(change) => return Ok(change),
-                None if Instant::now() >= deadline => return Err(is_locked()),
-                None => thread::sleep(LOCK_PAUSE),
+                Ok(change) => return Ok(change),
+                Err(_) if Instant::now() >= deadline => return Err(is_locked()),
+                Err(_open) => thread::sleep(LOCK_PAUSE),
             }
         }
     }
 
-    /// Locks the file for a change, unless another program or thread holds the lock.
-    fn try_change(&self) -> io::Result<Option<Change<'_>>> {
+    /// Locks the file for a change. If another program or thread holds the lock, returns the open
+    /// file, which the caller may keep while it waits, as a sign.
+    fn try_change(&self) -> io::Result<Result<Change<'_>, File>> {
         let path = fs::canonicalize(&self.path)?;
         let locked = File::open(&path)?;
         match locked.try_lock() {
             // The file may have been replaced between the opening and the lock.
             Ok(()) if id_of(&locked.metadata()?) == id_of(&fs::metadata(&self.path)?) => {
-                Ok(Some(Change { users: self, path, locked, replaced: None }))
+                Ok(Ok(Change { users: self, path, locked, replaced: None }))
             }
-            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(Err(locked)),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
