@@ -64,7 +64,7 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
             Reply::new(550, format!("Not done: {refusal}.")).because(refusal.to_string())
         }
         Refusal::FolderInUse(other) => {
-            let text = "Another account works in a folder of yours, so yours stays; \
+            let text = "Another account works in the folder of this one, so this one stays; \
                         ask the owner of this server.";
             Reply::new(550, text).because(format!("the folder of {other} lies in its folder"))
         }

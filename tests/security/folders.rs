@@ -113,8 +113,8 @@ fn an_account_whose_folder_another_account_uses_cannot_be_unregistered() {
         server.add_account(line);
         assert_eq!(
             alice.ask("unregister password"),
-            "550 Another account works in a folder of yours, so yours stays; ask the owner of this \
-             server.",
+            "550 Another account works in the folder of this one, so this one stays; \
+             ask the owner of this server.",
             "{line}"
         );
         let log = server.log();
