@@ -85,6 +85,26 @@ fn what_a_scanner_stores_counts_for_the_account_that_owns_the_top_folder() {
 }
 
 #[test]
+fn logins_at_once_make_a_missing_folder_once_and_count_it_once() {
+    let server = Server::start();
+    server.add_account("alice:user:40K:HASH");
+    server.add_account("scanner:drop:-:HASH:alice/a/b/c/d");
+    let mut alice = server.logged_in("alice");
+    for _ in 0..60 {
+        let mut scanners: Vec<_> = (0..8).map(|_| server.connect()).collect();
+        scanners.iter_mut().for_each(|scanner| scanner.send_line("login scanner password"));
+        for scanner in &mut scanners {
+            let reply = scanner.reply();
+            assert!(reply.starts_with("230 "), "{reply}");
+        }
+        // This is what the server has counted up to now. It does not count again.
+        let refused = "552 /x: the quota is used up: 16384 of 40960 bytes are taken.";
+        assert_eq!(alice.put("x", &[1; 30_000]), refused);
+        alice.expect("rm -r a", 250);
+    }
+}
+
+#[test]
 fn a_folder_that_no_account_owns_has_the_smallest_quota_of_those_who_use_it() {
     let server = Server::with(&["--quota", "40K"]);
     server.add_account("anonymous:readonly:none:any:public");
