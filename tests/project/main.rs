@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod deploy;
 mod documents;
 mod layers;
 mod manifest;
