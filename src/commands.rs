@@ -16,6 +16,7 @@ use crate::vfs::{Existing, Vfs};
 mod args;
 mod permissions;
 mod accounts;
+mod administration;
 mod files;
 mod listings;
 mod transfers;
@@ -49,6 +50,15 @@ enum Command {
     Reinitialize,
     WhoAmI,
     Free,
+    // Accounts of others
+    Accounts,
+    AddAccount {
+        name: String,
+        password: Password,
+        role: String,
+    },
+    RemoveAccount(String),
+    SetPassword(String, Password),
     // Folders
     PrintFolder,
     ChangeFolder(Vec<u8>),
@@ -214,6 +224,11 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Outcome {
         WhoAmI => accounts::who_am_i(session),
         Free => accounts::free(session),
 
+        Accounts => administration::list(session),
+        AddAccount { name, password, role } => administration::add(session, &name, password, &role),
+        RemoveAccount(name) => administration::remove(session, &name),
+        SetPassword(name, password) => administration::set_password(session, &name, password),
+
         PrintFolder => files::print_folder(session),
         ChangeFolder(path) => files::change_folder(session, &path),
         List(path, form) => listings::list(session, &path, form),
@@ -276,7 +291,10 @@ impl Command {
         match self {
             Source(..) => false, // changes nothing yet
             Pass(_) | Login(..) | Register { .. } | Reinitialize | Retrieve(..) => true,
-            _ => matches!(needs, Permission::Add | Permission::Change | Permission::Own),
+            _ => matches!(
+                needs,
+                Permission::Add | Permission::Change | Permission::Own | Permission::Administer
+            ),
         }
     }
 

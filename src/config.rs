@@ -144,8 +144,8 @@ impl Default for Config {
 
 /// The first words of the commands of the shell.
 const SHELL_WORDS: [&str; 1] = ["user"];
-/// The flags of these commands, which have values.
-const SHELL_FLAGS: [&str; 3] = ["role", "quota", "folder"];
+/// The flags of these commands. All but the last have values.
+const SHELL_FLAGS: [&str; 4] = ["role", "quota", "folder", "with-files"];
 
 /// What the command line asks the program to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
             _ if is_of_shell || name == "config" || find(name).is_some() => {}
             _ => return Err(format!("unknown flag --{name}; see --help")),
         }
-        let bare = (flag == "sync").then_some("on");
+        let bare = matches!(flag, "sync" | "with-files").then_some("on");
         let value = attached.or(bare).map(str::to_string).or_else(|| args.next());
         let value = value.ok_or_else(|| format!("--{name} needs a value; see --help"))?;
         if is_of_shell {

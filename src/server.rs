@@ -55,6 +55,7 @@ impl Server {
         })?;
         let policy = UploadPolicy { sync: config.sync, partial: config.keep_partial };
         let workdir = Workdir::open(&dir.join("workdir"), policy, Arc::clone(&log))
+            .and_then(Workdir::lock)
             .map_err(failed("workdir"))?;
         let users =
             Users::open(&dir.join("users"), &config, Arc::clone(&log)).map_err(failed("users"))?;

@@ -5,14 +5,16 @@
 
 use std::collections::HashMap;
 use std::env;
-use std::io::{self, BufRead, IsTerminal};
+use std::fs;
+use std::io::{self, BufRead, ErrorKind, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::log::Log;
-use crate::users::{Password, QUOTA, ROLE, Refusal, Users};
+use crate::users::{Password, QUOTA, ROLE, Refusal, Users, is_valid_name};
+use crate::vfs::{UploadPolicy, Workdir};
 
 /// What `--help` says of the commands.
 pub const HELP: &str = "
@@ -23,8 +25,8 @@ Commands, also beside a running server; each takes the --dir or --config of the 
         give an account another password
   user role NAME R; user quota NAME Q
         R: user, readonly, drop, admin or disabled; Q: a size, none or - (what --quota says)
-  user remove NAME
-        remove an account; its files stay
+  user remove NAME [--with-files]
+        remove an account; its files stay, or go with it
   user list
         name, role, quota and folder of each account
 ";
@@ -58,12 +60,32 @@ pub fn run(
         (["user", "role", name, role], true) => users(config)?.set(name, ROLE, role),
         (["user", "quota", name, quota], true) => users(config)?.set(name, QUOTA, quota),
         (["user", "remove", name], true) => users(config)?.remove(name, |_| ()),
+        (["user", "remove", name], _) if flag("with-files").is_some() && flags.len() == 1 => {
+            return remove_with_files(config, name).map(|()| String::new());
+        }
         _ => return Err((2, "not a command with its arguments; see --help".to_string())),
     };
     done.map(|()| String::new()).map_err(|refusal| match refusal {
-        Refusal::BadLine(why) => (2, why.to_string()),
+        Refusal::Invalid(why) => (2, why.to_string()),
         refusal => failed(refusal),
     })
+}
+
+/// Hides the folder of the account before the name is free, and then removes it.
+fn remove_with_files(config: &Config, name: &str) -> Result<(), Failure> {
+    let policy = UploadPolicy { sync: true, partial: true };
+    let path = config.dir.join("workdir");
+    let workdir = fs::metadata(&path) // the server makes it
+        .and_then(|_| Workdir::open(&path, policy, Arc::new(Log::none()?)))
+        .map_err(|error| failed(format!("workdir: {error}")))?;
+    let hide = |name: &str| is_valid_name(name.as_bytes()).then(|| workdir.detach_home(name));
+    let hidden = users(config)?.remove(name, hide).map_err(failed)?;
+    match hidden.map_or(Ok(()), |hidden| hidden.and_then(|remove| remove())) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(failed(format!("the account is removed, but its files are left: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn users(config: &Config) -> Result<Users, Failure> {
@@ -87,12 +109,13 @@ printf '%s\n' "$first" | "$0" "$@"
 "#;
 
 /// The password from standard input. If that is a terminal, this process ends here.
-fn ask_password() -> io::Result<Password> {
+fn ask_password() -> Result<Password, Refusal> {
     if !io::stdin().is_terminal() {
-        return read_password();
+        return Ok(read_password()?);
     }
-    let mut shell = Command::new("sh");
-    Err(shell.args(["-c", ASK]).arg(env::current_exe()?).args(env::args_os().skip(1)).exec())
+    let args = env::args_os().skip(1);
+    let _failed = Command::new("sh").args(["-c", ASK]).arg(env::current_exe()?).args(args).exec();
+    Err(Refusal::Invalid("no sh is here to ask for the password: write it to standard input"))
 }
 
 /// Reads a line from standard input as a password.

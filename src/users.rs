@@ -58,8 +58,8 @@ pub enum Refusal {
     NameTaken,
     /// The owner of the server named an account that is not there, or whose line is malformed.
     NoAccount,
-    /// The users file cannot have such a line, because of this.
-    BadLine(&'static str),
+    /// What was given cannot be, because of this.
+    Invalid(&'static str),
     /// The folder of this other account lies in the account's own.
     FolderInUse(String),
     /// The password has fewer characters than this.
@@ -87,7 +87,7 @@ impl fmt::Display for Refusal {
             Refusal::ShortPassword(least) => {
                 write!(f, "a password has at least {least} characters")
             }
-            Refusal::BadLine(why) => f.write_str(why),
+            Refusal::Invalid(why) => f.write_str(why),
             Refusal::Io(error) => write!(f, "the users file: {error}"),
             _ => f.write_str("there is no such account, or its line is malformed"),
         }
@@ -305,12 +305,12 @@ impl Users {
         &self,
         [name, role, quota]: [&str; 3],
         folder: Option<&str>,
-        password: impl FnOnce() -> io::Result<Password>,
+        password: impl FnOnce() -> Result<Password, Refusal>,
     ) -> Result<(), Refusal> {
         let record = |hash: PasswordHash| {
             let hash = hash.to_string();
             let fields: Vec<_> = [name, role, quota, &hash].into_iter().chain(folder).collect();
-            Record::of(&fields).map_err(Refusal::BadLine)
+            Record::of(&fields).map_err(Refusal::Invalid)
         };
         self.check_account(name, false)?;
         record(PasswordHash::decoy(1))?;
@@ -325,7 +325,7 @@ impl Users {
     pub fn set_password(
         &self,
         name: &str,
-        password: impl FnOnce() -> io::Result<Password>,
+        password: impl FnOnce() -> Result<Password, Refusal>,
     ) -> Result<(), Refusal> {
         self.check_account(name, true)?;
         self.set(name, record::HASH, &self.hash(&password()?)?.to_string())
@@ -339,7 +339,7 @@ impl Users {
             let line = record.ok_or(Refusal::NoAccount)?.to_string();
             let mut fields: Vec<_> = line.split(':').collect();
             fields.splice(field..=field, [value]);
-            Record::of(&fields).map(Some).map_err(Refusal::BadLine)
+            Record::of(&fields).map(Some).map_err(Refusal::Invalid)
         })
     }
 

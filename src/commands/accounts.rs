@@ -44,7 +44,7 @@ const WRONG: LogShare = LogShare::Unlimited;
 
 /// The reply to a refusal. After too many tries the session ends, because a waiting client occupies
 /// a slot.
-fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
+pub fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
     match refusal {
         Refusal::Closed => {
             Reply::new(530, "Registration is closed; the owner of this server creates accounts.")
@@ -60,9 +60,10 @@ fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
              a letter or digit first.",
         ),
         Refusal::NameTaken => Reply::new(553, "That name is taken."),
-        Refusal::NoAccount | Refusal::BadLine(_) => {
-            Reply::new(550, format!("Not done: {refusal}.")).because(refusal.to_string())
+        Refusal::NoAccount => {
+            Reply::new(550, "There is no such account, or its line is malformed.")
         }
+        Refusal::Invalid(why) => Reply::new(501, format!("Nothing was done: {why}.")).because(why),
         Refusal::FolderInUse(other) => {
             let text = "Another account works in the folder of this one, so this one stays; \
                         ask the owner of this server.";
@@ -148,7 +149,7 @@ fn login_refused(session: &mut Session, refused: Refusal, was_logged_in: bool) -
 }
 
 /// The reply if the users file, or the folder of a new account, cannot be used. The log says why.
-fn no_accounts(session: &mut Session, error: &io::Error) -> Reply {
+pub fn no_accounts(session: &mut Session, error: &io::Error) -> Reply {
     session.log_context.why = Some(format!("the users file: {error}"));
     match error.kind() {
         ErrorKind::StorageFull
@@ -196,7 +197,7 @@ pub fn register(
     Ok(Reply::new(230, text))
 }
 
-fn own_name(session: &Session) -> String {
+pub fn own_name(session: &Session) -> String {
     session.account().map(|account| account.name.clone()).unwrap_or_default()
 }
 
@@ -222,7 +223,7 @@ pub fn unregister(session: &mut Session, password: &Password) -> Outcome {
     let what = match closed {
         None => " is gone; its files stay",
         Some(Ok(remove)) => {
-            remove();
+            let _ = remove();
             " and its folder are gone"
         }
         // An administrator needs no folder, and the owner may have removed one.

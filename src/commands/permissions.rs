@@ -18,6 +18,8 @@ pub enum Permission {
     Change,
     /// The role may change the account itself.
     Own,
+    /// The role may change the accounts of others.
+    Administer,
 }
 
 /// Whether a client of this role (`None`: not logged in) has the permission.
@@ -25,7 +27,8 @@ pub fn allows(role: Option<Role>, permission: Permission) -> bool {
     match (permission, role) {
         (Permission::Nothing, _) => true,
         (_, None | Some(Role::Disabled)) => false,
-        (Permission::LoggedIn, _) | (_, Some(Role::User)) => true,
+        (Permission::LoggedIn, _) => true,
+        (_, Some(Role::User)) => permission != Permission::Administer,
         // Guests share such an account. None of them may lock the others out.
         (_, Some(Role::ReadOnly)) => permission == Permission::Read,
         (_, Some(Role::Drop)) => permission == Permission::Add,
@@ -61,7 +64,8 @@ mod tests {
         MKD:add STOR:add STOU:add rmdir:change rm:change touch:change cp:change mv:change \
         append:change RMD:change DELE:change RNFR:change RNTO:change MFMT:change APPE:change \
         SITE_CPFR:change SITE_CPTO:change SITE_RMDIR:change SITE_CHMOD:change \
-        passwd:own unregister:own ACCT:- \
+        passwd:own unregister:own \
+        users:administer useradd:administer userdel:administer userpass:administer ACCT:- \
         SMNT:- AUTH:- HOST:-";
 
     /// The permissions of forms that differ from the word's example.
@@ -92,6 +96,7 @@ mod tests {
             "add" => Permission::Add,
             "change" => Permission::Change,
             "own" => Permission::Own,
+            "administer" => Permission::Administer,
             other => panic!("{other}"),
         }
     }
@@ -127,7 +132,7 @@ mod tests {
                 (Some(Role::Disabled), "nothing"),
                 (Some(Role::ReadOnly), "nothing login read"),
                 (Some(Role::Drop), "nothing login add"),
-                (Some(Role::Admin), "nothing login read add change"),
+                (Some(Role::Admin), "nothing login read add change administer"),
                 (Some(Role::User), "nothing login read add change own"),
             ] {
                 let expected = allowed.split(' ').any(|allowed| allowed == right);

@@ -13,8 +13,8 @@ use super::Command::{self, *};
 use super::Parsed;
 use super::args::{self, Args, split_word};
 use super::listings::Form;
-use super::permissions::Permission::{self, Add, Change, LoggedIn, Nothing, Own, Read};
-use super::{accounts, data_connection, features, files, listings, transfers};
+use super::permissions::Permission::{self, Add, Administer, Change, LoggedIn, Nothing, Own, Read};
+use super::{accounts, administration, data_connection, features, files, listings, transfers};
 
 /// One command: how it is spelled, explained and parsed.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub enum Group {
     /// Words that people type by hand.
     Hand,
     Ftp,
+    /// Words that only administrators may use. `help ftp` shows them, as commands of SITE.
+    Administrator,
 }
 
 const fn row(
@@ -76,7 +78,7 @@ const fn row(
     CommandInfo { group, needs, name, spellings, arguments, example, purpose, parser }
 }
 
-use Group::{Ftp, Hand};
+use Group::{Administrator, Ftp, Hand};
 use Parser::{Alone, Line, OneWord, Refuse, RestOfLine, WithContent};
 
 /// Every command that the server knows: group, permission, spellings, arguments, example, purpose,
@@ -145,6 +147,20 @@ pub const COMMANDS: &[CommandInfo] = &[
         Line(features::parse_help)),
     row(Hand, Nothing, &["quit", "exit", "bye"], "", "",
         "leave", Alone(|| Quit)),
+
+    row(Administrator, Administer, &["users", "SITE USERS"], "", "",
+        "for administrators: the accounts", Alone(|| Accounts)),
+    row(Administrator, Administer, &["useradd", "SITE USERADD"], "NAME PASSWORD [ROLE]",
+        "bob wonderland readonly",
+        "for administrators: add an account, with the files that the folder NAME has",
+        Line(administration::parse_add)),
+    row(Administrator, Administer, &["userdel", "SITE USERDEL"], "NAME", "bob",
+        "for administrators: remove an account; its files stay",
+        OneWord(|word| RemoveAccount(administration::text(word)))),
+    row(Administrator, Administer, &["userpass", "SITE USERPASS"], "NAME PASSWORD",
+        "bob looking-glass",
+        "for administrators: give an account another password",
+        Line(administration::parse_password)),
 
     row(Ftp, Nothing, &["USER"], "NAME", "alice",
         "the name for a login; PASS follows", RestOfLine(User)),

@@ -124,7 +124,7 @@ impl UsersFile {
         let users =
             UsersFile { path: path.to_path_buf(), log, cache: Mutex::new(Cache::default()) };
         // What a kill during a change left, unless a change is being made now.
-        if let Ok(change) = users.try_change()? {
+        if let Ok(change) = users.change_within(Duration::ZERO) {
             let _ = fs::remove_file(temporary_of(&change.path));
         }
         lock(&users.cache).renew(&users.path, &users.log, || thread::sleep(READ_PAUSE))?;
@@ -164,28 +164,25 @@ impl UsersFile {
     /// another thread of this server, holds the lock for too long. `flock` excludes threads too,
     /// because each call opens the file for itself.
     pub fn change(&self) -> io::Result<Change<'_>> {
-        let deadline = Instant::now() + LOCK_WAIT;
-        loop {
-            match self.try_change()? {
-                Ok(change) => return Ok(change),
-                Err(_) if Instant::now() >= deadline => return Err(is_locked()),
-                Err(_open) => thread::sleep(LOCK_PAUSE),
-            }
-        }
+        self.change_within(LOCK_WAIT)
     }
 
-    /// Locks the file for a change. If another program or thread holds the lock, returns the open
-    /// file, which the caller may keep while it waits, as a sign.
-    fn try_change(&self) -> io::Result<Result<Change<'_>, File>> {
-        let path = fs::canonicalize(&self.path)?;
-        let locked = File::open(&path)?;
-        match locked.try_lock() {
-            // The file may have been replaced between the opening and the lock.
-            Ok(()) if id_of(&locked.metadata()?) == id_of(&fs::metadata(&self.path)?) => {
-                Ok(Ok(Change { users: self, path, locked, replaced: None }))
+    fn change_within(&self, wait: Duration) -> io::Result<Change<'_>> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let path = fs::canonicalize(&self.path)?;
+            let locked = File::open(&path)?;
+            match locked.try_lock() {
+                // The file may have been replaced between the opening and the lock.
+                Ok(()) if id_of(&locked.metadata()?) == id_of(&fs::metadata(&self.path)?) => {
+                    return Ok(Change { users: self, path, locked, replaced: None });
+                }
+                Ok(()) | Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(is_locked());
+                }
+                Ok(()) | Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => return Err(error),
             }
-            Ok(()) | Err(TryLockError::WouldBlock) => Ok(Err(locked)),
-            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 }

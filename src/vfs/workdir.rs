@@ -40,7 +40,7 @@ struct Known {
     quota: Arc<Quota>,
 }
 
-/// The open working directory. One server at a time has it.
+/// The open working directory. One server at a time locks it.
 #[derive(Debug)]
 pub struct Workdir {
     /// The folder that holds the accounts' folders.
@@ -50,21 +50,26 @@ pub struct Workdir {
     homes: Mutex<HashMap<Vec<u8>, Known>>,
     /// The quota of files beside the accounts' folders, which has no limit.
     pub(super) quota_beside: Arc<Quota>,
-    _locked: File,
+    /// The folder, opened so that it can be locked.
+    opened: File,
 }
 
 impl Workdir {
-    /// Opens `path`, and creates it if it is missing. Fails with [`ErrorKind::WouldBlock`] if
-    /// another server uses it.
+    /// Opens `path`, and creates it if it is missing.
     pub fn open(path: &Path, policy: UploadPolicy, log: Arc<Log>) -> io::Result<Workdir> {
         DirBuilder::new().recursive(true).mode(0o755).create(path)?;
         let folder = Arc::new(Folder::open(path)?);
-        let locked = folder.open_for_sync()?;
-        locked.try_lock()?;
+        let opened = folder.open_for_sync()?;
         let staging = Arc::new(Staging::new(&folder)?);
         let storage = Arc::new(Storage { staging, policy, log });
         let (homes, quota_beside) = (Mutex::default(), Arc::default());
-        Ok(Workdir { folder, storage, homes, quota_beside, _locked: locked })
+        Ok(Workdir { folder, storage, homes, quota_beside, opened })
+    }
+
+    /// Fails with [`ErrorKind::WouldBlock`] if another server uses the working directory.
+    pub fn lock(self) -> io::Result<Workdir> {
+        self.opened.try_lock()?;
+        Ok(self)
     }
 
     /// Removes the stale temporaries of earlier starts. This may take long. It begins again if a
@@ -118,6 +123,8 @@ impl Workdir {
     pub(super) fn open_or_create_home(&self, name: &str) -> io::Result<Home> {
         match self.open_home(name.as_bytes()) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
+                // The new folder may get the inode of one that the owner of the server removed.
+                lock(&self.homes).remove(name.as_bytes());
                 self.folder.make_folder(name.as_bytes(), 0o755)?;
                 self.storage.sync_dir(&self.folder)?;
                 self.open_home(name.as_bytes())
@@ -184,16 +191,15 @@ impl Workdir {
     }
 
     /// Hides the folder of a removed account. The returned function removes it with all in it.
-    pub fn detach_home(&self, name: &str) -> io::Result<impl FnOnce() + use<'_>> {
+    pub fn detach_home(&self, name: &str) -> io::Result<impl FnOnce() -> io::Result<()> + use<'_>> {
         let name = name.as_bytes();
         self.folder.child(name)?; // fails if it is not a folder, which is then not removed
         let hidden = HiddenFolder::new(&self.storage, &self.folder, name)?;
         lock(&self.homes).remove(name);
         self.storage.sync_dir(&self.folder)?;
         Ok(move || {
-            if let Err(error) = removal::remove(&self.storage, &self.folder, hidden.name(), None) {
-                self.storage.warn_of_remains(&error);
-            }
+            removal::remove(&self.storage, &self.folder, hidden.name(), None)
+                .inspect_err(|error| self.storage.warn_of_remains(error))
         })
     }
 }

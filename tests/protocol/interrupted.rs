@@ -290,15 +290,24 @@ impl Terminal {
         self.child.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
     }
 
-    /// Waits until the terminal shows `text`, behind what was waited for before.
+    /// Waits until the terminal shows `text`, and fails if it shows anything before that.
     #[track_caller]
-    pub fn shows(&mut self, text: &str) {
+    pub fn shows_only(&mut self, text: &str) {
+        let before = self.shows(text);
+        assert!(before.is_empty(), "{:?}", String::from_utf8_lossy(&before));
+    }
+
+    /// Waits until the terminal shows `text`, behind what was waited for before. Returns what it
+    /// shows before that.
+    #[track_caller]
+    pub fn shows(&mut self, text: &str) -> Vec<u8> {
         let mut chunk = [0; 4096];
         loop {
             let found = self.shown.windows(text.len()).position(|window| window == text.as_bytes());
             if let Some(at) = found {
+                let before = self.shown[..at].to_vec();
                 self.shown.drain(..at + text.len());
-                return;
+                return before;
             }
             let read = self.child.stdout.as_mut().unwrap().read(&mut chunk).unwrap();
             assert!(read > 0, "no {text:?} in {:?}", String::from_utf8_lossy(&self.shown));

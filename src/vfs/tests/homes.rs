@@ -7,7 +7,7 @@ fn a_session_keeps_its_own_root_when_another_account_gets_the_name() {
     let house = House::new();
     house.write("a", b"first alice").unwrap();
     assert!(Vfs::create_home(&house.workdir, "alice").unwrap().is_none());
-    house.workdir.detach_home("alice").unwrap()();
+    house.workdir.detach_home("alice").unwrap()().unwrap();
     let (second, home) = Vfs::create_home(&house.workdir, "alice").unwrap().unwrap();
     home.keep();
     second.create(&path("b"), Existing::Keep).unwrap().commit().unwrap();
@@ -29,7 +29,9 @@ fn an_empty_folder_is_not_handed_on_but_created_again() {
 
 #[test]
 fn a_new_account_begins_with_a_count_of_its_own() {
-    for session_goes_on in [true, false] {
+    for (session_goes_on, is_registered) in
+        [(true, true), (false, true), (true, false), (false, false)]
+    {
         let house = House::with_quota(Some(100_000));
         house.write("a", &[1; 50_000]).unwrap();
         let House { dir, workdir, files } = house;
@@ -38,8 +40,14 @@ fn a_new_account_begins_with_a_count_of_its_own() {
         // get its inode.
         fs::rename(dir.path().join("workdir/alice/a"), dir.path().join("saved")).unwrap();
         fs::remove_dir(dir.path().join("workdir/alice")).unwrap();
-        let (second, home) = Vfs::create_home(&workdir, "alice").unwrap().unwrap();
-        home.keep();
+        let second = if is_registered {
+            let (second, home) = Vfs::create_home(&workdir, "alice").unwrap().unwrap();
+            home.keep();
+            second
+        } else {
+            // The owner added the account again, and its login creates the folder.
+            Vfs::home(&workdir, "alice").unwrap()
+        };
         second.set_quota(Some(100_000)).unwrap();
         // `usage` would count again; this asks what is known.
         second.check_room(80_000).unwrap();
