@@ -179,6 +179,8 @@ impl Client {
     pub fn retrieve_bulk(&mut self, name: &str) -> Result<u64> {
         let data = self.begin(&format!("RETR {name}"))?;
         let count = discard(&data)?;
+        // ProFTPD waits up to ten seconds for the client to close the data connection.
+        drop(data);
         self.end()?;
         Ok(count)
     }
