@@ -3,7 +3,7 @@
 //! A new word needs a variant of [`Command`]; its arm in [`run`], which the compiler asks for; its
 //! row in `commands/table.rs`; and a handler. DESIGN.md lists all steps.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::control::{InlineBody, Input, Language, LineKind};
 use crate::data::HostPort;
@@ -17,6 +17,7 @@ mod args;
 mod permissions;
 mod accounts;
 mod administration;
+mod sessions;
 mod files;
 mod listings;
 mod transfers;
@@ -59,6 +60,11 @@ enum Command {
     },
     RemoveAccount(String),
     SetPassword(String, Password),
+    // Sessions and the server
+    Who,
+    Kick(u64),
+    Stop(Duration),
+    Token(Vec<u8>),
     // Folders
     PrintFolder,
     ChangeFolder(Vec<u8>),
@@ -229,6 +235,11 @@ fn run(session: &mut Session, command: Command, pending: Pending) -> Outcome {
         RemoveAccount(name) => administration::remove(session, &name),
         SetPassword(name, password) => administration::set_password(session, &name, password),
 
+        Who => sessions::who(session),
+        Kick(number) => sessions::kick(session, number),
+        Stop(wait) => sessions::stop(session, wait),
+        Token(token) => sessions::token(session, &token),
+
         PrintFolder => files::print_folder(session),
         ChangeFolder(path) => files::change_folder(session, &path),
         List(path, form) => listings::list(session, &path, form),
@@ -291,10 +302,7 @@ impl Command {
         match self {
             Source(..) => false, // changes nothing yet
             Pass(_) | Login(..) | Register { .. } | Reinitialize | Retrieve(..) => true,
-            _ => matches!(
-                needs,
-                Permission::Add | Permission::Change | Permission::Own | Permission::Administer
-            ),
+            _ => !matches!(needs, Permission::Nothing | Permission::LoggedIn | Permission::Read),
         }
     }
 

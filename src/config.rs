@@ -44,6 +44,10 @@ pub const UNAUTHENTICATED_LOG_RATE: u32 = 5;
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// How often a transfer checks the control connection for ABOR and STAT.
 pub const TICK: Duration = Duration::from_millis(250);
+/// How long a client of the owner's listener may take to send the token.
+pub const OWNER_LOGIN: Duration = Duration::from_secs(2);
+/// How long transfers may go on after the request to stop, by default.
+pub const STOP_WAIT: Duration = Duration::from_secs(10);
 /// The stack of a client's thread in bytes. 128 KiB is enough, because buffers are on the heap and
 /// no walk is recursive. A thread costs only the pages that it touches.
 pub const STACK_SIZE: usize = 128 * 1024;
@@ -73,8 +77,12 @@ pub enum Registration {
 /// The settings of the owner of the server. [`Config::default`] has the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The addresses to listen on; never empty.
+    /// The addresses to listen on; empty only with `listen_stdin`.
     pub listen: Vec<SocketAddr>,
+    /// Whether standard input is a listening socket, which a supervisor has opened.
+    pub listen_stdin: bool,
+    /// Whether the server stops when standard input ends.
+    pub stop_with_stdin: bool,
     /// The folder that holds `users`, `log.txt` and `workdir/`.
     pub dir: PathBuf,
     /// Which clients may register.
@@ -122,6 +130,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 2121))],
+            listen_stdin: false,
+            stop_with_stdin: false,
             dir: PathBuf::from("."),
             registration: Registration::Open,
             hash_iterations: 600_000,
@@ -143,9 +153,9 @@ impl Default for Config {
 }
 
 /// The first words of the commands of the shell.
-const SHELL_WORDS: [&str; 1] = ["user"];
+const SHELL_WORDS: [&str; 4] = ["user", "who", "kick", "stop"];
 /// The flags of these commands. All but the last have values.
-const SHELL_FLAGS: [&str; 4] = ["role", "quota", "folder", "with-files"];
+const SHELL_FLAGS: [&str; 5] = ["role", "quota", "folder", "with-files", "wait"];
 
 /// What the command line asks the program to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -191,7 +201,7 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
             _ if is_of_shell || name == "config" || find(name).is_some() => {}
             _ => return Err(format!("unknown flag --{name}; see --help")),
         }
-        let bare = matches!(flag, "sync" | "with-files").then_some("on");
+        let bare = matches!(flag, "sync" | "stop-with-stdin" | "with-files").then_some("on");
         let value = attached.or(bare).map(str::to_string).or_else(|| args.next());
         let value = value.ok_or_else(|| format!("--{name} needs a value; see --help"))?;
         if is_of_shell {
@@ -208,6 +218,9 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
         apply(&mut config, &read_file(&path)?)?;
     }
     apply(&mut config, &given)?;
+    if config.listen_stdin && config.stop_with_stdin {
+        return Err("--listen stdin and --stop-with-stdin both need standard input".to_string());
+    }
     let config = Box::new(config);
     Ok(match hash_password {
         _ if is_shell => Request::Shell(config, words, shell_flags),
@@ -246,6 +259,7 @@ fn read_file(path: &str) -> Result<Vec<Given>, String> {
 fn apply(config: &mut Config, given: &[Given]) -> Result<(), String> {
     if given.iter().any(|(_, name, _)| name == "listen") {
         config.listen.clear();
+        config.listen_stdin = false;
     }
     for (place, name, value) in given {
         let setting =

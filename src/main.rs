@@ -16,6 +16,7 @@ mod config;
 mod file_size_limit;
 mod append;
 mod random;
+mod control_file;
 mod tally;
 mod lock;
 mod stderr;
@@ -37,17 +38,18 @@ mod shell;
 mod thread_pool;
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use config::{Config, Request};
+use config::{Config, Request, STOP_WAIT};
 use log::{Log, LogLine, LogRateLimit};
 use reply::Reply;
-use server::{Server, Slot};
+use server::{Door, Server, Slot};
 use session::Session;
 use stderr::Stderr;
 use thread_pool::ThreadPool;
@@ -101,20 +103,28 @@ fn hash_password(config: &Config) -> Result<String, String> {
     hash.map(|hash| format!("{hash}\n")).map_err(|error| error.to_string())
 }
 
-/// Opens everything, and then accepts clients for ever. Returns only if the server cannot start.
-fn run(config: Config) -> Result<(), String> {
+/// Opens everything, and then accepts clients until a request to stop. Fails if it cannot
+/// start.
+fn run(mut config: Config) -> Result<(), String> {
+    let passed = if config.listen_stdin { Some(listener_on_stdin()?) } else { None };
+    let to_bind = config.listen.clone();
+    config.listen.extend(passed.iter().map(|(address, _)| *address));
     let server = Arc::new(Server::open(config)?);
     report_panics(&server.log);
     // From here on, no relative path of the owner is used.
     vfs::chdir_to_proc_fd();
     splice::prepare();
     let mut listeners = Vec::new();
-    for address in &server.config.listen {
+    for address in to_bind {
         let listener = TcpListener::bind(address)
             .and_then(|listener| Ok((listener.local_addr()?, listener)))
             .map_err(|error| format!("cannot listen on {address}: {error}"))?;
         listeners.push(listener);
     }
+    listeners.extend(passed);
+    let owner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| Ok((listener.local_addr()?, listener)))
+        .and_then(|(address, listener)| server.create_control_file(address).map(|()| listener));
     let mut text = String::new();
     for (address, _) in &listeners {
         server.log.write(LogLine::new("start").with("listen", address.to_string()));
@@ -123,22 +133,53 @@ fn run(config: Config) -> Result<(), String> {
     for warning in server.warnings() {
         server.log.warn(&warning);
     }
+    let mut doors: Vec<_> =
+        listeners.into_iter().map(|(_, listener)| (listener, Door::Public)).collect();
+    match owner {
+        Ok(listener) => doors.push((listener, Door::Owner)),
+        Err(error) => server.log.warn(&format!(
+            "the shell commands who, kick and stop cannot be used, because there is no file \
+             control: {error}"
+        )),
+    }
     print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
     let clients = ThreadPool::new(serve);
-    thread::scope(|scope| {
-        let sweeper = thread::Builder::new().name("sweep".to_string());
-        if let Err(error) = sweeper.spawn_scoped(scope, || server.workdir.sweep()) {
-            server.log.warn(&format!("cannot start a thread to sweep: {error}"));
-        }
-        for (_, listener) in &listeners {
-            let builder = thread::Builder::new().name("accept".to_string());
-            if let Err(error) = builder.spawn_scoped(scope, || accept(&server, &clients, listener))
-            {
-                return Err(format!("cannot start a thread: {error}"));
-            }
-        }
-        Ok(())
-    })
+    for (listener, door) in doors {
+        let (server, clients) = (Arc::clone(&server), Arc::clone(&clients));
+        let name = match door {
+            Door::Public => "accept",
+            Door::Owner => "owner",
+        };
+        spawn(name, move || accept(&server, &clients, &listener, door))?;
+    }
+    let sweeper = Arc::clone(&server);
+    if let Err(error) = spawn("sweep", move || sweeper.workdir.sweep()) {
+        server.log.warn(&error);
+    }
+    if server.config.stop_with_stdin {
+        let server = Arc::clone(&server);
+        spawn("stdin", move || {
+            while io::stdin().read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+            server.request_stop(STOP_WAIT);
+        })?;
+    }
+    server.run_until_stopped();
+    Ok(())
+}
+
+/// The listening socket that a supervisor such as systemd has opened as standard input, and its
+/// address.
+fn listener_on_stdin() -> Result<(SocketAddr, TcpListener), String> {
+    let socket = io::stdin().as_fd().try_clone_to_owned().map(TcpListener::from);
+    socket
+        .and_then(|listener| Ok((listener.local_addr()?, listener)))
+        .map_err(|error| format!("standard input is not a listening socket: {error}"))
+}
+
+/// Starts a thread that lives as long as the process does, if its work takes that long.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let spawned = thread::Builder::new().name(name.to_string()).spawn(work);
+    spawned.map(drop).map_err(|error| format!("cannot start the thread {name}: {error}"))
 }
 
 /// Makes a panic report itself by `log`, because the standard hook would wait for the reader of
@@ -161,10 +202,20 @@ struct Client {
     stream: Arc<TcpStream>,
     peer: SocketAddr,
     slot: Slot,
+    door: Door,
 }
 
 /// Accepts clients for ever, and gives each one that is admitted to a thread.
-fn accept(server: &Arc<Server>, clients: &Arc<ThreadPool<Client>>, listener: &TcpListener) {
+fn accept(
+    server: &Arc<Server>,
+    clients: &Arc<ThreadPool<Client>>,
+    listener: &TcpListener,
+    door: Door,
+) {
+    let admission = match door {
+        Door::Public => &server.admission,
+        Door::Owner => &server.owner_admission,
+    };
     let (mut failures, mut refusals, mut shortages) =
         <(LogRateLimit, LogRateLimit, LogRateLimit)>::default();
     let warn = |limit: &mut LogRateLimit, text: String| {
@@ -181,9 +232,9 @@ fn accept(server: &Arc<Server>, clients: &Arc<ThreadPool<Client>>, listener: &Tc
                 continue;
             }
         };
-        let admitted = server.admission.admit(&stream, peer.ip()).and_then(|slot| {
+        let admitted = admission.admit(&stream, peer.ip()).and_then(|slot| {
             let (server, stream) = (Arc::clone(server), Arc::clone(&stream));
-            clients.execute(Client { server, stream, peer, slot }).map_err(|error| {
+            clients.execute(Client { server, stream, peer, slot, door }).map_err(|error| {
                 warn(&mut shortages, format!("cannot start a thread: {error}"));
                 "The server has no thread for you; try again later."
             })
@@ -217,10 +268,10 @@ fn turn_away(
     let _ = stream.set_nonblocking(true).and_then(|()| stream.read(&mut [0; 4096]));
 }
 
-fn serve(Client { server, stream, peer, slot }: Client) {
+fn serve(Client { server, stream, peer, slot, door }: Client) {
     let (log, session) = (Arc::clone(&server.log), slot.session);
     catch_panic(&log, session, || {
-        let session = Session::new(server, stream, peer, slot, commands::LANGUAGE)?;
+        let session = Session::new(server, stream, peer, slot, door, commands::LANGUAGE)?;
         commands::serve(session)
     });
 }

@@ -3,20 +3,29 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::config::{Config, Registration};
+use crate::config::{Config, OWNER_LOGIN, Registration};
+use crate::control_file::ControlFile;
 use crate::data::PassivePorts;
 use crate::file_size_limit;
-use crate::log::Log;
-use crate::users::{QuotaSetting, Record, Users};
+use crate::lock::lock;
+use crate::log::{Log, LogLine};
+use crate::users::{QuotaSetting, Record, Users, constant_time_eq};
 use crate::vfs::{self, QuotaSource, UploadPolicy, Workdir};
 
 mod admission;
+mod sessions;
 
 pub use admission::{Admission, Slot};
+pub use sessions::{Door, Presence, Sessions, Watch};
+
+/// The most connections at once to the owner's listener.
+const OWNER_CLIENTS: usize = 16;
 
 /// The state that lives as long as the server does.
 #[derive(Debug)]
@@ -28,6 +37,13 @@ pub struct Server {
     pub workdir: Arc<Workdir>,
     pub passive_ports: Arc<PassivePorts>,
     pub admission: Arc<Admission>,
+    /// The slots of the owner's listener, so that a full server can still be stopped.
+    pub owner_admission: Arc<Admission>,
+    pub sessions: Arc<Sessions>,
+    /// The owner's token, once there is one.
+    token: Mutex<Option<String>>,
+    stop: Mutex<Option<Duration>>,
+    stop_requested: Condvar,
     /// The folder that holds the users file, the log and the working directory.
     pub dir: PathBuf,
 }
@@ -61,8 +77,51 @@ impl Server {
             Users::open(&dir.join("users"), &config, Arc::clone(&log)).map_err(failed("users"))?;
         let passive_ports = PassivePorts::new(config.passive_ports.clone());
         let admission = Admission::new(&config);
-        let workdir = Arc::new(workdir);
-        Ok(Server { config, log, users, workdir, passive_ports, admission, dir })
+        Ok(Server {
+            config,
+            log,
+            users,
+            workdir: Arc::new(workdir),
+            passive_ports,
+            owner_admission: admission.beside(OWNER_CLIENTS, OWNER_LOGIN),
+            admission,
+            sessions: Arc::default(),
+            token: Mutex::default(),
+            stop: Mutex::default(),
+            stop_requested: Condvar::new(),
+            dir,
+        })
+    }
+
+    /// Writes the control file: the owner's listener has this address.
+    pub fn create_control_file(&self, address: SocketAddr) -> io::Result<()> {
+        let ControlFile { token, .. } = ControlFile::create(&self.dir, address)?;
+        *lock(&self.token) = Some(token);
+        Ok(())
+    }
+
+    /// Whether this is the owner's token.
+    pub fn is_token(&self, given: &[u8]) -> bool {
+        let token = lock(&self.token);
+        token.as_ref().is_some_and(|token| constant_time_eq(given, token.as_bytes()))
+    }
+
+    /// Makes the server stop. Transfers may go on for `wait`.
+    pub fn request_stop(&self, wait: Duration) {
+        lock(&self.stop).get_or_insert(wait);
+        self.stop_requested.notify_all();
+    }
+
+    /// Waits until the server is to stop, and ends all sessions.
+    pub fn run_until_stopped(&self) {
+        let stop = lock(&self.stop);
+        let stop = self.stop_requested.wait_while(stop, |stop| stop.is_none());
+        let wait = stop.unwrap_or_else(PoisonError::into_inner).unwrap_or_default();
+        self.sessions.end_all("The server stops; come back later.", wait);
+        if let Err(error) = ControlFile::remove(&self.dir) {
+            self.log.warn(&format!("cannot remove the file control: {error}"));
+        }
+        self.log.write(LogLine::new("stop"));
     }
 
     /// Warnings about the settings for the owner of the server, one line each.

@@ -6,13 +6,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{DISCARD_LIMIT, REFUSAL_LOG_LINES, UNAUTHENTICATED_LOG_LINES};
+use crate::config::{DISCARD_LIMIT, OWNER_LOGIN, REFUSAL_LOG_LINES, UNAUTHENTICATED_LOG_LINES};
 use crate::control::{Control, InlineBody, Language};
 use crate::data::DataSetup;
 use crate::listing::FactChoice;
 use crate::log::LogLine;
 use crate::reply::Reply;
-use crate::server::{Server, Slot};
+use crate::server::{Door, Presence, Server, Slot};
 use crate::users::{PasswordHash, Record, Role};
 use crate::vfs::{Vfs, VirtualPath};
 
@@ -89,6 +89,8 @@ enum Login {
         failures: usize,
     },
     LoggedIn(Account),
+    /// The owner of the server, who has no files.
+    Owner,
 }
 
 impl Login {
@@ -96,7 +98,7 @@ impl Login {
 
     fn files(&self) -> Result<&Vfs, Reply> {
         match self {
-            Login::Anonymous { .. } => Err(Reply::new(530, "Log in first.")),
+            Login::Anonymous { .. } | Login::Owner => Err(Reply::new(530, "Log in first.")),
             Login::LoggedIn(account) => Ok(&account.files),
         }
     }
@@ -165,6 +167,9 @@ pub struct Session {
     pub server: Arc<Server>,
     /// The session's slot among those of all clients.
     pub slot: Slot,
+    pub door: Door,
+    /// The session's place in the list of sessions.
+    pub presence: Presence,
     // Who and where
     login: Login,
     pub folder: VirtualPath,
@@ -195,17 +200,25 @@ impl Session {
         stream: Arc<TcpStream>,
         peer: SocketAddr,
         slot: Slot,
+        door: Door,
         language: Language,
     ) -> io::Result<Box<Session>> {
         let config = &server.config;
+        let presence = server.sessions.add(slot.session, door, peer, &stream);
+        let login_timeout = match door {
+            Door::Public => config.login_timeout,
+            Door::Owner => OWNER_LOGIN,
+        };
         let mut control =
             Control::new(stream, language, config.idle_timeout, config.stall_timeout)?;
-        control.deadline = Some(Instant::now() + config.login_timeout);
+        control.deadline = Some(Instant::now() + login_timeout);
         Ok(Box::new(Session {
             control,
             peer,
             server,
             slot,
+            door,
+            presence,
             login: Login::NEW,
             folder: VirtualPath::root(),
             settings: Settings::default(),
@@ -240,9 +253,10 @@ impl Session {
         let line = LogLine::new(event)
             .number("session", self.slot.session)
             .with("peer", self.peer.to_string());
-        match self.account() {
-            Some(account) => line.with("user", &account.name),
-            None => line,
+        match &self.login {
+            Login::LoggedIn(account) => line.with("user", &account.name),
+            Login::Owner => line.with("role", "owner"),
+            Login::Anonymous { .. } => line,
         }
     }
 
@@ -328,14 +342,31 @@ impl Session {
         }
         self.settings = Settings::default();
         let account = Account { role: record.role, name: record.name.clone(), files };
+        self.presence.set_account(Some(&account.name));
         self.login = Login::LoggedIn(account);
         self.folder = VirtualPath::root();
+    }
+
+    /// Logs the owner of the server in.
+    pub fn log_in_owner(&mut self) {
+        // An empty name is that of no account. The slot is safe from eviction now.
+        if self.slot.log_in("") {
+            self.control.deadline = None;
+            self.log_budget.had_account = true;
+            self.login = Login::Owner;
+        }
+    }
+
+    /// Whether this is the owner of the server.
+    pub fn is_owner(&self) -> bool {
+        matches!(self.login, Login::Owner)
     }
 
     /// Logs the client out. The connection stays open (RFC 959 §4.1.1, REIN).
     pub fn log_out(&mut self) {
         if self.account().is_some() {
             self.login = Login::NEW;
+            self.presence.set_account(None);
             self.slot.log_out();
             let timeout = self.server.config.login_timeout;
             self.control.deadline = Some(Instant::now() + timeout);
@@ -364,7 +395,7 @@ impl Session {
     /// The account that the client is logged in to.
     pub fn account(&self) -> Option<&Account> {
         match &self.login {
-            Login::Anonymous { .. } => None,
+            Login::Anonymous { .. } | Login::Owner => None,
             Login::LoggedIn(account) => Some(account),
         }
     }
@@ -378,6 +409,7 @@ impl Session {
     pub fn resolve(&mut self, argument: &[u8]) -> Result<VirtualPath, Failure> {
         match self.folder.join(argument) {
             Ok(path) => {
+                self.presence.set_path(path.bytes());
                 self.log_context.path = Some(path.clone());
                 Ok(path)
             }

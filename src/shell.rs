@@ -11,10 +11,14 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::config::Config;
+mod remote;
+
+use crate::config::{Config, STOP_WAIT};
 use crate::log::Log;
 use crate::users::{Password, QUOTA, ROLE, Refusal, Users, is_valid_name};
 use crate::vfs::{UploadPolicy, Workdir};
+
+use remote::Remote;
 
 /// What `--help` says of the commands.
 pub const HELP: &str = "
@@ -29,6 +33,12 @@ Commands, also beside a running server; each takes the --dir or --config of the 
         remove an account; its files stay, or go with it
   user list
         name, role, quota and folder of each account
+  who
+        the sessions: number, account, address, and what each one does
+  kick SESSION
+        end a session, also its transfer
+  stop [--wait SECONDS]
+        stop the server; transfers may go on for SECONDS (10 by default)
 ";
 
 /// Why a command failed: its exit code, and the one line that it prints.
@@ -63,12 +73,25 @@ pub fn run(
         (["user", "remove", name], _) if flag("with-files").is_some() && flags.len() == 1 => {
             return remove_with_files(config, name).map(|()| String::new());
         }
+        (["who"], true) => return remote(config)?.ask("who").map_err(failed),
+        (["kick", session], true) if session.parse::<u64>().is_ok() => {
+            return remote(config)?.ask(&format!("kick {session}")).map_err(failed);
+        }
+        (["stop"], _) => {
+            let wait = flag("wait").map_or(Ok(STOP_WAIT.as_secs()), str::parse);
+            let wait = wait.map_err(|_| (2, "--wait needs a number of seconds".to_string()))?;
+            return remote(config)?.stop(&config.dir, wait).map(|()| String::new()).map_err(failed);
+        }
         _ => return Err((2, "not a command with its arguments; see --help".to_string())),
     };
     done.map(|()| String::new()).map_err(|refusal| match refusal {
         Refusal::Invalid(why) => (2, why.to_string()),
         refusal => failed(refusal),
     })
+}
+
+fn remote(config: &Config) -> Result<Remote, Failure> {
+    Remote::connect(&config.dir).map_err(failed)
 }
 
 /// Hides the folder of the account before the name is free, and then removes it.

@@ -36,12 +36,11 @@ mod hash_queue;
 mod password_cache;
 mod throttle;
 
-pub use hash::{Password, PasswordHash};
+pub use hash::{Password, PasswordHash, constant_time_eq};
 pub use record::{QUOTA, QuotaSetting, ROLE, Record, Role, is_valid_name};
 pub use throttle::network_of;
 
 use file::UsersFile;
-use hash::constant_time_eq;
 use hash_queue::HashQueue;
 use index::Index;
 use password_cache::PasswordCache;

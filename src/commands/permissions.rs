@@ -1,6 +1,8 @@
 //! Roles and permissions: what each role may do.
 
 use crate::reply::Reply;
+use crate::server::Door;
+use crate::session::Session;
 use crate::users::Role;
 
 /// A permission that a command needs.
@@ -18,8 +20,12 @@ pub enum Permission {
     Change,
     /// The role may change the account itself.
     Own,
-    /// The role may change the accounts of others.
+    /// The role may change the accounts of others, and end their sessions.
     Administer,
+    /// Only the owner of the server.
+    Owner,
+    /// The client has come to the owner's listener.
+    OwnerDoor,
 }
 
 /// Whether a client of this role (`None`: not logged in) has the permission.
@@ -27,6 +33,7 @@ pub fn allows(role: Option<Role>, permission: Permission) -> bool {
     match (permission, role) {
         (Permission::Nothing, _) => true,
         (_, None | Some(Role::Disabled)) => false,
+        (Permission::Owner | Permission::OwnerDoor, _) => false,
         (Permission::LoggedIn, _) => true,
         (_, Some(Role::User)) => permission != Permission::Administer,
         // Guests share such an account. None of them may lock the others out.
@@ -38,8 +45,20 @@ pub fn allows(role: Option<Role>, permission: Permission) -> bool {
     }
 }
 
-/// The reply to a client without the permission.
-pub fn check(role: Option<Role>, permission: Permission) -> Result<(), Reply> {
+/// The reply to a client without the permission. At the owner's listener, only the owner may do
+/// anything, so no client comes around the limits and the throttle of the others.
+pub fn check(session: &Session, permission: Permission) -> Result<(), Reply> {
+    if session.door == Door::Owner {
+        return match permission {
+            Permission::OwnerDoor => Ok(()),
+            Permission::Administer | Permission::Owner if session.is_owner() => Ok(()),
+            _ if session.is_owner() => {
+                Err(Reply::new(550, "The owner has no account and no files."))
+            }
+            _ => Err(Reply::new(530, "First the token: token TOKEN")),
+        };
+    }
+    let role = session.role();
     match role {
         _ if allows(role, permission) => Ok(()),
         None => Err(Reply::new(530, "Log in first: login NAME PASSWORD")),
@@ -65,7 +84,8 @@ mod tests {
         append:change RMD:change DELE:change RNFR:change RNTO:change MFMT:change APPE:change \
         SITE_CPFR:change SITE_CPTO:change SITE_RMDIR:change SITE_CHMOD:change \
         passwd:own unregister:own \
-        users:administer useradd:administer userdel:administer userpass:administer ACCT:- \
+        users:administer useradd:administer userdel:administer userpass:administer \
+        who:administer kick:administer stop:owner token:door ACCT:- \
         SMNT:- AUTH:- HOST:-";
 
     /// The permissions of forms that differ from the word's example.
@@ -97,6 +117,8 @@ mod tests {
             "change" => Permission::Change,
             "own" => Permission::Own,
             "administer" => Permission::Administer,
+            "owner" => Permission::Owner,
+            "door" => Permission::OwnerDoor,
             other => panic!("{other}"),
         }
     }

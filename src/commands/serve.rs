@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::config::{BAD_LINES, LINE_LIMIT};
 use crate::control::Input;
 use crate::reply::Reply;
+use crate::server::Door;
 use crate::session::{Failure, LogContext, LogShare, Pending, Session};
 
 use super::args::split_word;
@@ -32,9 +33,14 @@ const END_OF_INPUT: &str = "end of input";
 
 /// Reads, parses, runs and answers lines. Returns why the session ends.
 fn converse(session: &mut Session) -> io::Result<&'static str> {
-    session.say(&Reply::new(220, GREETING))?;
+    if session.door == Door::Public {
+        session.say(&Reply::new(220, GREETING))?;
+    }
     let mut bad_lines = 0;
     loop {
+        if let Some(why) = session.presence.finish() {
+            return end_by_server(session, why);
+        }
         let input = session.discard_body().and_then(|()| session.control.read_line());
         // The deadline ends a read as a timeout does, and may also pass while lines keep coming.
         if session.control.is_overdue() {
@@ -48,14 +54,14 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             Ok(Input::Line(line) | Input::TooLong(line))
                 if session.account().is_none() && is_http(&line) =>
             {
-                let refused = session.line("refused").with("why", "http").number("code", 421);
-                session.log(refused, LogShare::UnauthenticatedOnce);
-                session.say(&Reply::new(421, "This is not a web server."))?;
-                return Ok("http");
+                return refuse_http(session);
             }
             Ok(input) => match read(&input) {
                 Some(request) => request,
-                None => return Ok(END_OF_INPUT),
+                None => match session.presence.why_ending() {
+                    Some(why) => return end_by_server(session, why),
+                    None => return Ok(END_OF_INPUT),
+                },
             },
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 say_time_is_up(session, "Silent for too long; closing.")?;
@@ -63,6 +69,10 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             }
             Err(error) => return Err(error),
         };
+        let word = request.info.map_or("unknown", |info| info.name);
+        if let Err(why) = session.presence.begin(word) {
+            return end_by_server(session, why);
+        }
         let answered = answer(session, request);
         session.log_context = LogContext::default();
         let (reply, bad) = answered?;
@@ -80,6 +90,19 @@ fn converse(session: &mut Session) -> io::Result<&'static str> {
             });
         }
     }
+}
+
+fn refuse_http(session: &mut Session) -> io::Result<&'static str> {
+    let refused = session.line("refused").with("why", "http").number("code", 421);
+    session.log(refused, LogShare::UnauthenticatedOnce);
+    session.say(&Reply::new(421, "This is not a web server."))?;
+    Ok("http")
+}
+
+/// Says why the server ends the session.
+fn end_by_server(session: &mut Session, why: &'static str) -> io::Result<&'static str> {
+    session.say(&Reply::new(421, why))?;
+    Ok("ended by the server")
 }
 
 /// Says that a timeout has passed. A client that sent a line without its end waits for a reply, so
@@ -124,7 +147,7 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
     let log = |session: &mut Session, reply: &Reply| {
         log_command(session, info, reply, since, had_account);
     };
-    let command = match permissions::check(session.role(), needs).and(command) {
+    let command = match permissions::check(session, needs).and(command) {
         Ok(command) => command,
         Err(reply) => {
             session.pending = Pending::Nothing;
@@ -149,6 +172,12 @@ fn answer(session: &mut Session, request: Request) -> io::Result<(Reply, bool)> 
             return Ok((Reply::new(226, "Stopped."), false));
         }
         Err(Failure::Lost(error)) => {
+            if let Some(why) = session.presence.why_ending() {
+                session.leaving = true;
+                let reply = Reply::new(421, why);
+                log(session, &reply);
+                return Ok((reply, false));
+            }
             let why = format!("the connection was lost: {}", error.kind());
             log(session, &Reply::new(426, "").because(why));
             return Err(error);

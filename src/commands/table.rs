@@ -13,8 +13,12 @@ use super::Command::{self, *};
 use super::Parsed;
 use super::args::{self, Args, split_word};
 use super::listings::Form;
-use super::permissions::Permission::{self, Add, Administer, Change, LoggedIn, Nothing, Own, Read};
-use super::{accounts, administration, data_connection, features, files, listings, transfers};
+use super::permissions::Permission::{
+    self, Add, Administer, Change, LoggedIn, Nothing, Own, Owner, OwnerDoor, Read,
+};
+use super::{
+    accounts, administration, data_connection, features, files, listings, sessions, transfers,
+};
 
 /// One command: how it is spelled, explained and parsed.
 #[derive(Debug)]
@@ -161,6 +165,16 @@ pub const COMMANDS: &[CommandInfo] = &[
         "bob looking-glass",
         "for administrators: give an account another password",
         Line(administration::parse_password)),
+    row(Administrator, Administer, &["who", "SITE WHO"], "", "",
+        "for administrators: each session, its account, its address and what it does",
+        Alone(|| Who)),
+    row(Administrator, Administer, &["kick", "SITE KICK"], "SESSION", "7",
+        "for administrators: end a session", Line(sessions::parse_kick)),
+    row(Administrator, Owner, &["stop"], "[SECONDS]", "10",
+        "for the owner: stop the server; transfers may go on for SECONDS",
+        Line(sessions::parse_stop)),
+    row(Administrator, OwnerDoor, &["token"], "TOKEN", "00ff",
+        "for the owner: log in with the token of the file control", OneWord(Token)),
 
     row(Ftp, Nothing, &["USER"], "NAME", "alice",
         "the name for a login; PASS follows", RestOfLine(User)),

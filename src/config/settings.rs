@@ -45,7 +45,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "listen",
         "address and port to listen on, such as 0.0.0.0:2121, or [::]:2121 for IPv6 and IPv4; \
-         may be repeated",
+         stdin if standard input is a listening socket; may be repeated",
         Other("ADDR", set_listen, |config| {
             config.listen.iter().map(SocketAddr::to_string).collect()
         }),
@@ -143,6 +143,12 @@ pub const SETTINGS: &[Setting] = &[
         Choice(["on", "off"], |config| &mut config.active),
     ),
     setting(
+        "stop-with-stdin",
+        "whether the server stops when standard input ends, for test runners and supervisors; \
+         --stop-with-stdin alone means on",
+        Choice(["on", "off"], |config| &mut config.stop_with_stdin),
+    ),
+    setting(
         "public-address",
         "address or name by which clients from outside reach this server behind a NAT",
         Other("ADDR", set_public_address, |config| {
@@ -197,6 +203,10 @@ impl Value {
 }
 
 fn set_listen(config: &mut Config, value: &str) -> Result<(), String> {
+    if value == "stdin" {
+        config.listen_stdin = true;
+        return Ok(());
+    }
     let addresses = value
         .to_socket_addrs()
         .map_err(|_| "an address with a port, such as 0.0.0.0:2121 or [::1]:2121".to_string())?;

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -22,13 +23,14 @@ pub struct Admission {
     max_per_address: Option<usize>,
     /// How long a client may take to log in before it can be evicted.
     grace: Duration,
+    /// The number of the last session.
+    last_session: Arc<AtomicU64>,
     clients: Mutex<Clients>,
 }
 
 /// The connected clients.
 #[derive(Debug, Default)]
 struct Clients {
-    last_session: u64,
     /// Clients that hold a slot, by address.
     by_address: Tally<IpAddr>,
     /// Sessions that are logged in, by account.
@@ -64,6 +66,19 @@ impl Admission {
             max_clients: config.max_clients,
             max_per_address: config.max_per_address,
             grace: config.login_timeout / 12,
+            last_session: Arc::default(),
+            clients: Mutex::default(),
+        })
+    }
+
+    /// The admission of another listener: its slots are its own, and its sessions are counted with
+    /// those of this one.
+    pub fn beside(&self, max_clients: usize, login_timeout: Duration) -> Arc<Admission> {
+        Arc::new(Admission {
+            max_clients,
+            max_per_address: None,
+            grace: login_timeout / 12,
+            last_session: Arc::clone(&self.last_session),
             clients: Mutex::default(),
         })
     }
@@ -91,8 +106,7 @@ impl Admission {
                 });
             }
         }
-        clients.last_session += 1;
-        let session = clients.last_session;
+        let session = self.last_session.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         clients.by_address.add(address);
         clients.unauthenticated.insert(session, Unauthenticated::new(address, stream));
         let (admission, stream) = (Arc::clone(self), Arc::clone(stream));

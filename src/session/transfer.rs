@@ -13,6 +13,7 @@ use crate::config::{CONNECT_LIMIT, TICK};
 use crate::control::{CANCELLED, Control, InlineBody, LineKind};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
+use crate::server::Watch;
 use crate::splice;
 use crate::text;
 use crate::transfer::{self, Ascii, End, LineEnds};
@@ -24,24 +25,27 @@ use super::{Failure, Session, is_worth_reading};
 /// Watches the control connection during a transfer: sees ABOR, answers STAT, and notices that the
 /// client has gone.
 struct ControlMonitor {
+    watch: Watch,
     started: Instant,
     last_look: Instant,
     /// ABOR has come.
     aborted: bool,
-    /// The control connection has failed.
+    /// The control connection has failed, or the server ends the session.
     lost: Option<io::Error>,
     /// When the server first saw that the client had ended its input.
     ended: Option<Instant>,
 }
 
 impl ControlMonitor {
-    fn new() -> ControlMonitor {
+    fn new(watch: Watch) -> ControlMonitor {
         let now = Instant::now();
-        ControlMonitor { started: now, last_look: now, aborted: false, lost: None, ended: None }
+        let (aborted, lost, ended) = (false, None, None);
+        ControlMonitor { watch, started: now, last_look: now, aborted, lost, ended }
     }
 
-    /// Whether the transfer must stop: ABOR has come, or the control connection has failed. Called
-    /// for every chunk, but looks only a few times per second. A STAT is answered with `moved`.
+    /// Whether the transfer must stop: ABOR has come, the control connection has failed, or the
+    /// server ends the session. Called for every chunk, but looks only a few times per second. A
+    /// STAT is answered with `moved`.
     fn must_stop(&mut self, control: &mut Control, moved: u64) -> bool {
         if self.last_look.elapsed() < TICK / 2 {
             return false;
@@ -66,7 +70,8 @@ impl ControlMonitor {
         let answered = looked
             .and_then(|()| (0..status_requests).try_for_each(|_| control.write_all(&status)))
             .and_then(|()| control.flush());
-        self.lost = answered.err();
+        let ending = self.watch.why_now().map(io::Error::other);
+        self.lost = answered.err().or(ending);
         if control.has_ended() {
             self.ended.get_or_insert_with(Instant::now);
         }
@@ -140,7 +145,7 @@ impl Session {
         self.control.flush().map_err(Failure::Lost)?;
         let files = self.login.files()?;
         let control = &mut self.control;
-        let mut monitor = ControlMonitor::new();
+        let mut monitor = ControlMonitor::new(self.presence.watch());
         let mut is_given_up = false;
         let done = work(files, &mut |moved| {
             let stopped = monitor.must_stop(control, moved);
@@ -163,7 +168,7 @@ impl Session {
         self.control.flush().map_err(Failure::Lost)?;
         let patience = self.server.config.stall_timeout.min(CONNECT_LIMIT);
         let setup = std::mem::take(&mut self.settings.data);
-        let mut monitor = ControlMonitor::new();
+        let mut monitor = ControlMonitor::new(self.presence.watch());
         let control = &mut self.control;
         let mut stop = || monitor.must_stop(control, 0) || control.has_ended();
         let why = match setup.open(self.peer, flow, patience, &mut stop) {
@@ -174,7 +179,9 @@ impl Session {
                 );
                 return Err(Reply::new(425, text).because("no data connection was set up").into());
             }
-            Err(NoData::Stopped) if monitor.aborted => return Err(Failure::Aborted),
+            Err(NoData::Stopped) if monitor.aborted || monitor.lost.is_some() => {
+                return Err(monitor.into_failure());
+            }
             Err(NoData::Stopped) => "the client has disconnected".to_string(),
             Err(NoData::NoConnection(port)) => format!(
                 "no connection came to port {port} within {} s; a firewall may block it",
@@ -210,7 +217,7 @@ impl Session {
         if size.is_none_or(|size| size > SENT_WITHOUT_WAITING) {
             self.control.flush().map_err(Failure::Lost)?;
         }
-        let mut monitor = ControlMonitor::new();
+        let mut monitor = ControlMonitor::new(self.presence.watch());
         let stall = self.server.config.stall_timeout;
         let control = &mut self.control;
         let mut stop = |moved| monitor.must_stop(control, moved);
@@ -249,7 +256,7 @@ impl Session {
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data(Flow::In, instead)?;
         self.say(invitation).and_then(|()| self.control.flush()).map_err(Failure::Lost)?;
-        let mut monitor = ControlMonitor::new();
+        let mut monitor = ControlMonitor::new(self.presence.watch());
         let stall = self.server.config.stall_timeout;
         let control = &mut self.control;
         let mut stop = |moved| monitor.must_stop(control, moved);

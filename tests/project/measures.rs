@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::{files_below, top};
 
 /// Lines of `src/` without unit tests, comments and blank lines included.
-const LINES: usize = 12_740;
+const LINES: usize = 13_500;
 /// The longest file of `src/`, without its unit tests, comments and blank lines included.
 const LONGEST_FILE: usize = 520;
 const LONGEST_FUNCTION: usize = 60;
 /// Longer functions, each with its own limit. `run` is the dispatcher: one line per command.
-const LONGER_FUNCTIONS: [(&str, usize); 1] = [("run", 75)];
+const LONGER_FUNCTIONS: [(&str, usize); 1] = [("run", 80)];
 /// The most binaries of tests. Each is linked by itself, and they run one after another.
 const BINARIES: usize = 8;
 /// The longest file of `docs/`.

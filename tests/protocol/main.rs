@@ -13,6 +13,7 @@ mod large_downloads;
 mod link_local;
 mod listings;
 mod owner;
+mod sessions;
 mod transcripts;
 mod words;
 

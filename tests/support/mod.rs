@@ -115,6 +115,11 @@ impl Server {
         Server { child, stdout, addresses, dir: dir.to_path_buf(), _temporary: None }
     }
 
+    /// Waits until the server has ended, and returns its exit code.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }

@@ -1,0 +1,117 @@
+//! `who`, `kick` and `stop`: the owner's words to the running server.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::control_file::ControlFile;
+
+/// The longest wait for a reply. The longest work, `kick`, takes two seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The time between two looks whether the server has ended, because std cannot wait for a lock with
+/// a limit.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A connection to the owner's listener of the server.
+pub struct Remote {
+    server: BufReader<TcpStream>,
+}
+
+impl Remote {
+    /// Connects to the server whose folder is `dir`, and logs in. Tries again for a few seconds if
+    /// strangers occupy the owner's listener. An error is one line.
+    pub fn connect(dir: &Path) -> Result<Remote, String> {
+        let since = Instant::now();
+        loop {
+            match Remote::log_in(dir) {
+                Err(error) if is_refusal(&error) && since.elapsed() < PATIENCE => {
+                    thread::sleep(PAUSE);
+                }
+                tried => return tried.map_err(|error| explain(dir, &error)),
+            }
+        }
+    }
+
+    fn log_in(dir: &Path) -> io::Result<Remote> {
+        let ControlFile { address, token } = ControlFile::read(dir)?;
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut remote = Remote { server: BufReader::new(stream) };
+        remote.send(&format!("token {token}"))?;
+        Ok(remote)
+    }
+
+    /// Sends a line. Returns the lines of the reply between the first and the last one. An error is
+    /// the text of a reply that refuses.
+    pub fn ask(&mut self, line: &str) -> Result<String, String> {
+        self.send(line).map_err(|error| match is_refusal(&error) {
+            true => error.to_string(),
+            false => format!("the server does not answer: {error}"),
+        })
+    }
+
+    /// Like [`Remote::ask`]. A refusal is an error of the kind [`ErrorKind::PermissionDenied`].
+    fn send(&mut self, line: &str) -> io::Result<String> {
+        self.server.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
+        let mut inner = String::new();
+        loop {
+            let mut bytes = Vec::new();
+            if self.server.read_until(b'\n', &mut bytes)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            let text = text.trim_end();
+            match (text.strip_prefix(' '), text.split_at_checked(4)) {
+                (Some(line), _) => inner.push_str(&format!("{line}\n")),
+                (_, Some((code, _))) if code.starts_with('2') && code.ends_with('-') => {}
+                (_, Some((code, _))) if code.starts_with('2') => return Ok(inner),
+                (_, refusal) => {
+                    let why = refusal.map_or(text, |(_, why)| why).to_string();
+                    return Err(io::Error::new(ErrorKind::PermissionDenied, why));
+                }
+            }
+        }
+    }
+
+    /// Stops the server, whose transfers may go on for `seconds`. Returns when it has ended.
+    pub fn stop(mut self, dir: &Path, seconds: u64) -> Result<(), String> {
+        let wait = Duration::from_secs(seconds).saturating_add(PATIENCE);
+        let before = ControlFile::read(dir).ok();
+        self.ask(&format!("stop {seconds}"))?;
+        // The server says 421 and closes the connection, which may be reset as well.
+        let _ = self.server.get_mut().set_read_timeout(Some(wait));
+        let _ = self.server.read_to_end(&mut Vec::new());
+        let since = Instant::now();
+        let workdir = dir.join("workdir");
+        let has_ended = || {
+            let is_other = |now: ControlFile| before.as_ref().is_some_and(|before| now != *before);
+            File::open(&workdir).is_ok_and(|workdir| workdir.try_lock().is_ok())
+                || ControlFile::read(dir).is_ok_and(is_other)
+        };
+        while !has_ended() {
+            if since.elapsed() >= wait {
+                return Err("the server has not ended yet".to_string());
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the server has refused a word.
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::PermissionDenied && error.raw_os_error().is_none()
+}
+
+/// Why there is no connection to the server of this folder, in one line.
+fn explain(dir: &Path, error: &io::Error) -> String {
+    let file = dir.join("control");
+    match error.kind() {
+        ErrorKind::NotFound => format!("no server runs here: there is no {}", file.display()),
+        ErrorKind::ConnectionRefused => "no server runs here; the last one was killed".to_string(),
+        _ => format!("{}: {error}", file.display()),
+    }
+}

@@ -1,0 +1,342 @@
+//! Who is connected, and how the owner of the server ends a session or the server.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::support::{Client, Server, Way, noise};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_plainftpd");
+const KICKED: &str = "421 An administrator has ended this session.\r\n";
+const STOPPED: &str = "421 The server stops; come back later.\r\n";
+
+fn command(dir: &Path, line: &str) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(line.split(' ')).arg("--dir").arg(dir);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn output(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// What a command of the shell prints that succeeds.
+#[track_caller]
+fn run(dir: &Path, line: &str) -> String {
+    let (code, stdout, stderr) = output(&mut command(dir, line));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{line}: {stdout}");
+    stdout
+}
+
+/// The one line that a command prints that fails with exit code 1.
+#[track_caller]
+fn fails(dir: &Path, line: &str) -> String {
+    let (code, stdout, stderr) = output(&mut command(dir, line));
+    assert_eq!((code, stdout.as_str(), stderr.lines().count()), (Some(1), "", 1), "{line}");
+    stderr.trim_end().strip_prefix("plainftpd: ").unwrap().to_string()
+}
+
+fn start(dir: &Path, line: &str) -> Child {
+    command(dir, line).spawn().unwrap()
+}
+
+fn own_address(client: &Client) -> SocketAddr {
+    client.stream().local_addr().unwrap()
+}
+
+/// A connection to the owner's listener, and the token.
+fn owner(server: &Server) -> (TcpStream, String) {
+    let control = fs::read_to_string(server.dir().join("control")).unwrap();
+    let (address, token) = control.trim_end().split_once(' ').unwrap();
+    (TcpStream::connect(address).unwrap(), token.to_string())
+}
+
+#[test]
+fn who_shows_each_session_with_its_account_its_address_and_what_it_does() {
+    let server = Server::start();
+    let (mut alice, stranger) = (server.registered("alice"), server.connect());
+    server.edit_account("alice", "admin:-");
+    alice.expect("login alice password", 230);
+    let addresses = [own_address(&alice), own_address(&stranger)];
+    let who = alice.expect("who", 211);
+    let lines: Vec<_> = who.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "211-Session, account, address, what it does:".to_string(),
+            format!(" 1 alice {} who", addresses[0]),
+            format!(" 2 - {} idle", addresses[1]),
+            "211 End.".to_string(),
+        ]
+    );
+    // A transfer in progress, of a name with control characters.
+    let mut bob = server.registered("bob");
+    let data = bob.begin(Way::Epsv, "STOR my\tfile");
+    let bob_line = format!("3 bob {} STOR /my?file", own_address(&bob));
+    let from_shell = format!("1 alice {} idle\n2 - {} idle\n", addresses[0], addresses[1]);
+    assert_eq!(run(server.dir(), "who"), format!("{from_shell}{bob_line}\n"));
+    assert_eq!(alice.expect("SITE WHO", 211).lines().nth(3).unwrap().trim_start(), bob_line);
+    drop(data);
+    assert!(bob.reply().starts_with("226 "));
+    bob.expect("who", 550);
+    bob.expect("kick 1", 550);
+    bob.expect("stop", 550);
+    alice.expect("stop", 550);
+    alice.expect("token 00", 550);
+}
+
+#[test]
+fn a_kicked_session_gets_the_reason_and_its_transfer_ends_as_a_broken_one_does() {
+    let server = Server::start();
+    let mut admin = server.registered("admin");
+    server.edit_account("admin", "admin:-");
+    admin.expect("login admin password", 230);
+    // Idle, and idle with a line begun.
+    for (name, begun) in [("idle", ""), ("waiting", "pw")] {
+        let mut idle = server.registered(name);
+        idle.send(begun);
+        let number = session_of(&server, &idle);
+        let reply = admin.expect(&format!("kick {number}"), 200);
+        assert_eq!(reply, format!("200 Session {number} has ended."));
+        assert_eq!(idle.rest(), KICKED);
+    }
+    let content = noise(3_000_000, 1);
+    let mut up = server.registered("up");
+    let mut data = up.begin(Way::Epsv, "STOR new");
+    data.write_all(&content[..1_000_000]).unwrap();
+    run(server.dir(), &format!("kick {}", session_of(&server, &up)));
+    assert_eq!(up.rest(), KICKED);
+    // What came of a new file is kept.
+    let kept = fs::read(server.real("up/new")).unwrap();
+    assert!(content.starts_with(&kept) && !kept.is_empty());
+    assert_eq!(server.temporaries(), [""; 0]);
+    // A download ends, too, whose client reads nothing.
+    fs::write(server.real("up/large"), vec![b'x'; 64 << 20]).unwrap();
+    let mut down = server.logged_in("up");
+    let _data = down.begin(Way::Epsv, "RETR large");
+    run(server.dir(), &format!("kick {}", session_of(&server, &down)));
+    assert_eq!(down.rest(), KICKED);
+    // And content over the control connection.
+    let mut inline = server.logged_in("up");
+    inline.send("put by-hand 100\r\nabc");
+    assert!(inline.reply().starts_with("150 "));
+    run(server.dir(), &format!("kick {}", session_of(&server, &inline)));
+    assert!(!server.real("up/by-hand").exists());
+    assert_eq!(run(server.dir(), "who").lines().count(), 1, "only the administrator is left");
+    admin.expect(&format!("kick {}", session_of(&server, &admin)), 501);
+    assert_eq!(admin.expect("kick 999", 550), "550 There is no session 999.");
+    admin.expect("kick", 501);
+    assert_eq!(fails(server.dir(), "kick 999"), "There is no session 999.");
+}
+
+/// The number of a client's session, as `who` says it.
+fn session_of(server: &Server, client: &Client) -> u64 {
+    let address = own_address(client).to_string();
+    let who = run(server.dir(), "who");
+    let line = who.lines().find(|line| line.contains(&address));
+    let line = line.unwrap_or_else(|| panic!("{address} is not in {who}"));
+    line.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_owners_listener_serves_only_the_client_that_has_the_token() {
+    let server = Server::start();
+    let mode = fs::metadata(server.dir().join("control")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for line in [
+        "register eve password",
+        "login eve x",
+        "USER eve",
+        "PASS x",
+        "help",
+        "who",
+        "stop 0",
+        "users",
+        "kick 1",
+        "quit",
+        "NOOP",
+    ] {
+        let (mut stream, _) = owner(&server);
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut said = [0; 34];
+        stream.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"530 First the token: token TOKEN\r\n", "{line}");
+    }
+    let (mut stream, token) = owner(&server);
+    let wrong = if token.starts_with('0') { "1" } else { "0" };
+    for wrong in ["x".to_string(), format!("{wrong}{}", &token[1..])] {
+        let mut stream = TcpStream::connect(stream.peer_addr().unwrap()).unwrap();
+        stream.write_all(format!("token \"{wrong}\"\r\nwho\r\n").as_bytes()).unwrap();
+        let mut said = String::new();
+        let _ = stream.read_to_string(&mut said);
+        assert_eq!(said, "421 That is not the token in the file control.\r\n", "{wrong}");
+    }
+    stream.write_all(format!("token {token}\r\nls\r\nlogin a b\r\nstop x\r\n").as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert_eq!(
+        said,
+        "230 Welcome, owner of this server.\r\n\
+         550 The owner has no account and no files.\r\n\
+         550 The owner has no account and no files.\r\n\
+         501 Usage: stop [SECONDS]\r\n"
+    );
+    assert!(!server.log().contains(&token));
+    // At the other listeners the token opens nothing.
+    let mut client = server.connect();
+    client.expect(&format!("token {token}"), 530);
+    client.expect("stop", 530);
+    // Without an answer for two seconds, a client of the owner's listener has to go.
+    let mut said = String::new();
+    owner(&server).0.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "421 No login in time; closing.\r\n");
+}
+
+#[test]
+fn a_full_server_can_be_stopped() {
+    let mut server = Server::with(&["--max-clients", "2"]);
+    let (mut alice, mut bob) = (server.registered("alice"), server.registered("bob"));
+    // Neither do strangers at the owner's listener keep the owner out.
+    let strangers: Vec<_> = (0..40).map(|_| owner(&server).0).collect();
+    run(server.dir(), "stop");
+    assert_eq!((alice.rest(), bob.rest()), (STOPPED.to_string(), STOPPED.to_string()));
+    drop(strangers);
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(server.log().ends_with("Z event=stop\n"), "{}", server.log());
+    assert!(!server.dir().join("control").exists());
+    let none = format!("no server runs here: there is no {}/control", server.dir().display());
+    assert_eq!(fails(server.dir(), "stop"), none);
+}
+
+#[test]
+fn a_stop_under_a_hundred_sessions_loses_nothing_that_was_acknowledged() {
+    let mut server = Server::with(&["--max-clients", "250"]);
+    let content = noise(300_000, 2);
+    let accounts = ["a", "b", "c", "d"];
+    accounts.iter().for_each(|name| drop(server.registered(name)));
+    fs::write(server.real("a/large"), vec![b'x'; 64 << 20]).unwrap();
+    let login = |n: usize| server.logged_in(accounts[n % 4]);
+    // Of each kind 20: idle, in an upload that goes on, in one that is complete before the stop, in
+    // a download that is not read, and in an upload that ends while the server waits.
+    let idle: Vec<_> = (0..20).map(login).collect();
+    let upload = |n: usize, name: &str| {
+        let mut client = login(n);
+        let mut data = client.begin(Way::Epsv, &format!("STOR {name}{n}"));
+        data.write_all(&content[..200_000]).unwrap();
+        (client, data)
+    };
+    let broken: Vec<_> = (0..20).map(|n| upload(n, "broken")).collect();
+    for n in 0..20 {
+        login(n).upload(Way::Epsv, &format!("STOR done{n}"), &content);
+    }
+    let unread: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = server.logged_in("a");
+            let data = client.begin(Way::Epsv, "RETR large");
+            (client, data)
+        })
+        .collect();
+    let in_time: Vec<_> = (0..20).map(|n| upload(n, "in-time")).collect();
+    let stopping = start(server.dir(), "stop --wait 2");
+    // The first idle session that hears of the stop shows that it has begun.
+    for mut client in idle {
+        assert_eq!(client.rest(), STOPPED);
+    }
+    let mut late = String::new();
+    let _ = TcpStream::connect(server.address()).and_then(|mut new| new.read_to_string(&mut late));
+    assert!(late.is_empty() || late.ends_with(STOPPED), "{late}");
+    for (mut client, mut data) in in_time {
+        data.write_all(&content[200_000..]).unwrap();
+        drop(data);
+        assert!(client.reply().starts_with("226 "));
+        assert_eq!(client.rest(), STOPPED);
+    }
+    let stopped = stopping.wait_with_output().unwrap();
+    assert_eq!((stopped.status.code(), stopped.stderr.len()), (Some(0), 0));
+    assert_eq!(server.exit_code(), Some(0));
+    for (mut client, _data) in broken.into_iter().chain(unread) {
+        assert_eq!(client.rest(), STOPPED);
+    }
+    for n in 0..20 {
+        let stored =
+            |name: &str| fs::read(server.real(&format!("{}/{name}{n}", accounts[n % 4]))).unwrap();
+        assert_eq!(stored("done"), content);
+        assert_eq!(stored("in-time"), content);
+        let kept = stored("broken");
+        assert!(content.starts_with(&kept) && !kept.is_empty());
+    }
+    assert_eq!(server.temporaries(), [""; 0]);
+    assert!(server.log().ends_with("Z event=stop\n"));
+}
+
+#[test]
+fn a_second_request_to_stop_waits_for_the_first() {
+    let mut server = Server::start();
+    let mut client = server.registered("alice");
+    let mut data = client.begin(Way::Epsv, "STOR f");
+    data.write_all(b"x").unwrap();
+    let first = start(server.dir(), "stop --wait 60");
+    let mut idle = server.connect();
+    let _ = idle.rest();
+    let second = start(server.dir(), "stop --wait 60");
+    drop(data);
+    assert!(client.reply().starts_with("226 "));
+    for stop in [first, second] {
+        let code = stop.wait_with_output().unwrap().status.code();
+        assert!(matches!(code, Some(0 | 1)), "{code:?}");
+    }
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
+fn the_end_of_standard_input_stops_the_server_if_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut program = Command::new(PROGRAM);
+    program.stdin(reader);
+    let mut server = Server::spawn(program, dir.path(), &["--stop-with-stdin"]);
+    let mut client = server.connect();
+    (&writer).write_all(b"what is written means nothing\n").unwrap();
+    client.expect("NOOP", 200);
+    drop(writer);
+    assert_eq!(client.rest(), STOPPED);
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(server.log().ends_with("Z event=stop\n"));
+}
+
+#[test]
+fn a_supervisor_can_pass_the_listening_socket_as_standard_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    // A client that comes before the server is served, too.
+    let early = TcpStream::connect(address).unwrap();
+    let mut program = Command::new(PROGRAM);
+    program.stdin(OwnedFd::from(listener));
+    let server = Server::spawn(program, dir.path(), &["--listen", "stdin"]);
+    assert_eq!(server.addresses, [address]);
+    let mut greeting = [0; 4];
+    (&early).read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"220 ");
+    let mut client = server.registered("alice");
+    client.upload(Way::Epsv, "STOR f", b"content");
+    run(dir.path(), "stop");
+    for (flags, why) in [
+        ("--listen stdin", "standard input is not a listening socket: "),
+        ("--listen stdin --stop-with-stdin", "--listen stdin and --stop-with-stdin both need"),
+    ] {
+        let mut refused = command(dir.path(), flags);
+        let (code, stdout, stderr) = output(refused.stdin(Stdio::null()));
+        assert!(code.is_some_and(|code| code > 0) && stdout.is_empty());
+        assert!(stderr.starts_with(&format!("plainftpd: {why}")), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1);
+    }
+}
