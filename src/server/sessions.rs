@@ -14,6 +14,9 @@ use crate::lock::lock;
 /// How long a session that must end now may take to notice it, before its connection is closed.
 const NOTICE: Duration = Duration::from_secs(1);
 
+/// The size of the buffer for a path that an idle session keeps, in bytes.
+const KEPT: usize = 64;
+
 /// The sessions in progress.
 #[derive(Debug, Default)]
 pub struct Sessions {
@@ -198,7 +201,9 @@ impl Presence {
     pub fn finish(&self) -> Option<&'static str> {
         let mut state = lock(&self.entry.state);
         state.word = None;
+        // An idle session keeps no long path.
         state.path.clear();
+        state.path.shrink_to(KEPT);
         state.mark.map(|mark| mark.why)
     }
 
