@@ -101,7 +101,9 @@ fn remove_with_files(config: &Config, name: &str) -> Result<(), Failure> {
     let workdir = fs::metadata(&path) // the server makes it
         .and_then(|_| Workdir::open(&path, policy, Arc::new(Log::none()?)))
         .map_err(|error| failed(format!("workdir: {error}")))?;
-    let hide = |name: &str| is_valid_name(name.as_bytes()).then(|| workdir.detach_home(name));
+    let hide = |own: Option<&str>| {
+        own.filter(|name| is_valid_name(name.as_bytes())).map(|name| workdir.detach_home(name))
+    };
     let hidden = users(config)?.remove(name, hide).map_err(failed)?;
     match hidden.map_or(Ok(()), |hidden| hidden.and_then(|remove| remove())) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

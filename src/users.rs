@@ -343,19 +343,25 @@ impl Users {
     }
 
     /// Removes an account without its password, also one that is locked. Returns the result of
-    /// `then`, which is given the name in the spelling of the file, and runs before the name is
-    /// free.
-    pub fn remove<T>(&self, name: &str, then: impl FnOnce(&str) -> T) -> Result<T, Refusal> {
+    /// `then`, which runs before the name is free. It is given the name as the file spells it, or
+    /// nothing if the account has a folder of another name.
+    pub fn remove<T>(
+        &self,
+        name: &str,
+        then: impl FnOnce(Option<&str>) -> T,
+    ) -> Result<T, Refusal> {
         let mut change = self.file.change()?;
         let _lock = lock(&self.account_lock);
         self.check_account(name, true)?;
         self.check_has_no_guest(name)?;
-        let mut spelled = name.to_string();
+        let mut own = Some(name.to_string());
         change.replace(name, |record| {
-            spelled = record.map_or(name.to_string(), |record| record.name);
+            if let Some(Record { name, folder, .. }) = record {
+                own = folder.is_none().then_some(name);
+            }
             Ok::<_, Refusal>(None)
         })?;
-        Ok(then(&spelled))
+        Ok(then(own.as_deref()))
     }
 
     /// The accounts, one line each, and the lines that lock an account.

@@ -224,6 +224,15 @@ fn removing_an_account_with_its_files_follows_no_link_and_frees_the_name() {
     fs::create_dir(server.dir().join("outside")).unwrap();
     run(server.dir(), "user remove ../outside --with-files");
     assert!(server.dir().join("outside").exists());
+    // What is in another account's folder is another's, and the name of the account is no folder.
+    for folder in ["Alice", "Alice/scans"] {
+        server.add_account(&format!("carol:user:-:HASH:{folder}"));
+        server.logged_in("carol").put("kept", b"x");
+        fs::create_dir_all(server.real("carol")).unwrap();
+        run(server.dir(), "user remove carol --with-files");
+        assert!(server.real(folder).join("kept").exists() && server.real("carol").exists());
+        server.connect().expect("login carol password", 530);
+    }
     assert_eq!(server.temporaries(), Vec::<String>::new());
 }
 
