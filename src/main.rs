@@ -39,7 +39,7 @@ mod thread_pool;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -160,7 +160,7 @@ fn run(mut config: Config) -> Result<(), String> {
         let server = Arc::clone(&server);
         spawn("stdin", move || {
             while io::stdin().read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
-            server.request_stop(STOP_WAIT);
+            server.sessions.request_stop(STOP_WAIT);
         })?;
     }
     server.run_until_stopped();
@@ -170,9 +170,19 @@ fn run(mut config: Config) -> Result<(), String> {
 /// The listening socket that a supervisor such as systemd has opened as standard input, and its
 /// address.
 fn listener_on_stdin() -> Result<(SocketAddr, TcpListener), String> {
-    let socket = io::stdin().as_fd().try_clone_to_owned().map(TcpListener::from);
+    let address_of = |socket: OwnedFd| {
+        let listener = TcpListener::from(socket.try_clone()?);
+        let address = listener.local_addr()?;
+        let stream = TcpStream::from(socket);
+        stream.nodelay()?; // fails if the socket is not of TCP
+        match (address.port(), stream.peer_addr()) {
+            (1.., Err(_)) => listener.set_nonblocking(false).map(|()| (address, listener)),
+            _ => Err(io::Error::other("it does not listen")),
+        }
+    };
+    let socket = io::stdin().as_fd().try_clone_to_owned();
     socket
-        .and_then(|listener| Ok((listener.local_addr()?, listener)))
+        .and_then(address_of)
         .map_err(|error| format!("standard input is not a listening socket: {error}"))
 }
 

@@ -6,8 +6,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use crate::config::{Config, OWNER_LOGIN, Registration};
 use crate::control_file::ControlFile;
@@ -42,8 +41,6 @@ pub struct Server {
     pub sessions: Arc<Sessions>,
     /// The owner's token, once there is one.
     token: Mutex<Option<String>>,
-    stop: Mutex<Option<Duration>>,
-    stop_requested: Condvar,
     /// The folder that holds the users file, the log and the working directory.
     pub dir: PathBuf,
 }
@@ -87,8 +84,6 @@ impl Server {
             admission,
             sessions: Arc::default(),
             token: Mutex::default(),
-            stop: Mutex::default(),
-            stop_requested: Condvar::new(),
             dir,
         })
     }
@@ -106,18 +101,9 @@ impl Server {
         token.as_ref().is_some_and(|token| constant_time_eq(given, token.as_bytes()))
     }
 
-    /// Makes the server stop. Transfers may go on for `wait`.
-    pub fn request_stop(&self, wait: Duration) {
-        lock(&self.stop).get_or_insert(wait);
-        self.stop_requested.notify_all();
-    }
-
     /// Waits until the server is to stop, and ends all sessions.
     pub fn run_until_stopped(&self) {
-        let stop = lock(&self.stop);
-        let stop = self.stop_requested.wait_while(stop, |stop| stop.is_none());
-        let wait = stop.unwrap_or_else(PoisonError::into_inner).unwrap_or_default();
-        self.sessions.end_all("The server stops; come back later.", wait);
+        self.sessions.run_until_stopped("The server stops; come back later.");
         if let Err(error) = ControlFile::remove(&self.dir) {
             self.log.warn(&format!("cannot remove the file control: {error}"));
         }

@@ -348,13 +348,16 @@ impl Session {
     }
 
     /// Logs the owner of the server in.
-    pub fn log_in_owner(&mut self) {
+    pub fn log_in_owner(&mut self) -> Result<(), Reply> {
         // An empty name is that of no account. The slot is safe from eviction now.
-        if self.slot.log_in("") {
-            self.control.deadline = None;
-            self.log_budget.had_account = true;
-            self.login = Login::Owner;
+        if !self.slot.log_in("") {
+            self.leaving = true;
+            return Err(Reply::new(421, "Too many sessions of the owner; end another one first."));
         }
+        self.control.deadline = None;
+        self.log_budget.had_account = true;
+        self.login = Login::Owner;
+        Ok(())
     }
 
     /// Whether this is the owner of the server.

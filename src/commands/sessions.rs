@@ -32,7 +32,7 @@ pub fn token(session: &mut Session, token: &[u8]) -> Outcome {
         session.leaving = true;
         return Err(Reply::new(421, "That is not the token in the file control.").into());
     }
-    session.log_in_owner();
+    session.log_in_owner()?;
     Ok(Reply::new(230, "Welcome, owner of this server."))
 }
 
@@ -61,7 +61,7 @@ pub fn kick(session: &mut Session, number: u64) -> Outcome {
 
 /// `stop [SECONDS]`: stops the server; transfers may go on for `wait`.
 pub fn stop(session: &mut Session, wait: Duration) -> Outcome {
-    session.server.request_stop(wait);
+    session.server.sessions.request_stop(wait);
     let text = format!("Stopping; transfers may go on for {} s.", wait.as_secs());
     Ok(Reply::new(200, text))
 }

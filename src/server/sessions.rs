@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 
@@ -21,15 +21,31 @@ const KEPT: usize = 64;
 #[derive(Debug, Default)]
 pub struct Sessions {
     entries: Mutex<Entries>,
-    /// A session has ended.
-    ended: Condvar,
+    /// A session has ended, or the server must stop.
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
     by_number: BTreeMap<u64, Arc<Entry>>,
-    /// The mark of sessions that begin from now on.
+    /// By when the server must stop.
+    stop_by: Option<Instant>,
+    /// The mark of the clients' sessions that begin from now on.
     mark: Option<Mark>,
+}
+
+impl Entries {
+    /// Marks all sessions of this door, also those that begin from now on.
+    fn mark(&mut self, door: Door, mark: Mark) {
+        if door == Door::Public {
+            self.mark = Some(mark);
+        }
+        self.at(door).for_each(|entry| entry.mark(mark));
+    }
+
+    fn at(&self, door: Door) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_number.values().filter(move |entry| entry.door == door)
+    }
 }
 
 /// The listener that the client has connected to.
@@ -88,7 +104,8 @@ impl Sessions {
         stream: &Arc<TcpStream>,
     ) -> Presence {
         let mut entries = self.entries();
-        let state = Mutex::new(State { mark: entries.mark, ..State::default() });
+        let mark = entries.mark.filter(|_| door == Door::Public);
+        let state = Mutex::new(State { mark, ..State::default() });
         let entry = Arc::new(Entry { door, peer, stream: Arc::clone(stream), state });
         entries.by_number.insert(session, Arc::clone(&entry));
         Presence { sessions: Arc::clone(self), session, entry }
@@ -125,28 +142,50 @@ impl Sessions {
         true
     }
 
-    /// Ends all sessions, also those that begin from now on: idle ones at once, the others after
-    /// their command, but after `wait` at the latest. Their clients get `why`. Returns when
-    /// all have ended, or two seconds after `wait`.
-    pub fn end_all(&self, why: &'static str, wait: Duration) {
-        let is_empty = |entries: &Entries| entries.by_number.is_empty();
-        for (now, wait) in [(false, wait), (true, NOTICE)] {
-            let mark = Mark { why, now };
-            let mut entries = self.entries();
-            entries.mark = Some(mark);
-            entries.by_number.values().for_each(|entry| entry.mark(mark));
-            drop(entries);
-            if self.wait_until(wait, is_empty) {
-                return;
+    /// Makes the server stop. Its clients' transfers may go on for `wait`. A later request may
+    /// shorten that.
+    pub fn request_stop(&self, wait: Duration) {
+        let by = Instant::now() + wait;
+        let mut entries = self.entries();
+        entries.stop_by = Some(entries.stop_by.map_or(by, |earlier| earlier.min(by)));
+        drop(entries);
+        self.changed.notify_all();
+    }
+
+    /// Waits for a request to stop, and then ends all sessions: idle ones at once, the others after
+    /// their command, but when the time is over at the latest. Their clients get `why`. The
+    /// sessions of the owner end after those of the clients. Returns when all have ended, or two
+    /// seconds after the time.
+    pub fn run_until_stopped(&self, why: &'static str) {
+        let is_running = |entries: &mut Entries| entries.stop_by.is_none();
+        let mut entries = self
+            .changed
+            .wait_while(self.entries(), is_running)
+            .unwrap_or_else(PoisonError::into_inner);
+        entries.mark(Door::Public, Mark { why, now: false });
+        while let Some(left) =
+            entries.stop_by.and_then(|by| by.checked_duration_since(Instant::now()))
+        {
+            if left.is_zero() || entries.at(Door::Public).next().is_none() {
+                break;
             }
+            let waited = self.changed.wait_timeout(entries, left);
+            entries = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.entries().by_number.values().for_each(|entry| entry.close());
-        self.wait_until(NOTICE, is_empty);
+        for door in [Door::Public, Door::Owner] {
+            entries.mark(door, Mark { why, now: true });
+        }
+        drop(entries);
+        let is_empty = |entries: &Entries| entries.by_number.is_empty();
+        if !self.wait_until(NOTICE, is_empty) {
+            self.entries().by_number.values().for_each(|entry| entry.close());
+            self.wait_until(NOTICE, is_empty);
+        }
     }
 
     /// Waits until `is_done`, and returns whether it was so within `most`.
     fn wait_until(&self, most: Duration, is_done: impl Fn(&Entries) -> bool) -> bool {
-        let waited = self.ended.wait_timeout_while(self.entries(), most, |all| !is_done(all));
+        let waited = self.changed.wait_timeout_while(self.entries(), most, |all| !is_done(all));
         is_done(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
@@ -226,7 +265,7 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.sessions.entries().by_number.remove(&self.session);
-        self.sessions.ended.notify_all();
+        self.sessions.changed.notify_all();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -277,23 +277,144 @@ fn a_stop_under_a_hundred_sessions_loses_nothing_that_was_acknowledged() {
     assert!(server.log().ends_with("Z event=stop\n"));
 }
 
+/// An upload of which the server has `content`.
+fn upload(client: &mut Client, line: &str, content: &[u8]) -> TcpStream {
+    let mut data = client.begin(Way::Epsv, line);
+    data.write_all(content).unwrap();
+    while client.ask("STAT") != format!("213 {} bytes so far.", content.len()) {}
+    data
+}
+
+/// A file of more bytes than all buffers on the way hold.
+fn large_file(server: &Server, name: &str) {
+    fs::File::create(server.real(name)).unwrap().set_len(1 << 30).unwrap();
+}
+
 #[test]
-fn a_second_request_to_stop_waits_for_the_first() {
-    let mut server = Server::start();
-    let mut client = server.registered("alice");
-    let mut data = client.begin(Way::Epsv, "STOR f");
-    data.write_all(b"x").unwrap();
-    let first = start(server.dir(), "stop --wait 60");
-    let mut idle = server.connect();
-    let _ = idle.rest();
-    let second = start(server.dir(), "stop --wait 60");
-    drop(data);
-    assert!(client.reply().starts_with("226 "));
-    for stop in [first, second] {
-        let code = stop.wait_with_output().unwrap().status.code();
-        assert!(matches!(code, Some(0 | 1)), "{code:?}");
+fn a_kick_spares_the_old_file_and_ends_waits_and_long_work() {
+    let server = Server::start();
+    drop(server.registered("alice"));
+    large_file(&server, "alice/large");
+    fs::write(server.real("alice/old"), "old").unwrap();
+    let kicked = |work: &mut dyn FnMut(&mut Client) -> Option<TcpStream>| {
+        let mut client = server.logged_in("alice");
+        let data = work(&mut client);
+        run(server.dir(), &format!("kick {}", session_of(&server, &client)));
+        assert_eq!(client.rest(), KICKED);
+        drop(data);
+    };
+    kicked(&mut |client| Some(upload(client, "STOR old", b"some")));
+    assert_eq!(fs::read(server.real("alice/old")).unwrap(), b"old");
+    kicked(&mut |client| Some(upload(client, "APPE old", b"some")));
+    assert_eq!(fs::read(server.real("alice/old")).unwrap(), b"oldsome");
+    // A session that waits for its data connection, and one that computes.
+    for line in ["RETR large", "hash large"] {
+        kicked(&mut |client| {
+            client.epsv_port();
+            client.send_line(line);
+            let shown = format!(" {} /large\n", line.split(' ').next().unwrap());
+            while !run(server.dir(), "who").contains(&shown) {}
+            None
+        });
     }
+    assert_eq!(server.temporaries(), [""; 0]);
+    let log = server.log();
+    let ended = ["STOR", "APPE", "RETR", "hash"].map(|word| (word, 421));
+    for (word, code) in ended.into_iter().chain([("kick", 200)]) {
+        let is_it = |line: &&str| line.contains(&format!(" word={word} "));
+        let line = log.lines().find(is_it).unwrap_or_else(|| panic!("{word}: {log}"));
+        assert!(line.contains(&format!(" code={code} ")), "{line}");
+        let why = "why=\"An administrator has ended this session.\"";
+        assert!(line.contains(if word == "kick" { "role=owner" } else { why }), "{line}");
+    }
+}
+
+#[test]
+fn a_client_whose_registration_takes_long_can_be_kicked() {
+    let server = Server::with(&["--hash-iterations", "8000000"]);
+    let mut client = server.connect();
+    client.send_line("register alice password");
+    while !run(server.dir(), "who").ends_with(" register\n") {}
+    run(server.dir(), &format!("kick {}", session_of(&server, &client)));
+    assert_eq!(client.rest(), "", "no reply to a command that the kick has ended");
+}
+
+#[test]
+fn the_control_file_is_new_at_each_start_and_is_removed_at_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::in_folder(dir.path(), &[]);
+    let path = dir.path().join("control");
+    let first = fs::read_to_string(&path).unwrap();
+    server.kill();
+    assert_eq!(fails(dir.path(), "who"), "no server runs here; the last one was killed");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let mut server = Server::in_folder(dir.path(), &[]);
+    let second = fs::read_to_string(&path).unwrap();
+    assert_ne!(first.split(' ').next_back(), second.split(' ').next_back());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    run(dir.path(), "stop --wait 0");
+    assert_eq!((server.exit_code(), path.exists()), (Some(0), false));
+    let none = format!("no server runs here: there is no {}", path.display());
+    for line in ["who", "kick 1", "stop --wait 0"] {
+        assert_eq!(fails(dir.path(), line), none, "{line}");
+    }
+}
+
+#[test]
+fn the_owner_can_look_on_while_the_server_stops_and_a_second_stop_shortens_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::in_folder(dir.path(), &[]);
+    let clients = ["alice", "bob", "carol", "dave"].map(|name| server.registered(name));
+    let [mut alice, mut bob, mut carol, mut dave] = clients;
+    fs::write(server.real("bob/f"), "old").unwrap();
+    large_file(&server, "carol/large");
+    let data = [
+        upload(&mut alice, "STOR f", b"part"),
+        upload(&mut bob, "STOR f", b"part"),
+        carol.begin(Way::Epsv, "RETR large"),
+    ];
+    dave.send("put f 10\r\npart");
+    assert!(dave.reply().starts_with("150 "));
+    let mut idle = server.connect();
+    let first = start(dir.path(), "stop --wait 3600");
+    assert_eq!(idle.rest(), STOPPED);
+    while run(dir.path(), "who").lines().count() > 4 {} // the idle one ends
+    let second = start(dir.path(), "stop --wait 3600"); // cannot make it longer
+    while server.log().matches(" word=stop ").count() < 2 {}
+    run(dir.path(), "stop --wait 0");
     assert_eq!(server.exit_code(), Some(0));
+    for mut stop in [first, second] {
+        assert_eq!(stop.wait().unwrap().code(), Some(0));
+    }
+    for client in [&mut alice, &mut bob, &mut carol] {
+        assert_eq!(client.rest(), STOPPED);
+    }
+    drop(data);
+    assert_eq!(fs::read(server.real("alice/f")).unwrap(), b"part");
+    assert_eq!(fs::read(server.real("bob/f")).unwrap(), b"old");
+    assert!(!server.real("dave/f").exists());
+    assert_eq!(server.temporaries(), [""; 0]);
+    assert!(server.log().ends_with("Z event=stop\n"));
+    // The folder is free for the next server.
+    Server::in_folder(dir.path(), &[]).logged_in("alice").expect("info f", 213);
+}
+
+#[test]
+fn the_owner_has_a_few_sessions_at_once() {
+    let server = Server::start();
+    let mut said = Vec::new();
+    let sessions: Vec<_> = (0..9)
+        .map(|_| {
+            let (mut stream, token) = owner(&server);
+            stream.write_all(format!("token {token}\r\n").as_bytes()).unwrap();
+            let mut code = [0; 3];
+            stream.read_exact(&mut code).unwrap();
+            said.push(String::from_utf8(code.to_vec()).unwrap());
+            stream
+        })
+        .collect();
+    assert_eq!(said, [vec!["230"; 8], vec!["421"]].concat());
+    drop(sessions);
 }
 
 #[test]
@@ -338,5 +459,14 @@ fn a_supervisor_can_pass_the_listening_socket_as_standard_input() {
         assert!(code.is_some_and(|code| code > 0) && stdout.is_empty());
         assert!(stderr.starts_with(&format!("plainftpd: {why}")), "{stderr}");
         assert_eq!(stderr.lines().count(), 1);
+    }
+    // Sockets that do not listen.
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let connected = TcpStream::connect(other.local_addr().unwrap()).unwrap();
+    let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    for socket in [OwnedFd::from(connected), datagrams.into()] {
+        let (code, _, stderr) = output(command(dir.path(), "--listen stdin").stdin(socket));
+        let why = "plainftpd: standard input is not a listening socket: ";
+        assert!(code == Some(1) && stderr.starts_with(why), "{code:?} {stderr}");
     }
 }
