@@ -59,8 +59,9 @@ fn every_source_file_that_a_document_names_exists() {
         let text: String = text.split("```").step_by(2).collect();
         for name in quoted(&text) {
             let name = name.split("::").next().unwrap();
-            let is_path =
-                ["src/", "tests/", "docs/", "bench/"].iter().any(|top| name.starts_with(top));
+            let is_path = ["src/", "tests/", "docs/", "bench/", "probe/"]
+                .iter()
+                .any(|top| name.starts_with(top));
             if is_path && name.contains('.') && !name.contains(' ') {
                 assert!(top().join(name).is_file(), "{}: {name}", document.display());
                 named += 1;

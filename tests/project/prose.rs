@@ -212,7 +212,7 @@ fn texts(file: &Path) -> Vec<(usize, String)> {
 #[test]
 fn no_habit_that_makes_english_hard_to_read_grows() {
     let mut files = markdown();
-    for folder in ["src", "tests", "bench"] {
+    for folder in ["src", "tests", "bench", "probe"] {
         files_below(&top().join(folder), &mut files);
     }
     files.retain(|file| {
