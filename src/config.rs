@@ -74,6 +74,21 @@ pub enum Registration {
     Code(String),
 }
 
+/// When the log begins a new file, and how many old ones stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// The most bytes of the file. `None` means no limit.
+    pub size: Option<u64>,
+    /// How many old files stay: `log.txt.1` is the newest.
+    pub keep: usize,
+}
+
+impl Default for Rotation {
+    fn default() -> Rotation {
+        Rotation { size: None, keep: 5 }
+    }
+}
+
 /// The settings of the owner of the server. [`Config::default`] has the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -83,6 +98,9 @@ pub struct Config {
     pub listen_stdin: bool,
     /// Whether the server stops when standard input ends.
     pub stop_with_stdin: bool,
+    /// Whether the log goes to standard output and not to `log.txt`.
+    pub log_to_stdout: bool,
+    pub rotation: Rotation,
     /// The folder that holds `users`, `log.txt` and `workdir/`.
     pub dir: PathBuf,
     /// Which clients may register.
@@ -132,6 +150,8 @@ impl Default for Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 2121))],
             listen_stdin: false,
             stop_with_stdin: false,
+            log_to_stdout: false,
+            rotation: Rotation::default(),
             dir: PathBuf::from("."),
             registration: Registration::Open,
             hash_iterations: 600_000,

@@ -5,18 +5,19 @@
 //! could end a line, close a quote or control a terminal are escaped: no file name can forge a
 //! line. A long value is shortened, so no file name can make a long line either.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::append::{append_whole, is_torn};
-use crate::config::{UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
+use crate::config::{Rotation, UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
 use crate::lock::lock;
-use crate::stderr::{MessageQueue, Stderr};
+use crate::streams::{Gate, MessageQueue, Stderr, Stdout};
 use crate::time;
+
+mod file;
+
+use file::LogFile;
 
 /// The most bytes of a value in the log. A longer value is written as its first [`HEAD`] bytes, `…`
 /// and its last [`TAIL`] bytes. Most paths are shorter.
@@ -28,40 +29,68 @@ const ELLIPSIS: &[u8] = "…".as_bytes();
 /// The time between two reports of an event that a remote peer can trigger again and again.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The open log file, and standard error.
+/// The most lines that wait for the reader of standard output, if the log goes there.
+const STDOUT_QUEUE: usize = 4096;
+/// The most messages that wait for the reader of standard error.
+const STDERR_QUEUE: usize = 64;
+
+/// The open log, and standard error.
 #[derive(Debug)]
 pub struct Log {
-    file: Mutex<Appender>,
+    /// Dropped before the queue, which waits for its writer.
+    gate: Mutex<Option<Gate>>,
+    appender: Mutex<Appender>,
     unauthenticated: Mutex<LogRateLimit>,
     stderr: MessageQueue,
 }
 
 impl Log {
-    /// Opens `path` for appending, and creates it (mode 0640) if it is missing.
-    pub fn open(path: &Path) -> io::Result<Log> {
-        let file =
-            OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
-        Log::of(file, MessageQueue::start(Stderr)?)
+    /// A log in the file at `path`, which is created (mode 0640) if it is missing.
+    pub fn open(path: &Path, rotation: Rotation) -> io::Result<Log> {
+        let file = LogFile::open(path, rotation)?;
+        Log::to(Sink::File(file), MessageQueue::start(Stderr, STDERR_QUEUE)?)
+    }
+
+    /// A log on standard output. Its lines wait until [`Log::begin`].
+    pub fn on_stdout() -> io::Result<Log> {
+        let (stdout, gate) = Stdout::gated();
+        let sink = Sink::Stdout(MessageQueue::start(stdout, STDOUT_QUEUE)?);
+        let log = Log::to(sink, MessageQueue::start(Stderr, STDERR_QUEUE)?)?;
+        *lock(&log.gate) = Some(gate);
+        Ok(log)
+    }
+
+    /// Lets a log on standard output write, because what comes before it has been printed.
+    pub fn begin(&self) {
+        drop(lock(&self.gate).take());
     }
 
     /// A log that keeps nothing. The commands of the shell use it: the file is the server's.
     pub fn none() -> io::Result<Log> {
-        let file = OpenOptions::new().read(true).append(true).open("/dev/null")?;
-        Log::of(file, MessageQueue::start(io::sink())?)
+        Log::to(Sink::Nothing, MessageQueue::start(io::sink(), STDERR_QUEUE)?)
     }
 
-    fn of(file: File, stderr: MessageQueue) -> io::Result<Log> {
-        let is_torn = is_torn(&file)?;
-        let appender = Appender { file, is_torn, lost: 0, complaints: LogRateLimit::default() };
+    fn to(sink: Sink, stderr: MessageQueue) -> io::Result<Log> {
+        let appender =
+            Appender { sink, lost: 0, not_renewed: None, complaints: LogRateLimit::default() };
         let unauthenticated = Mutex::new(unauthenticated_limit());
-        Ok(Log { file: Mutex::new(appender), unauthenticated, stderr })
+        let (gate, appender) = (Mutex::default(), Mutex::new(appender));
+        Ok(Log { gate, appender, unauthenticated, stderr })
+    }
+
+    /// Waits a moment for the readers of standard output and standard error.
+    pub fn finish(&self) {
+        if let Sink::Stdout(queue) = &lock(&self.appender).sink {
+            queue.finish();
+        }
+        self.stderr.finish();
     }
 
     /// Writes one line. If the disk is full, the line is lost, but the command that caused it goes
     /// on: users must be able to delete files then. The loss is reported on standard error, and in
     /// the log when there is room again.
     pub fn write(&self, line: LogLine) {
-        let complaint = lock(&self.file).append(line);
+        let complaint = lock(&self.appender).append(line);
         if let Some(text) = complaint {
             self.say(&text);
         }
@@ -101,14 +130,22 @@ impl Log {
     }
 }
 
-/// The file, and the number of lines that could not be written to it.
+/// Where the lines go.
+#[derive(Debug)]
+enum Sink {
+    File(LogFile),
+    Stdout(MessageQueue),
+    Nothing,
+}
+
+/// The sink, and the number of lines that it could not take.
 #[derive(Debug)]
 struct Appender {
-    file: File,
-    /// Whether a power failure has torn the last line. The next line then ends it first.
-    is_torn: bool,
+    sink: Sink,
     /// Lines lost since the last one that was written.
     lost: u64,
+    /// Why a new file could not be begun.
+    not_renewed: Option<io::Error>,
     complaints: LogRateLimit,
 }
 
@@ -123,19 +160,23 @@ impl Appender {
         if loss_logged.is_ok() {
             self.lost = 0;
         }
-        let error = loss_logged.and_then(|()| self.append_line(line)).err()?;
-        self.lost = self.lost.saturating_add(1);
-        self.complaints.report(&format!("cannot write the log: {error}"))
+        let done = loss_logged.and_then(|()| self.append_line(line));
+        if let Err(error) = done {
+            self.lost = self.lost.saturating_add(1);
+            return self.complaints.report(&format!("cannot write the log: {error}"));
+        }
+        let error = self.not_renewed.take()?;
+        self.complaints.report(&format!("cannot begin a new log file: {error}"))
     }
 
     fn append_line(&mut self, mut line: LogLine) -> io::Result<()> {
         line.0.push(b'\n');
-        if self.is_torn {
-            line.0.insert(0, b'\n');
+        match &mut self.sink {
+            Sink::File(file) => file.append(&line.0, |error| self.not_renewed = Some(error)),
+            Sink::Stdout(queue) if queue.push(line.0) => Ok(()),
+            Sink::Stdout(_) => Err(io::Error::other("nothing reads standard output")),
+            Sink::Nothing => Ok(()),
         }
-        append_whole(&mut self.file, &line.0, |_| Ok(()))?;
-        self.is_torn = false;
-        Ok(())
     }
 }
 
@@ -416,7 +457,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
         fs::write(&path, "whole\ntor").unwrap();
-        Log::open(&path).unwrap().write(LogLine::new("start").number("port", 7));
+        Log::open(&path, Rotation::default())
+            .unwrap()
+            .write(LogLine::new("start").number("port", 7));
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[..2], ["whole", "tor"]);
@@ -428,7 +471,7 @@ mod tests {
     fn lines_of_many_threads_do_not_mix() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.txt");
-        let log = Log::open(&path).unwrap();
+        let log = Log::open(&path, Rotation::default()).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 let log = &log;

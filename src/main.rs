@@ -19,7 +19,7 @@ mod random;
 mod control_file;
 mod tally;
 mod lock;
-mod stderr;
+mod streams;
 mod log;
 mod users;
 mod vfs;
@@ -37,7 +37,7 @@ mod commands;
 mod shell;
 mod thread_pool;
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -51,7 +51,7 @@ use log::{Log, LogLine, LogRateLimit};
 use reply::Reply;
 use server::{Door, Server, Slot};
 use session::Session;
-use stderr::Stderr;
+use streams::Stderr;
 use thread_pool::ThreadPool;
 
 /// The time before the next try if `accept` fails, for example because the process has no more file
@@ -118,7 +118,7 @@ fn run(mut config: Config) -> Result<(), String> {
     for address in to_bind {
         let listener = TcpListener::bind(address)
             .and_then(|listener| Ok((listener.local_addr()?, listener)))
-            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+            .map_err(|error| format!("cannot listen on {address}: {error}{}", hint_for(&error)))?;
         listeners.push(listener);
     }
     listeners.extend(passed);
@@ -143,6 +143,7 @@ fn run(mut config: Config) -> Result<(), String> {
         )),
     }
     print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
+    server.log.begin();
     let clients = ThreadPool::new(serve);
     for (listener, door) in doors {
         let (server, clients) = (Arc::clone(&server), Arc::clone(&clients));
@@ -165,6 +166,18 @@ fn run(mut config: Config) -> Result<(), String> {
     }
     server.run_until_stopped();
     Ok(())
+}
+
+/// What the owner can do if the system does not give the server an address.
+fn hint_for(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            "; a port below 1024 needs root or the capability CAP_NET_BIND_SERVICE \
+             (systemd: AmbientCapabilities; else: setcap cap_net_bind_service=+ep plainftpd)"
+        }
+        ErrorKind::AddrInUse => "; another program listens there",
+        _ => "",
+    }
 }
 
 /// The listening socket that a supervisor such as systemd has opened as standard input, and its

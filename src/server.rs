@@ -59,7 +59,11 @@ impl Server {
                 _ => format!("{path}: {error}"),
             }
         };
-        let log = Arc::new(Log::open(&dir.join("log.txt")).map_err(failed("log.txt"))?);
+        let log = match config.log_to_stdout {
+            true => Log::on_stdout(),
+            false => Log::open(&dir.join("log.txt"), config.rotation),
+        };
+        let log = Arc::new(log.map_err(failed("log.txt"))?);
         vfs::check_proc_fd().map_err(|error| {
             format!(
                 "/proc must be mounted here, because files are opened through /proc/self/fd: \
@@ -108,6 +112,7 @@ impl Server {
             self.log.warn(&format!("cannot remove the file control: {error}"));
         }
         self.log.write(LogLine::new("stop"));
+        self.log.finish();
     }
 
     /// Warnings about the settings for the owner of the server, one line each.

@@ -143,6 +143,23 @@ pub const SETTINGS: &[Setting] = &[
         Choice(["on", "off"], |config| &mut config.active),
     ),
     setting(
+        "log",
+        "where the log goes: the file log.txt, or - for standard output",
+        Choice(["-", "log.txt"], |config| &mut config.log_to_stdout),
+    ),
+    setting(
+        "log-size",
+        "size, such as 10M, at which log.txt becomes log.txt.1",
+        Other("SIZE", set_log_size, |config| {
+            config.rotation.size.map_or("none".to_string(), |bytes| bytes.to_string())
+        }),
+    ),
+    setting(
+        "log-keep",
+        "how many old log files stay",
+        Number(1..=1000, |config| &mut config.rotation.keep),
+    ),
+    setting(
         "stop-with-stdin",
         "whether the server stops when standard input ends, for test runners and supervisors; \
          --stop-with-stdin alone means on",
@@ -235,11 +252,20 @@ fn set_max_per_address(config: &mut Config, value: &str) -> Result<(), String> {
 }
 
 fn set_quota(config: &mut Config, value: &str) -> Result<(), String> {
-    config.quota = match value {
-        "none" => None,
-        _ => Some(parse_size(value).ok_or("a size such as 500M, or none")?),
-    };
+    config.quota = size_or_none(value)?;
     Ok(())
+}
+
+fn set_log_size(config: &mut Config, value: &str) -> Result<(), String> {
+    config.rotation.size = size_or_none(value)?;
+    Ok(())
+}
+
+fn size_or_none(value: &str) -> Result<Option<u64>, String> {
+    match value {
+        "none" => Ok(None),
+        _ => Ok(Some(parse_size(value).ok_or("a size such as 500M, or none")?)),
+    }
 }
 
 fn set_passive_ports(config: &mut Config, value: &str) -> Result<(), String> {

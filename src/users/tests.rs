@@ -1,3 +1,4 @@
+use crate::config::Rotation;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -39,7 +40,8 @@ impl Folder {
 
     fn users_with(&self, config: Config) -> Users {
         let config = Config { hash_iterations: 2, ..config };
-        let log = Arc::new(Log::open(&self.dir.path().join("log.txt")).unwrap());
+        let log =
+            Arc::new(Log::open(&self.dir.path().join("log.txt"), Rotation::default()).unwrap());
         Users::open(&self.path(), &config, log).unwrap()
     }
 }

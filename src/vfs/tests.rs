@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
 
 use super::*;
+use crate::config::Rotation;
 use crate::log::Log;
 
 mod accounting;
@@ -83,7 +84,11 @@ impl House {
 }
 
 fn open_store(dir: &std::path::Path) -> io::Result<Workdir> {
-    Workdir::open(&dir.join("workdir"), KEEPING, Arc::new(Log::open(&dir.join("log.txt")).unwrap()))
+    Workdir::open(
+        &dir.join("workdir"),
+        KEEPING,
+        Arc::new(Log::open(&dir.join("log.txt"), Rotation::default()).unwrap()),
+    )
 }
 
 fn path(text: &str) -> VirtualPath {

@@ -300,3 +300,94 @@ fn no_command_makes_a_long_line_however_deep_and_odd_its_paths_are() {
     assert!(line.contains(" path=\"/\\xc0\\xc0") && line.contains("\\xef\\xef/y\" "), "{line}");
     assert!(line.contains(&format!(" path_length={length} ")), "{line}");
 }
+
+/// The names of the files that `event=command word=touch` lines have, in their order.
+fn touched(log: &str) -> Vec<String> {
+    let path = |line: &str| {
+        let (_, rest) = line.split_once(" word=touch path=/")?;
+        Some(rest.split(' ').next().unwrap().to_string())
+    };
+    log.lines().filter_map(path).collect()
+}
+
+#[test]
+fn a_log_is_rotated_by_size_and_no_line_is_lost_torn_or_there_twice() {
+    let server = Server::with(&["--log-size", "2K", "--log-keep", "1000"]);
+    let clients = ["a", "b", "c", "d"];
+    std::thread::scope(|scope| {
+        for client in clients {
+            let mut session = server.registered(client);
+            scope.spawn(move || {
+                names_of(client).for_each(|name| {
+                    session.expect(&format!("touch {name}"), 250);
+                })
+            });
+        }
+    });
+    let files: Vec<_> = (1..)
+        .map(|n| server.dir().join(format!("log.txt.{n}")))
+        .map_while(|path| fs::read_to_string(path).ok())
+        .collect();
+    assert!(
+        files.len() > 10 && files.iter().all(|file| file.len() <= 2048 && file.ends_with('\n'))
+    );
+    let whole: String = files.into_iter().rev().chain([server.log()]).collect();
+    let logged = touched(&whole);
+    assert_eq!(logged.len(), 400);
+    for client in clients {
+        let own: Vec<_> = logged.iter().filter(|name| name.starts_with(client)).cloned().collect();
+        assert_eq!(own, names_of(client).collect::<Vec<_>>());
+    }
+}
+
+fn names_of(client: &str) -> impl Iterator<Item = String> {
+    (0..100).map(move |n| format!("{client}{n}"))
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_begun_again_and_no_line_is_lost() {
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    let moved = server.dir().join("old");
+    fs::rename(server.dir().join("log.txt"), &moved).unwrap();
+    let mut count = 0;
+    while !server.dir().join("log.txt").exists() {
+        client.expect(&format!("touch {count}"), 250);
+        count += 1;
+    }
+    let whole = fs::read_to_string(&moved).unwrap() + &server.log();
+    assert_eq!(touched(&whole), (0..count).map(|n| n.to_string()).collect::<Vec<_>>());
+    // logrotate's copytruncate: the next line is the first one.
+    fs::write(server.dir().join("log.txt"), "").unwrap();
+    client.expect("touch last", 250);
+    assert_eq!(touched(&server.log()), ["last"]);
+    assert!(server.log().starts_with("20"), "no bytes are left out: {}", server.log());
+}
+
+#[test]
+fn a_log_on_standard_output_begins_after_the_address_and_holds_no_session_up() {
+    let mut server = Server::with(&["--log", "-"]);
+    assert!(server.next_line_of_output().starts_with("files are in "));
+    assert!(server.next_line_of_output().contains("Z event=start listen="));
+    assert!(!server.dir().join("log.txt").exists());
+    // More lines than the pipe and the queue take, while nothing reads them.
+    const COUNT: usize = 12_000;
+    let mut client = server.registered("alice");
+    pour(&mut client, "touch f\r\n", COUNT);
+    let mut client = server.logged_in("alice");
+    let (mut read, mut written, mut lost, mut sent) = (0, 0, 0, COUNT);
+    // The next line for which there is room says how many were lost before it.
+    while written + lost < sent {
+        if read % 500 == 0 {
+            client.expect("touch g", 250);
+            sent += 1;
+        }
+        read += 1;
+        let line = server.next_line_of_output();
+        match line.split_once(" event=lost lines=") {
+            Some((_, number)) => lost += number.trim_end().parse::<usize>().unwrap(),
+            None => written += usize::from(line.contains(" word=touch ")),
+        }
+    }
+    assert!(lost > 0 && written > 4000, "{written} written, {lost} lost");
+}

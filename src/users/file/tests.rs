@@ -1,3 +1,4 @@
+use crate::config::Rotation;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::super::Refusal;
@@ -37,7 +38,7 @@ impl Folder {
     }
 
     fn log(&self) -> Log {
-        Log::open(&self.dir.path().join("log.txt")).unwrap()
+        Log::open(&self.dir.path().join("log.txt"), Rotation::default()).unwrap()
     }
 
     fn warnings(&self) -> Vec<String> {
