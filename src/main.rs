@@ -144,6 +144,10 @@ fn run(mut config: Config) -> Result<(), String> {
     }
     print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
     server.log.begin();
+    let sweeper = Arc::clone(&server);
+    if let Err(error) = spawn("sweep", move || sweeper.workdir.sweep()) {
+        server.log.warn(&error);
+    }
     let clients = ThreadPool::new(serve);
     for (listener, door) in doors {
         let (server, clients) = (Arc::clone(&server), Arc::clone(&clients));
@@ -152,10 +156,6 @@ fn run(mut config: Config) -> Result<(), String> {
             Door::Owner => "owner",
         };
         spawn(name, move || accept(&server, &clients, &listener, door))?;
-    }
-    let sweeper = Arc::clone(&server);
-    if let Err(error) = spawn("sweep", move || sweeper.workdir.sweep()) {
-        server.log.warn(&error);
     }
     if server.config.stop_with_stdin {
         let server = Arc::clone(&server);
