@@ -1,5 +1,6 @@
 //! Who is connected, and how the owner of the server ends a session or the server.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -7,6 +8,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use crate::support::{Client, Server, Way, noise};
 
@@ -275,6 +278,32 @@ fn a_stop_under_a_hundred_sessions_loses_nothing_that_was_acknowledged() {
     }
     assert_eq!(server.temporaries(), [""; 0]);
     assert!(server.log().ends_with("Z event=stop\n"));
+}
+
+#[test]
+fn strangers_that_reconnect_all_the_time_keep_no_owner_out() {
+    let mut server = Server::start();
+    let address = owner(&server).0.peer_addr().unwrap();
+    let is_over = AtomicBool::new(false);
+    let said = thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut held = VecDeque::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    held.extend(TcpStream::connect(address));
+                    if held.len() > 300 {
+                        held.pop_front();
+                    }
+                }
+            });
+        }
+        let lines = ["who", "who", "who", "stop --wait 0"];
+        let said = lines.map(|line| output(&mut command(server.dir(), line)));
+        is_over.store(true, Ordering::Relaxed);
+        said
+    });
+    assert!(said.iter().all(|said| *said == (Some(0), String::new(), String::new())), "{said:?}");
+    assert_eq!(server.exit_code(), Some(0));
 }
 
 /// An upload of which the server has `content`.
