@@ -6,6 +6,7 @@
 //! line. A long value is shortened, so no file name can make a long line either.
 
 use std::io;
+use std::mem;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
@@ -78,9 +79,17 @@ impl Log {
         Ok(Log { gate, appender, unauthenticated, stderr })
     }
 
-    /// Waits a moment for the readers of standard output and standard error.
-    pub fn finish(&self) {
-        if let Sink::Stdout(queue) = &lock(&self.appender).sink {
+    /// Writes the last line, and waits a moment for the readers of standard output and standard
+    /// error. What sessions write later goes nowhere.
+    pub fn finish(&self, last: LogLine) {
+        let mut appender = lock(&self.appender);
+        let complaint = appender.append(last);
+        let sink = mem::replace(&mut appender.sink, Sink::Nothing);
+        drop(appender);
+        if let Some(text) = complaint {
+            self.say(&text);
+        }
+        if let Sink::Stdout(queue) = &sink {
             queue.finish();
         }
         self.stderr.finish();
@@ -465,6 +474,18 @@ mod tests {
         assert_eq!(lines[..2], ["whole", "tor"]);
         assert_eq!(&lines[2][24..], " event=start port=7");
         assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn no_line_follows_the_last_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.txt");
+        let log = Log::open(&path, Rotation::default()).unwrap();
+        log.write(LogLine::new("first"));
+        log.finish(LogLine::new("stop"));
+        log.write(LogLine::new("late"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.lines().count() == 2 && text.ends_with("Z event=stop\n"), "{text}");
     }
 
     #[test]

@@ -111,8 +111,7 @@ impl Server {
         if let Err(error) = ControlFile::remove(&self.dir) {
             self.log.warn(&format!("cannot remove the file control: {error}"));
         }
-        self.log.write(LogLine::new("stop"));
-        self.log.finish();
+        self.log.finish(LogLine::new("stop"));
     }
 
     /// Warnings about the settings for the owner of the server, one line each.
