@@ -142,7 +142,8 @@ fn run(mut config: Config) -> Result<(), String> {
              control: {error}"
         )),
     }
-    print(&format!("{text}files are in {} (users, log.txt, workdir/)\n", server.dir.display()));
+    let log = if server.config.log_to_stdout { "" } else { "log.txt, " };
+    print(&format!("{text}files are in {} (users, {log}workdir/)\n", server.dir.display()));
     server.log.begin();
     let sweeper = Arc::clone(&server);
     if let Err(error) = spawn("sweep", move || sweeper.workdir.sweep()) {

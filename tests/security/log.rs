@@ -367,7 +367,8 @@ fn a_log_that_was_moved_away_is_begun_again_and_no_line_is_lost() {
 #[test]
 fn a_log_on_standard_output_begins_after_the_address_and_holds_no_session_up() {
     let mut server = Server::with(&["--log", "-"]);
-    assert!(server.next_line_of_output().starts_with("files are in "));
+    let files = format!("files are in {} (users, workdir/)\n", server.dir().display());
+    assert_eq!(server.next_line_of_output(), files);
     assert!(server.next_line_of_output().contains("Z event=start listen="));
     assert!(!server.dir().join("log.txt").exists());
     // More lines than the pipe and the queue take, while nothing reads them.
