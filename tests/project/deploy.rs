@@ -1,13 +1,60 @@
-//! What `deploy/` holds fits the program, and the tools that read it accept it.
+//! What `deploy/` holds fits the program: the units, the example configuration and the manual page
+//! name what `--help` names.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
-use super::support::has_program;
+use super::support::{Server, has_program};
 use super::{files_below, top};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_plainftpd");
 const EXAMPLE: &str = include_str!("../../deploy/plainftpd.conf");
+
+fn help() -> String {
+    let output = Command::new(PROGRAM).arg("--help").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The flags that a text names, without their dashes.
+fn flags(text: &str) -> BTreeSet<String> {
+    let is_end = |c: char| !c.is_ascii_lowercase() && c != '-';
+    let words = text.split("--").skip(1).map(|rest| rest.split(is_end).next().unwrap());
+    words.filter(|word| !word.is_empty()).map(str::to_string).collect()
+}
+
+/// The flags with a default in `--help`, each with it: the settings.
+fn settings(help: &str) -> Vec<(String, String)> {
+    let mut settings = Vec::new();
+    let mut name = "";
+    for line in help.lines() {
+        if let Some(flag) = line.strip_prefix("  --") {
+            name = flag.split([' ', ',']).next().unwrap();
+        } else if let Some((_, default)) = line.trim_end_matches(']').rsplit_once(" [")
+            && line.ends_with(']')
+            && line.starts_with("        ")
+        {
+            settings.push((name.to_string(), default.to_string()));
+        }
+    }
+    settings
+}
+
+/// The commands of the shell that `--help` names: the words of a line before the first argument.
+fn commands(help: &str) -> BTreeSet<String> {
+    let (_, commands) = help.split_once("\nCommands").unwrap();
+    let lines = commands.lines().filter_map(|line| line.strip_prefix("  "));
+    let lines = lines.filter(|line| !line.starts_with(' '));
+    lines.flat_map(|line| line.split("; ")).map(words_before_arguments).collect()
+}
+
+fn words_before_arguments(text: &str) -> String {
+    let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase());
+    text.split_whitespace().take_while(is_word).collect::<Vec<_>>().join(" ")
+}
 
 #[test]
 fn the_manual_page_is_clean() {
@@ -16,6 +63,23 @@ fn the_manual_page_is_clean() {
         let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(page).output();
         let lint = lint.unwrap();
         assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stdout));
+    }
+}
+
+#[test]
+fn the_example_configuration_has_every_setting_with_its_default() {
+    let help = help();
+    let lines = EXAMPLE.lines().map(|line| line.trim_start_matches('#'));
+    let lines: Vec<_> = lines.filter_map(|line| line.split_once(" = ")).collect();
+    let is_name = |name: &str| !name.contains(' ');
+    let given: BTreeSet<_> = lines.iter().map(|(name, _)| *name).filter(|n| is_name(n)).collect();
+    let settings = settings(&help);
+    assert_eq!(given, settings.iter().map(|(name, _)| name.as_str()).collect());
+    for (name, default) in &settings {
+        let values: Vec<_> = lines.iter().filter(|(given, _)| given == name).collect();
+        assert_eq!(values.len(), 1, "{name}");
+        let is_comment = EXAMPLE.contains(&format!("\n#{name} = "));
+        assert!(values[0].1 == default || default.contains(' ') || !is_comment, "{name}");
     }
 }
 
@@ -50,6 +114,22 @@ fn units() -> Vec<(String, String)> {
 }
 
 #[test]
+fn the_units_start_and_stop_what_help_names() {
+    let help = help();
+    let mut lines = 0;
+    for (name, text) in units() {
+        for line in text.lines().filter(|line| line.starts_with("Exec")) {
+            let (_, command) = line.split_once("/usr/bin/plainftpd ").unwrap();
+            let word = words_before_arguments(command);
+            assert!(word.is_empty() || commands(&help).contains(&word), "{name}: {line}");
+            assert!(flags(command).is_subset(&flags(&help)), "{name}: {line}");
+            lines += 1;
+        }
+    }
+    assert_eq!(lines, 4);
+}
+
+#[test]
 fn systemd_accepts_the_units() {
     if !has_program("systemd-analyze") {
         return;
@@ -74,4 +154,39 @@ fn systemd_accepts_the_units() {
     assert_eq!(said, [""; 0]);
     let said = verify(&|text| text.replace("LimitNOFILE=", "LimitNOFIEL="));
     assert!(said.iter().any(|line| line.contains("LimitNOFIEL")), "{said:?}");
+}
+
+#[test]
+fn logrotate_moves_the_log_of_a_running_server_and_loses_no_line() {
+    if !has_program("logrotate") {
+        return;
+    }
+    let file = fs::read_to_string(top().join("deploy/logrotate/plainftpd")).unwrap();
+    for way in ["nocreate", "copytruncate"] {
+        let server = Server::start();
+        let log = server.dir().join("log.txt");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plainftpd");
+        // The files of a test have no owner of that name.
+        let text = file
+            .replace("/var/lib/plainftpd/log.txt", log.to_str().unwrap())
+            .replace("    su plainftpd plainftpd\n", "")
+            .replace("nocreate", way);
+        assert!(text.contains(way) && !text.contains("/var/lib"), "{text}");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        server.connect().expect("register alice wonderland", 230);
+        let output = Command::new("logrotate")
+            .args(["--force", "--state", dir.path().join("state").to_str().unwrap()])
+            .arg(path)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let old = fs::read_to_string(log.with_extension("txt.1")).unwrap();
+        assert!(old.contains("word=register"), "{way}: {old}");
+        thread::sleep(Duration::from_secs(1));
+        server.connect().expect("login alice wonderland", 230);
+        let new = fs::read_to_string(&log).unwrap();
+        assert!(new.contains("word=login") && !new.contains("register"), "{way}: {new}");
+    }
 }
