@@ -53,10 +53,15 @@ pub fn kick(session: &mut Session, number: u64) -> Outcome {
     if number == session.slot.session {
         return Err(Reply::new(501, "That is your own session; leave it by quit.").into());
     }
-    if !session.server.sessions.end(number, "An administrator has ended this session.") {
-        return Err(Reply::new(550, format!("There is no session {number}.")).into());
+    let ended = session.server.sessions.end(number, "An administrator has ended this session.");
+    match ended {
+        None => Err(Reply::new(550, format!("There is no session {number}.")).into()),
+        Some(true) => Ok(Reply::new(200, format!("Session {number} has ended."))),
+        Some(false) => Ok(Reply::new(
+            200,
+            format!("Session {number} is disconnected, and ends when its command does."),
+        )),
     }
-    Ok(Reply::new(200, format!("Session {number} has ended.")))
 }
 
 /// `stop [SECONDS]`: stops the server; transfers may go on for `wait`.

@@ -129,17 +129,17 @@ impl Sessions {
     }
 
     /// Ends a client's session, also its transfer. The client gets `why`. Waits up to two seconds
-    /// for the end. Returns whether there was such a session.
-    pub fn end(&self, session: u64, why: &'static str) -> bool {
+    /// for the end, and returns whether it has come. `None` means that there is no such session.
+    pub fn end(&self, session: u64, why: &'static str) -> Option<bool> {
         let entry = self.entries().by_number.get(&session).cloned();
-        let Some(entry) = entry.filter(|entry| entry.door == Door::Public) else { return false };
+        let entry = entry.filter(|entry| entry.door == Door::Public)?;
         let is_gone = |entries: &Entries| !entries.by_number.contains_key(&session);
         entry.mark(Mark { why, now: true });
-        if !self.wait_until(NOTICE, is_gone) {
+        let has_noticed = self.wait_until(NOTICE, is_gone);
+        if !has_noticed {
             entry.close();
-            self.wait_until(NOTICE, is_gone);
         }
-        true
+        Some(has_noticed || self.wait_until(NOTICE, is_gone))
     }
 
     /// Makes the server stop. Its clients' transfers may go on for `wait`. A later request may

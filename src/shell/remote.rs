@@ -84,6 +84,7 @@ impl Remote {
         // The server says 421 and closes the connection, which may be reset as well.
         let _ = self.server.get_mut().set_read_timeout(Some(wait));
         let _ = self.server.read_to_end(&mut Vec::new());
+        drop(self); // the server waits a moment for that
         let since = Instant::now();
         let workdir = dir.join("workdir");
         let has_ended = || {

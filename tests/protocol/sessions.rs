@@ -336,6 +336,13 @@ fn a_kick_spares_the_old_file_and_ends_waits_and_long_work() {
     assert_eq!(fs::read(server.real("alice/old")).unwrap(), b"old");
     kicked(&mut |client| Some(upload(client, "APPE old", b"some")));
     assert_eq!(fs::read(server.real("alice/old")).unwrap(), b"oldsome");
+    // A session that throws away the content of a refused command.
+    kicked(&mut |client| {
+        client.expect("logout", 220);
+        client.send("put f 100\r\nabc");
+        assert!(client.reply().starts_with("530 "));
+        None
+    });
     // A session that waits for its data connection, and one that computes.
     for line in ["RETR large", "hash large"] {
         kicked(&mut |client| {
@@ -360,11 +367,16 @@ fn a_kick_spares_the_old_file_and_ends_waits_and_long_work() {
 
 #[test]
 fn a_client_whose_registration_takes_long_can_be_kicked() {
-    let server = Server::with(&["--hash-iterations", "8000000"]);
+    let server = Server::with(&["--hash-iterations", "80000000"]);
     let mut client = server.connect();
     client.send_line("register alice password");
     while !run(server.dir(), "who").ends_with(" register\n") {}
-    run(server.dir(), &format!("kick {}", session_of(&server, &client)));
+    server.add_account("root:admin:-:HASH");
+    let mut root = server.logged_in("root");
+    let number = session_of(&server, &client);
+    let said = root.expect(&format!("kick {number}"), 200);
+    let ended = format!("200 Session {number} is disconnected, and ends when its command does.");
+    assert_eq!(said, ended);
     assert_eq!(client.rest(), "", "no reply to a command that the kick has ended");
 }
 
