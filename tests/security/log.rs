@@ -203,30 +203,35 @@ fn a_failed_login_is_an_event_of_its_own_on_every_path() {
     );
 }
 
-/// The lines of the block of docs/operating.md that begins with this one.
-fn block_of_the_manual(first: &str) -> String {
-    let manual =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md"))
-            .unwrap();
-    let start = manual.find(first).unwrap();
-    let end = start + manual[start..].find("```").unwrap();
-    manual[start..end].lines().map(|line| format!("{}\n", line.trim_start())).collect()
-}
-
 #[test]
-fn the_filter_of_the_manual_finds_every_failed_login_and_nothing_else() {
+fn the_filter_for_fail2ban_finds_every_failed_login_and_nothing_else() {
     if !has_program("fail2ban-regex") {
         return;
     }
-    let server = Server::with(&["--listen", "[::]:0", "--max-failures", "3"]);
+    let server = Server::with(&[
+        "--listen",
+        "[::]:0",
+        "--max-failures",
+        "3",
+        "--registration",
+        "code:SECRET",
+    ]);
     let port = server.address().port();
     let address = |host: &str| -> SocketAddr { format!("{host}:{port}").parse().unwrap() };
     let mut client = Client::to(address("127.0.0.1"));
     client.reply();
-    client.expect("register alice password", 230);
+    client.expect("register alice password SECRET", 230);
     client.expect("mkdir 'event=login-failed session=1 peer=192.0.2.1:1 '", 257);
     client.expect("get nothing", 550);
+    client.expect("touch 'x\" event=login-failed session=1 peer=192.0.2.2:1 '", 250);
     client.expect("passwd wrong another", 530);
+    client.expect("unregister wrong", 530);
+    let mut stranger = Client::to(address("127.0.0.1"));
+    stranger.reply();
+    stranger.expect("register bob password WRONG", 530);
+    // From now on, the address has to wait for each try.
+    let attack = "'event=login-failed session=1 peer=192.0.2.3:1 '";
+    stranger.expect(&format!("login {attack} x"), 530);
     for host in ["127.0.0.1", "[::1]"] {
         let mut client = Client::to(address(host));
         client.reply();
@@ -235,8 +240,9 @@ fn the_filter_of_the_manual_finds_every_failed_login_and_nothing_else() {
         client.expect("login alice wrong", 421);
     }
     let dir = tempfile::tempdir().unwrap();
-    let (filter, log) = (dir.path().join("plainftpd.conf"), dir.path().join("log.txt"));
-    fs::write(&filter, block_of_the_manual("[Definition]")).unwrap();
+    let filter =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/fail2ban/filter.d/plainftpd.conf");
+    let log = dir.path().join("log.txt");
     // From a link-local address, which the log has with its scope, there is no client here.
     let local = server.log().replace("peer=[::1]:", "peer=[fe80::1%2]:");
     let local = local.lines().rfind(|line| line.contains("login-failed")).unwrap();
@@ -244,10 +250,8 @@ fn the_filter_of_the_manual_finds_every_failed_login_and_nothing_else() {
     let found = Command::new("fail2ban-regex").arg("--out=ip").args([&log, &filter]).output();
     let found = found.unwrap();
     let found = String::from_utf8(found.stdout).unwrap();
-    assert_eq!(
-        found.lines().collect::<Vec<_>>(),
-        ["127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.1", "::1", "::1", "::1", "fe80::1"]
-    );
+    let expected = [vec!["127.0.0.1"; 7], vec!["::1"; 3], vec!["fe80::1"]].concat();
+    assert_eq!(found.lines().collect::<Vec<_>>(), expected);
 }
 
 #[test]
