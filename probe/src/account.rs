@@ -30,6 +30,15 @@ pub fn unregister(target: &Target) -> Result {
     Ok(())
 }
 
+/// Checks that a wrong password is refused. This is the last step, and no other one fails a login,
+/// because plainftpd delays the logins from an address that has failed before.
+pub fn wrong_password(target: &Target) -> Result {
+    let mut session = Session::connect(target)?;
+    session.ask(format!("USER {}", target.name), "331|530")?;
+    session.ask(format!("PASS {}", random_password()), "530|503")?;
+    Ok(())
+}
+
 /// Logs in, learns what the server offers, and makes the folder for the steps.
 pub fn prepare(target: &mut Target) -> Result {
     let (features, by_hand, folder) = {

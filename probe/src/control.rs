@@ -5,6 +5,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use rustix::net::SendFlags;
+
 use crate::failure::{Result, differs, printable};
 use crate::reply::Reply;
 
@@ -69,6 +71,17 @@ impl Control {
         self.reply()?.expect(pattern, after)
     }
 
+    /// Sends ABOR as BSD clients do: Telnet's IP and Synch as urgent data, then the line.
+    pub fn send_urgent_abort(&mut self) -> Result {
+        const INTERRUPT_PROCESS: &[u8] = b"\xff\xf4\xff";
+        const DATA_MARK: &[u8] = b"\xf2";
+        self.remember(">", b"ABOR, with urgent data before it");
+        let stream = self.stream.get_mut();
+        let sent = rustix::net::send(&*stream, INTERRUPT_PROCESS, SendFlags::OOB);
+        sent.map_err(io::Error::from)?;
+        Ok(stream.write_all(&[DATA_MARK, b"ABOR\r\n"].concat())?)
+    }
+
     /// Reads one reply.
     pub fn reply(&mut self) -> Result<Reply> {
         let first = self.line()?;
@@ -114,6 +127,14 @@ impl Control {
             }
             Ok(1..) => differs("the end of the connection", printable(&rest)),
             _ => Ok(()),
+        }
+    }
+
+    /// Waits for a further byte. Returns whether the connection has ended instead.
+    pub fn is_at_end(&mut self) -> Result<bool> {
+        match self.stream.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
+            read => Ok(read?.is_empty()),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::failure::{Failure, Result};
+use crate::failure::Failure;
 use crate::report::Report;
 use crate::session::{Session, Target};
 use crate::steps::Step;
@@ -101,17 +101,19 @@ fn run(arguments: &Arguments) -> std::result::Result<bool, Refusal> {
     let prepared = account::prepare(&mut target);
     if prepared.is_ok() {
         run_all(&target, &mut report);
-        cleanup(&mut report, "the folder is removed", account::remove_folder(&target));
+        report.step("the folder is removed", &account::remove_folder(&target), &[]);
     }
     if is_throw_away {
-        cleanup(&mut report, "the account is removed", account::unregister(&target));
+        report.step("the account is removed", &account::unregister(&target), &[]);
     }
     prepared
         .map_err(|failure| refusal("the login or the folder for the steps failed", &failure))?;
-    report.summary();
     if INTERRUPTED.load(Ordering::Relaxed) {
+        report.summary();
         return Err("interrupted".to_string());
     }
+    report.step("a wrong password is 530", &account::wrong_password(&target), &[]);
+    report.summary();
     Ok(report.is_ok())
 }
 
@@ -188,8 +190,4 @@ fn run_steps(steps: &[Step], target: &Target, report: &mut Report) {
             Err(failure) => report.step(step.name, &Err(failure), &[]),
         }
     }
-}
-
-fn cleanup(report: &mut Report, name: &str, result: Result) {
-    report.step(name, &result, &[]);
 }

@@ -30,7 +30,7 @@ pub const BY_HAND: &[Step] = &[
     step("the greeting says what to type", words::greeting),
     step("help lists the words and fits a screen; help cp explains one", words::help),
     step("register creates an account, unregister removes it", words::register_and_unregister),
-    step("login with a wrong password is 530, and ls before login too", words::login_refused),
+    step("words before login are 530", words::before_login),
     step("logout and login in one connection", words::logout_and_login),
     step("passwd changes the password", words::passwd),
     step("whoami names the account", words::whoami),
@@ -66,7 +66,7 @@ pub const BY_HAND: &[Step] = &[
 
 /// Steps by FTP, for any server.
 pub const BY_FTP: &[Step] = &[
-    step("USER and PASS; a wrong password is 530", protocol::login),
+    step("USER and PASS, in small letters too", protocol::login),
     step("commands before login are refused", protocol::before_login),
     step("SYST, NOOP, STAT", protocol::small_talk),
     step("an unknown verb is 5xx, and the session goes on", protocol::unknown_verb),
@@ -102,7 +102,8 @@ pub const BY_FTP: &[Step] = &[
     step("a tree of folders: made, listed, removed", listings::tree),
     step("commands that are sent at once are answered in order", protocol::pipelined),
     step("ABOR during a download", protocol::abort_download),
-    step("ABOR ends an upload that does not go on", protocol::abort_upload),
+    step("ABOR ends an upload that stands still", protocol::abort_upload),
+    step("ABOR does so as urgent data, as BSD clients send it", protocol::abort_urgently),
     step("ABOR without a transfer is 225 or 226", protocol::abort_nothing),
     step("a download that the client breaks off", protocol::broken_download),
     step("a transfer without PASV or PORT is 425 or 503", protocol::no_data_connection),
@@ -119,6 +120,7 @@ pub const CONFINEMENT: &[Step] = &[
     step("an upload to ../../tmp is refused", confinement::upload),
     step("a rename to ../../tmp is refused", confinement::rename),
     step("a very long name and a very deep path are refused", confinement::long_path),
+    step("a line of 20,000 bytes is refused once; its end does not run", confinement::long_line),
     step("a NUL byte does not cut a name", confinement::nul),
     step("a CR in a name does not begin a command", confinement::cr),
     step("PORT to another host is refused", confinement::bounce),

@@ -103,6 +103,25 @@ fn plainftpd_passes_every_step_and_nothing_stays() {
 }
 
 #[test]
+fn an_interrupted_probe_removes_what_it_made() {
+    build_server();
+    let server = Server::start();
+    let mut command = Command::new(PROBE);
+    command.arg(&server.address).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut probe = command.spawn().unwrap();
+    // The first lines show that the account is there and that steps run.
+    let mut report = BufReader::new(probe.stdout.take().unwrap()).lines();
+    assert_eq!(report.next().unwrap().unwrap(), "By hand");
+    assert_eq!(server.accounts().len(), 1);
+    let kill = Command::new("kill").args(["-INT", &probe.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let rest: Vec<_> = report.map_while(Result::ok).collect();
+    assert_eq!(probe.wait().unwrap().code(), Some(2), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("the account is removed")));
+    assert_eq!(server.accounts(), [""; 0]);
+}
+
+#[test]
 fn a_wrong_byte_is_reported_with_what_was_expected() {
     let address = misbehaving_server();
     let output = probe(&[&address, "--user", "alice", "--quick"]);

@@ -1,5 +1,8 @@
 //! Steps that try to leave the account's folder, or to make the server misunderstand a line.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::account::random_name;
 use crate::data::{Way, active_command};
 use crate::failure::{Result, differs, printable};
@@ -110,8 +113,25 @@ pub fn rename(session: &mut Session) -> Result {
 pub fn long_path(session: &mut Session) -> Result {
     session.ask(format!("MKD {}", "x".repeat(1000)), "4xx|5xx")?;
     session.ask(format!("CWD {}", "x/".repeat(1500)), "4xx|5xx")?;
-    session.ask(format!("MKD {}", "x".repeat(20_000)), "4xx|5xx")?;
     session.ask("NOOP", "2xx")?;
+    Ok(())
+}
+
+pub fn long_line(session: &mut Session) -> Result {
+    session.ask("MKD bystander-of-a-line", "257")?;
+    // In two packets, because a server that forgets the first one runs the second one.
+    session.control.send_content(format!("MKD {}", "x".repeat(20_000)).as_bytes())?;
+    thread::sleep(Duration::from_millis(100));
+    // The server may have closed the connection already.
+    let _ = session.control.send("RMD bystander-of-a-line");
+    session.control.expect("4xx|5xx", "a line of 20,000 bytes")?;
+    let mut other = Session::log_in(session.target)?;
+    other.ask("CWD bystander-of-a-line", "250")?;
+    // The server may close the connection after it, but a second reply is wrong.
+    if session.control.send("NOOP").is_err() || session.control.is_at_end()? {
+        return Ok(());
+    }
+    session.control.expect("200", "the long line and NOOP")?;
     Ok(())
 }
 
@@ -121,6 +141,7 @@ pub fn nul(session: &mut Session) -> Result {
     if reply.fits("1xx") {
         drop(data.stream(session.target.timeout)?);
         session.control.reply()?;
+        session.try_ask(b"DELE cut\0.txt")?;
     }
     let cut = session.try_ask("SIZE cut")?;
     cut.expect("550", "STOR cut<NUL>.txt and SIZE cut")?;

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use super::files::noise;
+use crate::control::Control;
 use crate::failure::{Failure, Result, check, differs, not_offered};
 use crate::session::Session;
 
@@ -11,9 +12,6 @@ const LARGE: usize = 12 << 20;
 
 pub fn login(session: &mut Session) -> Result {
     let target = session.target;
-    let mut stranger = session.stranger()?;
-    stranger.ask(format!("USER {}", target.name), "331")?;
-    stranger.ask(format!("PASS wrong-{}", fastrand::u32(..)), "530")?;
     let mut stranger = session.stranger()?;
     stranger.ask(format!("user {}", target.name), "331")?;
     stranger.ask(format!("pass {}", target.password), "230")?;
@@ -55,7 +53,12 @@ pub fn feat(session: &mut Session) -> Result {
 
 pub fn utf8(session: &mut Session) -> Result {
     session.needs("UTF8")?;
-    session.ask("OPTS UTF8 ON", "2xx")?;
+    let reply = session.try_ask("OPTS UTF8 ON")?;
+    // No RFC asks for it (RFC 2640 says that UTF-8 is always on), but many clients send it.
+    if reply.fits("5xx") {
+        return not_offered(reply.to_string());
+    }
+    reply.expect("2xx", "OPTS UTF8 ON")?;
     Ok(())
 }
 
@@ -98,11 +101,19 @@ pub fn abort_download(session: &mut Session) -> Result {
 }
 
 pub fn abort_upload(session: &mut Session) -> Result {
+    abort_upload_by(session, |control| control.send("ABOR"))
+}
+
+pub fn abort_urgently(session: &mut Session) -> Result {
+    abort_upload_by(session, Control::send_urgent_abort)
+}
+
+fn abort_upload_by(session: &mut Session, abort: fn(&mut Control) -> Result) -> Result {
     let data = session.prepare()?;
     session.ask("STOR abort-upload", "1xx")?;
     let mut stream = data.stream(session.target.timeout)?;
     stream.write_all(&[b'x'; 10_000])?;
-    session.control.send("ABOR")?;
+    abort(&mut session.control)?;
     let answer = session.control.reply();
     drop(stream);
     match answer {
@@ -134,11 +145,10 @@ pub fn broken_download(session: &mut Session) -> Result {
 }
 
 pub fn no_data_connection(session: &mut Session) -> Result {
-    session.store("STOR unreachable", b"x")?;
-    let mut other = Session::log_in(session.target)?;
-    let mut reply = other.try_ask("RETR unreachable")?;
+    Session::log_in(session.target)?.store("STOR unreachable", b"x")?;
+    let mut reply = session.try_ask("RETR unreachable")?;
     if reply.fits("1xx") {
-        reply = other.control.reply()?;
+        reply = session.control.reply()?;
     }
     reply.expect("425|503|426", "RETR without a data connection")?;
     Ok(())

@@ -50,10 +50,11 @@ pub fn register_and_unregister(session: &mut Session) -> Result {
     Ok(())
 }
 
-pub fn login_refused(session: &mut Session) -> Result {
+pub fn before_login(session: &mut Session) -> Result {
     let mut stranger = session.stranger()?;
-    stranger.ask("ls", "530")?;
-    stranger.ask(format!("login {} {}", session.target.name, random_password()), "530")?;
+    for command in ["ls", "pwd", "mkdir x", "rm x", "get x", "cd"] {
+        stranger.ask(command, "530")?;
+    }
     Ok(())
 }
 
