@@ -182,6 +182,8 @@ const SHELL_FLAGS: [&str; 5] = ["role", "quota", "folder", "with-files", "wait"]
 pub enum Request {
     /// Start the server.
     Serve(Box<Config>),
+    /// Say what the server would do, and what is wrong: first these mistakes in the settings.
+    Check(Box<Config>, Vec<String>),
     /// Read a password from standard input, and print its hash for the users file.
     HashPassword(Box<Config>),
     /// Run a command of the shell: its words, and the flags that only such commands have.
@@ -199,7 +201,7 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
     let is_shell = args.first().is_some_and(|first| SHELL_WORDS.contains(&first.as_str()));
     let (mut words, mut shell_flags) = (Vec::new(), HashMap::new());
     let mut args = args.into_iter();
-    let (mut given, mut file, mut hash_password) = (Vec::new(), None, false);
+    let (mut given, mut file, mut action) = (Vec::new(), None, String::new());
     while let Some(arg) = args.next() {
         let Some(flag) = arg.strip_prefix("--") else {
             if !is_shell {
@@ -214,8 +216,8 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
         match flag {
             "help" => return Ok(Request::Help),
             "version" => return Ok(Request::Version),
-            "hash-password" => {
-                hash_password = true;
+            "hash-password" | "check" => {
+                action = flag.to_string();
                 continue;
             }
             _ if is_of_shell || name == "config" || find(name).is_some() => {}
@@ -233,19 +235,24 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
         }
     }
 
-    let mut config = Config::default();
+    let (mut config, mut mistakes) = (Config::default(), Vec::new());
     if let Some(path) = file {
-        apply(&mut config, &read_file(&path)?)?;
+        let given = read_file(&path, &mut mistakes);
+        apply(&mut config, &given, &mut mistakes);
     }
-    apply(&mut config, &given)?;
+    apply(&mut config, &given, &mut mistakes);
     if config.listen_stdin && config.stop_with_stdin {
-        return Err("--listen stdin and --stop-with-stdin both need standard input".to_string());
+        mistakes.push("--listen stdin and --stop-with-stdin both need standard input".to_string());
     }
     let config = Box::new(config);
-    Ok(match hash_password {
+    if action != "check" && !mistakes.is_empty() {
+        return Err(mistakes.join("\nplainftpd: "));
+    }
+    Ok(match action.as_str() {
         _ if is_shell => Request::Shell(config, words, shell_flags),
-        true => Request::HashPassword(config),
-        false => Request::Serve(config),
+        "check" => Request::Check(config, mistakes),
+        "hash-password" => Request::HashPassword(config),
+        _ => Request::Serve(config),
     })
 }
 
@@ -256,10 +263,12 @@ fn find(name: &str) -> Option<&'static Setting> {
 /// A setting that was given: where (for an error), its name, and its value.
 type Given = (String, String, String);
 
-/// The `name = value` lines of the file.
-fn read_file(path: &str) -> Result<Vec<Given>, String> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the configuration file {path}: {error}"))?;
+/// The `name = value` lines of the file. Adds what is wrong with others to `mistakes`.
+fn read_file(path: &str, mistakes: &mut Vec<String>) -> Vec<Given> {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| {
+        mistakes.push(format!("cannot read the configuration file {path}: {error}"));
+        String::new()
+    });
     let mut given = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let (line, place) = (line.trim(), format!("{path}:{}: ", index + 1));
@@ -267,27 +276,35 @@ fn read_file(path: &str) -> Result<Vec<Given>, String> {
             continue;
         }
         let Some((name, value)) = line.split_once('=') else {
-            return Err(format!("{place}not of the form name = value"));
+            mistakes.push(format!("{place}not of the form name = value"));
+            continue;
         };
         given.push((place, name.trim().to_string(), value.trim().to_string()));
     }
-    Ok(given)
+    given
 }
 
 /// Applies the settings of one source, the file or the flags, over those of the source before it.
 /// `listen` may be repeated within a source, and replaces the addresses of the source before it.
-fn apply(config: &mut Config, given: &[Given]) -> Result<(), String> {
+/// Adds what cannot be applied to `mistakes`.
+fn apply(config: &mut Config, given: &[Given], mistakes: &mut Vec<String>) {
     if given.iter().any(|(_, name, _)| name == "listen") {
         config.listen.clear();
         config.listen_stdin = false;
     }
-    for (place, name, value) in given {
+    let mut apply = |(place, name, value): &Given| {
         let setting =
             find(name).ok_or_else(|| format!("{place}unknown setting {name}; see --help"))?;
         let explain = |wanted| format!("{place}{name} needs {wanted}, not \"{value}\"");
-        setting.value.set(config, value).map_err(explain)?;
-    }
-    Ok(())
+        setting.value.set(config, value).map_err(explain)
+    };
+    mistakes.extend(given.iter().filter_map(|given| apply(given).err()));
+}
+
+/// The settings that `config` has, one line each.
+pub fn effective(config: &mut Config) -> String {
+    let line = |it: &Setting| format!("{} = {}\n", it.name, it.value.show(config));
+    SETTINGS.iter().map(line).collect()
 }
 
 /// The text of `--help`.
@@ -307,6 +324,8 @@ pub fn help() -> String {
          read settings from FILE, one per line: name = value; a flag wins over the file\n  \
          --hash-password\n        \
          read a password from standard input, and print its hash for the users file\n  \
+         --check\n        \
+         start nothing; print what the server would do, and what is wrong\n  \
          --help, --version\n",
     );
     text

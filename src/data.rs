@@ -53,7 +53,7 @@ pub enum Flow {
 }
 
 /// The dynamic ports, for short use (RFC 6335 §6).
-const DYNAMIC_PORTS: RangeInclusive<u16> = 49_152..=65_535;
+pub const DYNAMIC_PORTS: RangeInclusive<u16> = 49_152..=65_535;
 
 /// The ports for passive data connections. One account may hold at most half of them, so that it
 /// cannot lock out the others.

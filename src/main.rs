@@ -32,12 +32,13 @@ mod buffer;
 mod transfer;
 mod splice;
 mod server;
+mod check;
 mod session;
 mod commands;
 mod shell;
 mod thread_pool;
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -67,6 +68,11 @@ fn main() -> ExitCode {
         Request::Help => Ok(config::help() + shell::HELP),
         Request::Version => Ok(format!("plainftpd {}\n", env!("CARGO_PKG_VERSION"))),
         Request::HashPassword(config) => hash_password(&config).map_err(shell::failed),
+        Request::Check(config, mistakes) => {
+            let (text, is_fine) = check::run(*config, mistakes);
+            print(&text);
+            return ExitCode::from(u8::from(!is_fine));
+        }
         Request::Shell(config, words, flags) => shell::run(&config, &words, &flags),
         Request::Serve(config) => run(*config).map(|()| String::new()).map_err(shell::failed),
     };
@@ -116,10 +122,7 @@ fn run(mut config: Config) -> Result<(), String> {
     splice::prepare();
     let mut listeners = Vec::new();
     for address in to_bind {
-        let listener = TcpListener::bind(address)
-            .and_then(|listener| Ok((listener.local_addr()?, listener)))
-            .map_err(|error| format!("cannot listen on {address}: {error}{}", hint_for(&error)))?;
-        listeners.push(listener);
+        listeners.push(server::listen(address).map_err(|error| error.to_string())?);
     }
     listeners.extend(passed);
     let owner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -167,18 +170,6 @@ fn run(mut config: Config) -> Result<(), String> {
     }
     server.run_until_stopped();
     Ok(())
-}
-
-/// What the owner can do if the system does not give the server an address.
-fn hint_for(error: &io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::PermissionDenied => {
-            "; a port below 1024 needs root or the capability CAP_NET_BIND_SERVICE \
-             (systemd: AmbientCapabilities; else: setcap cap_net_bind_service=+ep plainftpd)"
-        }
-        ErrorKind::AddrInUse => "; another program listens there",
-        _ => "",
-    }
 }
 
 /// The listening socket that a supervisor such as systemd has opened as standard input, and its

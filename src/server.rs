@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::config::{Config, OWNER_LOGIN, Registration};
@@ -49,27 +49,17 @@ impl Server {
     /// Opens everything in the configured folder, which must exist. An error is one line for the
     /// owner of the server.
     pub fn open(config: Config) -> Result<Server, String> {
-        let dir = fs::canonicalize(&config.dir)
-            .map_err(|error| format!("the folder {}: {error}", config.dir.display()))?;
+        let dir = folder(&config)?;
         let failed = |name: &str| {
-            let path = dir.join(name).display().to_string();
-            move |error: io::Error| match error.kind() {
-                ErrorKind::WouldBlock => format!("{path}: another plainftpd uses it"),
-                ErrorKind::AlreadyExists => format!("{path}: not a folder"),
-                _ => format!("{path}: {error}"),
-            }
+            let path = dir.join(name);
+            move |error: io::Error| why_not_opened(&path, &error)
         };
         let log = match config.log_to_stdout {
             true => Log::on_stdout(),
             false => Log::open(&dir.join("log.txt"), config.rotation),
         };
         let log = Arc::new(log.map_err(failed("log.txt"))?);
-        vfs::check_proc_fd().map_err(|error| {
-            format!(
-                "/proc must be mounted here, because files are opened through /proc/self/fd: \
-                 {error}"
-            )
-        })?;
+        check_proc()?;
         let policy = UploadPolicy { sync: config.sync, partial: config.keep_partial };
         let workdir = Workdir::open(&dir.join("workdir"), policy, Arc::clone(&log))
             .and_then(Workdir::lock)
@@ -116,44 +106,8 @@ impl Server {
 
     /// Warnings about the settings for the owner of the server, one line each.
     pub fn warnings(&self) -> Vec<String> {
-        let config = &self.config;
-        let is_open = config.registration == Registration::Open;
-        let is_exposed =
-            config.listen.iter().any(|address| !address.ip().to_canonical().is_loopback());
-        let mut warnings = Vec::new();
-        if let Some(limit) = file_size_limit::limit() {
-            warnings.push(format!(
-                "files may have {limit} bytes at most, by the limit of this process (ulimit -f)"
-            ));
-        }
-        if is_exposed && is_open && config.quota.is_none() {
-            warnings.push(
-                "every client that can reach this server may create an account and fill the disk: \
-                 set --registration or --quota"
-                    .to_string(),
-            );
-        }
-        if is_exposed && config.min_password < 8 {
-            let least = config.min_password;
-            warnings.push(format!(
-                "passwords of {least} characters are allowed beyond loopback: set --min-password 8"
-            ));
-        }
-        if is_exposed && self.users.has_open_account().unwrap_or(false) {
-            warnings.push(
-                "an account accepts every password, so every client that can reach this server \
-                 may use its folder"
-                    .to_string(),
-            );
-        }
-        let mode = fs::metadata(self.dir.join("users"))
-            .map_or(0, |metadata| metadata.permissions().mode());
-        if mode & 0o077 != 0 {
-            warnings.push(
-                "other users of this machine may read the users file: chmod 600 it".to_string(),
-            );
-        }
-        warnings
+        let has_open_account = self.users.has_open_account().unwrap_or(false);
+        warnings(&self.config, &self.dir, has_open_account)
     }
 
     /// The most bytes that the top folder of an account may hold. `None` means no limit.
@@ -180,4 +134,93 @@ impl QuotaSource for Server {
         let quotas = self.users.quotas_of(folder).map_err(unreadable)?;
         Ok(quotas.into_iter().filter_map(|quota| self.limit(quota)).min())
     }
+}
+
+/// The configured folder, which must exist.
+pub fn folder(config: &Config) -> Result<PathBuf, String> {
+    fs::canonicalize(&config.dir)
+        .map_err(|error| format!("the folder {}: {error}", config.dir.display()))
+}
+
+/// Why a part of the folder cannot be used, in one line for the owner of the server.
+pub fn why_not_opened(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::WouldBlock => format!("{path}: another plainftpd uses it"),
+        ErrorKind::AlreadyExists => format!("{path}: not a folder"),
+        _ => format!("{path}: {error}"),
+    }
+}
+
+/// Fails if the files of the accounts cannot be reached.
+pub fn check_proc() -> Result<(), String> {
+    vfs::check_proc_fd().map_err(|error| {
+        format!(
+            "/proc must be mounted here, because files are opened through /proc/self/fd: {error}"
+        )
+    })
+}
+
+/// Listens on an address. An error is one line for the owner of the server.
+pub fn listen(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
+    let listener = TcpListener::bind(address);
+    listener.and_then(|listener| Ok((listener.local_addr()?, listener))).map_err(|error| {
+        let hint = hint_for(&error);
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{hint}"))
+    })
+}
+
+/// What the owner can do if the system does not give the server an address.
+fn hint_for(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            "; a port below 1024 needs root or the capability CAP_NET_BIND_SERVICE \
+             (systemd: AmbientCapabilities; else: setcap cap_net_bind_service=+ep plainftpd)"
+        }
+        ErrorKind::AddrInUse => "; another program listens there",
+        _ => "",
+    }
+}
+
+/// Whether other machines can connect.
+pub fn is_exposed(config: &Config) -> bool {
+    config.listen.iter().any(|address| !address.ip().to_canonical().is_loopback())
+}
+
+/// Warnings about the settings for the owner of the server, one line each.
+pub fn warnings(config: &Config, dir: &Path, has_open_account: bool) -> Vec<String> {
+    let is_open = config.registration == Registration::Open;
+    let is_exposed = is_exposed(config);
+    let mut warnings = Vec::new();
+    if let Some(limit) = file_size_limit::limit() {
+        warnings.push(format!(
+            "files may have {limit} bytes at most, by the limit of this process (ulimit -f)"
+        ));
+    }
+    if is_exposed && is_open && config.quota.is_none() {
+        warnings.push(
+            "every client that can reach this server may create an account and fill the disk: \
+             set --registration or --quota"
+                .to_string(),
+        );
+    }
+    if is_exposed && config.min_password < 8 {
+        let least = config.min_password;
+        warnings.push(format!(
+            "passwords of {least} characters are allowed beyond loopback: set --min-password 8"
+        ));
+    }
+    if is_exposed && has_open_account {
+        warnings.push(
+            "an account accepts every password, so every client that can reach this server \
+             may use its folder"
+                .to_string(),
+        );
+    }
+    let mode = fs::metadata(dir.join("users")).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o077 != 0 {
+        warnings
+            .push("other users of this machine may read the users file: chmod 600 it".to_string());
+    }
+    warnings
 }

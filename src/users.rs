@@ -125,6 +125,11 @@ impl Users {
         })
     }
 
+    /// See [`UsersFile::check`].
+    pub fn check(path: &Path) -> io::Result<(Vec<String>, bool)> {
+        UsersFile::check(path)
+    }
+
     /// Verifies a login. `ftp` means `anonymous`, unless it is an account. Returns the record and
     /// the result of `then`, which runs with the account lock held: the account cannot be removed
     /// in between.

@@ -37,7 +37,7 @@ use copy::Copy;
 pub use entry::{Entries, Entry, Kind};
 use entry::{sorted, unsorted};
 use folder::{Folder, check_regular, refused};
-pub use folder::{chdir_to_proc_fd, check_proc_fd};
+pub use folder::{chdir_to_proc_fd, check_can_create, check_proc_fd};
 pub use location::Existing;
 use location::{Location, into_itself, is_hidden, no_parent, walk};
 pub use path::VirtualPath;

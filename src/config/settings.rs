@@ -47,7 +47,9 @@ pub const SETTINGS: &[Setting] = &[
         "address and port to listen on, such as 0.0.0.0:2121, or [::]:2121 for IPv6 and IPv4; \
          stdin if standard input is a listening socket; may be repeated",
         Other("ADDR", set_listen, |config| {
-            config.listen.iter().map(SocketAddr::to_string).collect()
+            let stdin = config.listen_stdin.then(|| "stdin".to_string());
+            let addresses = config.listen.iter().map(SocketAddr::to_string);
+            addresses.chain(stdin).collect::<Vec<_>>().join(", ")
         }),
     ),
     setting(
@@ -64,7 +66,7 @@ pub const SETTINGS: &[Setting] = &[
         Other("open|closed|code:SECRET", set_registration, |config| match &config.registration {
             Registration::Open => "open".to_string(),
             Registration::Closed => "closed".to_string(),
-            Registration::Code(code) => format!("code:{code}"),
+            Registration::Code(_) => "code:(not shown)".to_string(),
         }),
     ),
     setting(

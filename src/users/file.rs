@@ -160,6 +160,15 @@ impl UsersFile {
         Ok(index::list(&text))
     }
 
+    /// Reads the file at `path` and changes nothing. Returns the lines that lock an account, and
+    /// whether an account accepts every password.
+    pub fn check(path: &Path) -> io::Result<(Vec<String>, bool)> {
+        let text = fs::read(path)?;
+        check(index::why_unreadable(&text))?;
+        let (index, locked) = Index::parse(&text);
+        Ok((locked, index.has_open_account()))
+    }
+
     /// Locks the file for a change. Fails with [`ErrorKind::TimedOut`] if another program, or
     /// another thread of this server, holds the lock for too long. `flock` excludes threads too,
     /// because each call opens the file for itself.

@@ -20,9 +20,9 @@ mod linux;
 mod portable;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Folder, chdir_to_proc_fd, check_proc_fd};
+pub use linux::{Folder, chdir_to_proc_fd, check_can_create, check_proc_fd};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{Folder, chdir_to_proc_fd, check_proc_fd};
+pub use portable::{Folder, chdir_to_proc_fd, check_can_create, check_proc_fd};
 
 /// An error with a text of this server's own, which a reply may show.
 pub fn refused(kind: ErrorKind, text: &'static str) -> io::Error {

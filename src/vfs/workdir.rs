@@ -58,8 +58,7 @@ impl Workdir {
     /// Opens `path`, and creates it if it is missing.
     pub fn open(path: &Path, policy: UploadPolicy, log: Arc<Log>) -> io::Result<Workdir> {
         DirBuilder::new().recursive(true).mode(0o755).create(path)?;
-        let folder = Arc::new(Folder::open(path)?);
-        let opened = folder.open_for_sync()?;
+        let (folder, opened) = open_folder(path)?;
         let staging = Arc::new(Staging::new(&folder)?);
         let storage = Arc::new(Storage { staging, policy, log });
         let (homes, quota_beside) = (Mutex::default(), Arc::default());
@@ -70,6 +69,11 @@ impl Workdir {
     pub fn lock(self) -> io::Result<Workdir> {
         self.opened.try_lock()?;
         Ok(self)
+    }
+
+    /// Fails as [`Workdir::open`] and [`Workdir::lock`] would, and changes nothing.
+    pub fn check(path: &Path) -> io::Result<()> {
+        Ok(open_folder(path)?.1.try_lock()?)
     }
 
     /// Removes the stale temporaries of earlier starts. This may take long. It begins again if a
@@ -202,6 +206,13 @@ impl Workdir {
                 .inspect_err(|error| self.storage.warn_of_remains(error))
         })
     }
+}
+
+/// The folder at `path`, and the same one opened so that it can be locked.
+fn open_folder(path: &Path) -> io::Result<(Arc<Folder>, File)> {
+    let folder = Arc::new(Folder::open(path)?);
+    let opened = folder.open_for_sync()?;
+    Ok((folder, opened))
 }
 
 /// The folder of an account that is being created. If this is dropped without [`NewHome::keep`],

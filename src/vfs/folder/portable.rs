@@ -83,6 +83,13 @@ pub fn check_proc_fd() -> io::Result<()> {
     Ok(())
 }
 
+/// Fails if the folder at `path` is for reading only.
+#[cfg(not(target_os = "linux"))]
+pub fn check_can_create(path: &Path) -> io::Result<()> {
+    let is_readonly = fs::metadata(path)?.permissions().readonly();
+    if is_readonly { Err(ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
