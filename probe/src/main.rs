@@ -2,11 +2,11 @@
 //! differs from what it expects. `docs/probe.md` explains it to users.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
@@ -58,8 +58,8 @@ struct Arguments {
 /// Why the steps could not begin.
 type Refusal = String;
 
-/// Set by Ctrl-C: no further step begins, and what was made is removed.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The time of the first Ctrl-C. After it no further step begins, and what was made is removed.
+static INTERRUPTED: OnceLock<Instant> = OnceLock::new();
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -76,6 +76,7 @@ fn main() -> ExitCode {
 
 /// Runs what the arguments ask for. Returns whether the server behaves.
 fn run(arguments: &Arguments) -> std::result::Result<bool, Refusal> {
+    ctrlc::set_handler(interrupt).map_err(|error| error.to_string())?;
     let mut target = target(arguments)?;
     let mut report = Report::new();
     if arguments.quick {
@@ -83,13 +84,6 @@ fn run(arguments: &Arguments) -> std::result::Result<bool, Refusal> {
         report.summary();
         return Ok(report.is_ok());
     }
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("plainftpd-probe: removing what was made; Ctrl-C again leaves it there");
-    })
-    .map_err(|error| error.to_string())?;
     let is_throw_away = arguments.user.is_none();
     if is_throw_away {
         target.name = account::random_name("probe");
@@ -108,13 +102,31 @@ fn run(arguments: &Arguments) -> std::result::Result<bool, Refusal> {
     }
     prepared
         .map_err(|failure| refusal("the login or the folder for the steps failed", &failure))?;
-    if INTERRUPTED.load(Ordering::Relaxed) {
+    if is_interrupted() {
         report.summary();
         return Err("interrupted".to_string());
     }
     report.step("a wrong password is 530", &account::wrong_password(&target), &[]);
     report.summary();
     Ok(report.is_ok())
+}
+
+/// Answers Ctrl-C, SIGTERM and a terminal that closes. A second Ctrl-C ends the program at once. At
+/// the prompt for the password the first one does, because it interrupts the read; then the echo of
+/// the terminal is on again.
+fn interrupt() {
+    // A terminal that closes sends two signals.
+    const ONE_PRESS: Duration = Duration::from_millis(300);
+    if INTERRUPTED.get_or_init(Instant::now).elapsed() > ONE_PRESS {
+        std::process::exit(130);
+    }
+    let note = "plainftpd-probe: ending; Ctrl-C again leaves what was made on the server";
+    let _ = writeln!(io::stderr(), "{note}");
+}
+
+/// Whether no further step may begin.
+fn is_interrupted() -> bool {
+    INTERRUPTED.get().is_some()
 }
 
 /// The server and the account that the arguments name.
@@ -179,7 +191,7 @@ fn run_all(target: &Target, report: &mut Report) {
 
 fn run_steps(steps: &[Step], target: &Target, report: &mut Report) {
     for step in steps {
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if is_interrupted() {
             return;
         }
         match Session::log_in(target) {

@@ -125,3 +125,22 @@ pub const CONFINEMENT: &[Step] = &[
     step("a CR in a name does not begin a command", confinement::cr),
     step("PORT to another host is refused", confinement::bounce),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_counts_the_steps() {
+        /// The folder and the account are removed, and a wrong password is refused.
+        const AT_THE_END: usize = 3;
+        let document = include_str!("../../docs/probe.md");
+        let parts = [BY_HAND.len(), BY_FTP.len(), CONFINEMENT.len()];
+        let names = ["By hand", "By FTP", "Out of the account's folder"];
+        for (name, steps) in names.iter().zip(parts) {
+            assert!(document.contains(&format!("**{name}**, {steps} steps")), "{name}: {steps}");
+        }
+        let all = parts.iter().sum::<usize>() + AT_THE_END;
+        assert!(document.contains(&format!("There are {all} steps")), "{all}");
+    }
+}
