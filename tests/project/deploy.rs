@@ -12,6 +12,7 @@ use super::support::{Server, has_program};
 use super::{files_below, top};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_plainftpd");
+const MANUAL: &str = include_str!("../../deploy/man/plainftpd.8");
 const EXAMPLE: &str = include_str!("../../deploy/plainftpd.conf");
 
 fn help() -> String {
@@ -54,6 +55,23 @@ fn commands(help: &str) -> BTreeSet<String> {
 fn words_before_arguments(text: &str) -> String {
     let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase());
     text.split_whitespace().take_while(is_word).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_manual_page_names_the_flags_and_commands_of_help() {
+    let help = help();
+    let spelled = MANUAL.replace("Fl -", "--");
+    assert_eq!(flags(&spelled.replace("--name", "")), flags(&help));
+    let items = MANUAL.lines().filter_map(|line| line.strip_prefix(".It "));
+    let manual: BTreeSet<_> =
+        items.filter_map(|item| item.strip_prefix("Cm ")).map(words_before_arguments).collect();
+    assert_eq!(manual, commands(&help));
+    for (name, default) in settings(&help) {
+        let item = spelled.split(&format!("\n.It --{name} ")).nth(1);
+        let item = item.unwrap_or_else(|| panic!("{name}")).split("\n.It ").next().unwrap();
+        let is_told = default.contains(' ') || item.contains(&format!("Default: {default}."));
+        assert!(is_told && item.contains("Default: "), "{name}: {item}");
+    }
 }
 
 #[test]
