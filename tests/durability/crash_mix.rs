@@ -1,15 +1,16 @@
-//! kill -9 and SIGTERM, a hundred times, under a mix of everything that changes something: all that
-//! was acknowledged is there, and of what was not, either all or nothing.
+//! kill -9, SIGTERM and `plainftpd stop`, a hundred times, under a mix of everything that changes
+//! something: all that was acknowledged is there, and of what was not, either all or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::support::{
-    Dice, Peer, Server, Tree, Way, copied, gone, is_below, lengths, moved, noise, read_tree,
+    Dice, Peer, Server, Tree, copied, gone, is_below, lengths, moved, noise, read_tree,
     without,
 };
 
@@ -213,14 +214,14 @@ impl Change {
                 typist.line(&format!("put {path} {}", content.len()))?;
                 typist.content(content)?;
                 typist.reply(150)?;
-                typist.reply(226)
+                typist.reply(226).map(drop)
             }
             Change::Store { path, content } => typist.upload(&format!("STOR {path}"), content),
             Change::Append { path, text } => {
                 typist
                     .line(&format!("append {path} {}", String::from_utf8_lossy(text).trim_end()))?;
                 typist.reply(150)?;
-                typist.reply(226)
+                typist.reply(226).map(drop)
             }
             Change::AppendByData { path, text } => typist.upload(&format!("APPE {path}"), text),
             Change::Restart { path, offset, content } => {
@@ -255,11 +256,19 @@ struct Fate {
     steps: AtomicUsize,
     last: usize,
     server: Mutex<Server>,
-    /// By SIGTERM and not by SIGKILL.
-    is_gentle: bool,
+    ending: Ending,
     /// Only the steps of this kind of client count, if it is one. Accounts change more slowly than
     /// files, as slowly as the disk syncs: most rounds would end before many have changed.
     only: Option<Doing>,
+}
+
+/// How the server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Kill,
+    Terminate,
+    /// At once, so that transfers break off.
+    Stop,
 }
 
 /// What a client of the test does.
@@ -276,9 +285,22 @@ impl Fate {
         }
         if self.steps.fetch_add(1, Ordering::SeqCst) + 1 == self.last {
             let mut server = self.server.lock().unwrap();
-            if self.is_gentle { server.terminate() } else { server.kill() }
+            match self.ending {
+                Ending::Kill => server.kill(),
+                Ending::Terminate => server.terminate(),
+                Ending::Stop => stop(&mut server),
+            }
         }
     }
+}
+
+fn stop(server: &mut Server) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
+    command.args(["stop", "--wait", "0", "--dir"]).arg(server.dir());
+    assert!(command.status().unwrap().success());
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(server.log().ends_with("Z event=stop\n"), "{}", server.log());
+    assert!(!server.dir().join("control").exists());
 }
 
 /// A client that takes the end of the server as an error, and any other answer than the wanted one
@@ -307,24 +329,29 @@ impl Typist<'_> {
         write_by_halves(&mut stream, content, self.fate)
     }
 
-    fn reply(&mut self, code: u16) -> io::Result<()> {
-        self.peer.hear(code, "a step")?;
+    fn reply(&mut self, code: u16) -> io::Result<String> {
+        let reply = self.peer.reply()?;
+        if reply.starts_with("421 The server stops") {
+            return Err(io::Error::other(reply));
+        }
+        assert!(reply.starts_with(&code.to_string()), "wanted {code}, heard {reply}");
         self.fate.step(self.doing);
-        Ok(())
+        Ok(reply)
     }
 
     fn ask(&mut self, line: &str, code: u16) -> io::Result<()> {
         self.line(line)?;
-        self.reply(code)
+        self.reply(code).map(drop)
     }
 
     fn upload(&mut self, line: &str, content: &[u8]) -> io::Result<()> {
-        let mut data = self.peer.data(Way::Epsv)?.open()?;
-        self.fate.step(self.doing);
+        self.line("EPSV")?;
+        let port = self.reply(229)?.split('|').nth(3).unwrap().parse().unwrap();
+        let mut data = self.peer.connect_to(port)?;
         self.ask(line, 150)?;
         write_by_halves(&mut data, content, self.fate)?;
         drop(data);
-        self.reply(226)
+        self.reply(226).map(drop)
     }
 }
 
@@ -674,8 +701,13 @@ fn kill_again_and_again(seed: u64, all: &Mutex<Tally>) -> u64 {
         let address = server.address();
         let (only, most) = if round % 4 == 3 { (Some(Doing::Accounts), 60) } else { (None, 400) };
         let last = 1 + dice.below(most);
-        let (steps, is_gentle) = (AtomicUsize::new(0), round % 3 == 1);
-        let fate = Fate { steps, last, server: Mutex::new(server), is_gentle, only };
+        let ending = match round % 6 {
+            1 | 4 => Ending::Terminate,
+            2 => Ending::Stop,
+            _ => Ending::Kill,
+        };
+        let steps = AtomicUsize::new(0);
+        let fate = Fate { steps, last, server: Mutex::new(server), ending, only };
         let (worked, enrolled) = std::thread::scope(|scope| {
             let fate = &fate;
             let workers: Vec<_> = (0..WORKERS)
@@ -697,7 +729,7 @@ fn kill_again_and_again(seed: u64, all: &Mutex<Tally>) -> u64 {
         let mut there: Vec<_> =
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         there.sort();
-        assert_eq!(there, ["log.txt", "users", "workdir"], "round {round}");
+        assert_eq!(there, ["control", "log.txt", "users", "workdir"], "round {round}");
         let names = names_in(&server.users());
         kept.check(&server, &names, &mut dice);
         let mut tally = Tally::default();

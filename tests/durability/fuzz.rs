@@ -590,8 +590,8 @@ struct Arena {
     descriptors: usize,
 }
 
-/// A thread that accepts and one that waits for it; no client.
-const THREADS: usize = 2;
+/// Two threads that accept, one of them for the owner, and one that waits for a stop; no client.
+const THREADS: usize = 3;
 
 impl Arena {
     fn new() -> Arena {

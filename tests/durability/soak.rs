@@ -835,8 +835,8 @@ fn holds(server: &Server) -> (usize, usize) {
     (server.descriptors(), server.threads())
 }
 
-/// A thread that accepts and one that waits for it; no client.
-const THREADS: usize = 2;
+/// Two threads that accept, one of them for the owner, and one that waits for a stop; no client.
+const THREADS: usize = 3;
 
 fn back_to_base(server: &Server, descriptors: usize) {
     let since = Instant::now();
