@@ -136,8 +136,8 @@ fn run(mut config: Config) -> Result<(), String> {
     for warning in server.warnings() {
         server.log.warn(&warning);
     }
-    let mut doors: Vec<_> =
-        listeners.into_iter().map(|(_, listener)| (listener, Door::Public)).collect();
+    // The threads that serve no client start before those that do.
+    let mut doors = Vec::new();
     match owner {
         Ok(listener) => doors.push((listener, Door::Owner)),
         Err(error) => server.log.warn(&format!(
@@ -145,12 +145,20 @@ fn run(mut config: Config) -> Result<(), String> {
              control: {error}"
         )),
     }
+    doors.extend(listeners.into_iter().map(|(_, listener)| (listener, Door::Public)));
     let log = if server.config.log_to_stdout { "" } else { "log.txt, " };
     print(&format!("{text}files are in {} (users, {log}workdir/)\n", server.dir.display()));
     server.log.begin();
     let sweeper = Arc::clone(&server);
     if let Err(error) = spawn("sweep", move || sweeper.workdir.sweep()) {
         server.log.warn(&error);
+    }
+    if server.config.stop_with_stdin {
+        let server = Arc::clone(&server);
+        spawn("stdin", move || {
+            while io::stdin().read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+            server.sessions.request_stop(STOP_WAIT);
+        })?;
     }
     let clients = ThreadPool::new(serve);
     for (listener, door) in doors {
@@ -160,13 +168,6 @@ fn run(mut config: Config) -> Result<(), String> {
             Door::Owner => "owner",
         };
         spawn(name, move || accept(&server, &clients, &listener, door))?;
-    }
-    if server.config.stop_with_stdin {
-        let server = Arc::clone(&server);
-        spawn("stdin", move || {
-            while io::stdin().read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
-            server.sessions.request_stop(STOP_WAIT);
-        })?;
     }
     server.run_until_stopped();
     Ok(())

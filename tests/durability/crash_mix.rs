@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::support::{
-    Dice, Peer, Server, Tree, copied, gone, is_below, lengths, moved, noise, read_tree,
-    without,
+    Dice, Peer, Server, Tree, copied, gone, is_below, lengths, moved, noise, read_tree, without,
 };
 
 /// How many servers are killed side by side. They are several because a round mostly waits for the
