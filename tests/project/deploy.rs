@@ -208,3 +208,30 @@ fn logrotate_moves_the_log_of_a_running_server_and_loses_no_line() {
         assert!(new.contains("word=login") && !new.contains("register"), "{way}: {new}");
     }
 }
+
+#[test]
+fn the_package_for_debian_holds_all_of_deploy_but_the_image() {
+    let manifest: toml::Table =
+        fs::read_to_string(top().join("Cargo.toml")).unwrap().parse().unwrap();
+    let package = &manifest["package"]["metadata"]["deb"];
+    let assets = package["assets"].as_array().unwrap().iter();
+    let assets: Vec<_> = assets.map(|asset| asset[0].as_str().unwrap()).collect();
+    let mut files = Vec::new();
+    files_below(&top().join("deploy"), &mut files);
+    let names: Vec<_> =
+        files.iter().map(|file| file.strip_prefix(top()).unwrap().to_str().unwrap()).collect();
+    let scripts = package["maintainer-scripts"].as_str().unwrap();
+    for name in &names {
+        let folder = name.rsplit_once('/').unwrap().0;
+        let is_there = assets.contains(name) || assets.contains(&format!("{folder}/*").as_str());
+        assert!(is_there || name.starts_with(scripts) || *name == "deploy/Dockerfile", "{name}");
+    }
+    for asset in assets.iter().filter(|asset| !asset.contains('*') && !asset.starts_with("target"))
+    {
+        assert!(top().join(asset).is_file(), "{asset}");
+    }
+    for script in names.iter().filter(|name| name.starts_with(scripts)) {
+        let check = Command::new("sh").arg("-n").arg(top().join(script)).status().unwrap();
+        assert!(check.success(), "{script}");
+    }
+}
