@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use crate::config::{BAD_LINES, LINE_LIMIT};
+use crate::config::{BAD_LINES, LINE_LIMIT, Registration};
 use crate::control::Input;
 use crate::reply::Reply;
 use crate::server::Door;
@@ -34,7 +34,7 @@ const END_OF_INPUT: &str = "end of input";
 /// Reads, parses, runs and answers lines. Returns why the session ends.
 fn converse(session: &mut Session) -> io::Result<&'static str> {
     if session.door == Door::Public {
-        session.say(&Reply::new(220, GREETING))?;
+        session.say(&greeting(&session.server.config.registration))?;
     }
     let mut bad_lines = 0;
     loop {
@@ -114,8 +114,13 @@ fn say_time_is_up(session: &mut Session, text: &'static str) -> io::Result<()> {
     session.say(&if is_inside_line { reply.and(hint) } else { reply })
 }
 
-const GREETING: &str =
-    "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.";
+fn greeting(registration: &Registration) -> Reply {
+    let text = match registration {
+        Registration::Closed => "plainftpd ready. Type help for the commands.",
+        _ => "plainftpd ready. New here? Type: register NAME PASSWORD. Type help for the commands.",
+    };
+    Reply::new(220, text)
+}
 
 /// Whether a line is the start of an HTTP request. A browser that was tricked into posting to this
 /// port must not run commands (CVE-2021-3618 and similar). This holds only before a login, because

@@ -276,6 +276,8 @@ fn no_password_is_on_the_disk_or_in_the_log_however_it_was_mistyped() {
 #[test]
 fn registration_can_be_closed_or_need_a_code() {
     let server = Server::with(&["--registration", "closed"]);
+    let mut client = Client::to(server.address());
+    assert_eq!(client.reply(), "220 plainftpd ready. Type help for the commands.");
     let reply = server.connect().expect("register alice wonderland", 530);
     assert_eq!(reply, "530 Registration is closed; the owner of this server creates accounts.");
     let server = Server::with(&["--registration", "code:sesame"]);
