@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::Server;
+use crate::support::{Server, copy_program};
 
 const HASH: &str = "pbkdf2-sha256$1$0011223344556677$\
                     abababababababababababababababababababababababababababababababab";
@@ -186,6 +186,7 @@ fn what_the_server_refuses_is_an_error_in_the_words_of_the_server() {
 fn a_running_server_is_a_note_and_goes_on() {
     let server = Server::start();
     server.registered("alice");
+    server.settle(); // the log has the last line of that session
     let address = server.address().to_string();
     let (code, found) = check(server.dir(), &["--listen", &address]);
     assert_eq!(code, Some(0), "{found:?}");
@@ -201,7 +202,7 @@ fn rights_that_the_server_does_not_have_are_found() {
     let dir = tempfile::tempdir().unwrap();
     set_mode(dir.path(), 0o755);
     let program = dir.path().join("plainftpd");
-    fs::copy(env!("CARGO_BIN_EXE_plainftpd"), &program).unwrap();
+    copy_program(&program);
     let is_root = chown(&program, Some(0), None).is_ok();
     if !is_root {
         return; // this folder would have the rights
