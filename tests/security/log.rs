@@ -239,18 +239,45 @@ fn the_filter_for_fail2ban_finds_every_failed_login_and_nothing_else() {
         client.expect("login nobody wrong", 530);
         client.expect("login alice wrong", 421);
     }
+    // Of five more tries at once one is refused and not made, which is a failed login, too.
+    let guess = || {
+        let mut client = Client::to(address("127.0.0.1"));
+        client.reply();
+        client.send("login alice wrong\r\n");
+        client
+    };
+    let guesses = [(); 5].map(|()| guess());
+    let throttled = "Too many failed tries";
+    let mut text = server.log();
+    while !text.contains(throttled) {
+        std::thread::yield_now();
+        text = server.log();
+    }
+    drop(guesses);
     let dir = tempfile::tempdir().unwrap();
     let filter =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/fail2ban/filter.d/plainftpd.conf");
     let log = dir.path().join("log.txt");
     // From a link-local address, which the log has with its scope, there is no client here.
-    let local = server.log().replace("peer=[::1]:", "peer=[fe80::1%2]:");
-    let local = local.lines().rfind(|line| line.contains("login-failed")).unwrap();
-    fs::write(&log, format!("{}{local}\n", server.log())).unwrap();
+    let local = text.replace("peer=[::1]:", "peer=[fe80::1%2]:");
+    let is_local = |line: &&str| line.contains("login-failed session=") && line.contains("fe80");
+    let local = local.lines().rfind(is_local).unwrap();
+    // In the journal, the host and the program stand before the lines; a path cannot.
+    let in_journal = local.replace("fe80::1%2", "2001:db8::7");
+    let (stamp, event) = in_journal.split_once(' ').unwrap();
+    let forged = event.replace("2001:db8::7", "2001:db8::8");
+    let forged = format!("event=command path=\"x plainftpd[1]: {forged}\"");
+    let more = format!(
+        "{local}\nhost plainftpd[1]: {in_journal}\n{stamp} {forged}\n\
+         host plainftpd[1]: {stamp} {forged}\n"
+    );
+    fs::write(&log, text + &more).unwrap();
     let found = Command::new("fail2ban-regex").arg("--out=ip").args([&log, &filter]).output();
     let found = found.unwrap();
     let found = String::from_utf8(found.stdout).unwrap();
-    let expected = [vec!["127.0.0.1"; 7], vec!["::1"; 3], vec!["fe80::1"]].concat();
+    let expected =
+        [vec!["127.0.0.1"; 7], vec!["::1"; 3], vec!["127.0.0.1", "fe80::1", "2001:db8::7"]]
+            .concat();
     assert_eq!(found.lines().collect::<Vec<_>>(), expected);
 }
 
