@@ -97,6 +97,7 @@ impl Report {
             }
             _ => {}
         };
+        may(dir, "no password, control file or log can be replaced", vfs::check_can_create(dir));
         may(&workdir, "no account can get a folder", vfs::check_can_create(&workdir));
         may(&users, "no client can register or change a password", can_append(&users));
         for path in [dir, &workdir] {

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Server, copy_program};
+use crate::support::{Server, copy_program, own_address};
 
 const HASH: &str = "pbkdf2-sha256$1$0011223344556677$\
                     abababababababababababababababababababababababababababababababab";
@@ -211,12 +211,17 @@ fn rights_that_the_server_does_not_have_are_found() {
     fs::create_dir(&data).unwrap();
     set_mode(&data, 0o755);
     let path = data.canonicalize().unwrap().display().to_string();
-    let as_nobody = || {
+    let as_nobody = |address: &str, flags: &[&str]| {
         let mut command = Command::new(&program);
-        command.uid(NOBODY).gid(NOBODY).args(["--check", "--listen", "127.0.0.1:0", "--dir"]);
-        outcome(command.arg(&data))
+        command.uid(NOBODY).gid(NOBODY).args(["--listen", address, "--dir"]);
+        command.arg(&data).args(flags).output().unwrap()
     };
-    let (code, found) = as_nobody();
+    let check = |address: &str| {
+        let output = as_nobody(address, &["--check"]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), text.lines().map(str::to_string).collect::<Vec<_>>())
+    };
+    let (code, found) = check("127.0.0.1:0");
     let denied = |name| format!("error: {path}/{name}: Permission denied (os error 13)");
     assert_eq!(code, Some(1));
     assert_eq!(only(&found, &["error", "note"]), ["workdir", "users", "log.txt"].map(denied));
@@ -229,10 +234,29 @@ fn rights_that_the_server_does_not_have_are_found() {
     for name in ["users", "log.txt"] {
         chown(data.join(name), Some(NOBODY), None).unwrap();
     }
-    let (code, found) = as_nobody();
-    let risk = format!("{path}/workdir: no account can get a folder: Permission denied");
+    let (code, found) = check("127.0.0.1:0");
+    let risks = [
+        format!("risk: {path}: no password, control file or log can be replaced: "),
+        format!("risk: {path}/workdir: no account can get a folder: "),
+    ]
+    .map(|risk| risk + "Permission denied (os error 13)");
     assert_eq!(
         (code, only(&found, &["risk"])),
-        (Some(0), vec![&*format!("risk: {risk} (os error 13)")])
+        (Some(0), risks.each_ref().map(|it| &**it).to_vec())
     );
+    // A port below 1024: both say what to do.
+    let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if ports.trim().parse::<u16>().unwrap() > 21 {
+        let address = format!("{}:21", own_address());
+        let hint = format!(
+            "cannot listen on {address}: Permission denied (os error 13); a port below 1024 needs \
+             root or the capability CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities; else: \
+             setcap cap_net_bind_service=+ep plainftpd)"
+        );
+        let (code, found) = check(&address);
+        assert_eq!((code, only(&found, &["error"])), (Some(1), vec![&*format!("error: {hint}")]));
+        let server = as_nobody(&address, &[]);
+        let said = String::from_utf8(server.stderr).unwrap();
+        assert_eq!((server.status.code(), said), (Some(1), format!("plainftpd: {hint}\n")));
+    }
 }
