@@ -174,7 +174,7 @@ impl Default for Config {
 
 /// The first words of the commands of the shell.
 const SHELL_WORDS: [&str; 4] = ["user", "who", "kick", "stop"];
-/// The flags of these commands. All but the last have values.
+/// The flags of these commands. All but with-files have values.
 const SHELL_FLAGS: [&str; 5] = ["role", "quota", "folder", "with-files", "wait"];
 
 /// What the command line asks the program to do.

@@ -103,7 +103,7 @@ fn print(text: &str) {
 fn hash_password(config: &Config) -> Result<String, String> {
     let password = shell::read_password().map_err(|error| error.to_string())?;
     if password.characters() < config.min_password {
-        return Err(format!("a password has at least {} characters", config.min_password));
+        return Err(users::Refusal::ShortPassword(config.min_password).to_string());
     }
     let hash = users::PasswordHash::new(&password, config.hash_iterations);
     hash.map(|hash| format!("{hash}\n")).map_err(|error| error.to_string())
@@ -125,8 +125,7 @@ fn run(mut config: Config) -> Result<(), String> {
         listeners.push(server::listen(address).map_err(|error| error.to_string())?);
     }
     listeners.extend(passed);
-    let owner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| Ok((listener.local_addr()?, listener)))
+    let owner = server::listen((Ipv4Addr::LOCALHOST, 0).into())
         .and_then(|(address, listener)| server.create_control_file(address).map(|()| listener));
     let mut text = String::new();
     for (address, _) in &listeners {

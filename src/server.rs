@@ -6,13 +6,12 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
 use crate::config::{Config, OWNER_LOGIN, Registration};
 use crate::control_file::ControlFile;
 use crate::data::PassivePorts;
 use crate::file_size_limit;
-use crate::lock::lock;
 use crate::log::{Log, LogLine};
 use crate::users::{QuotaSetting, Record, Users, constant_time_eq};
 use crate::vfs::{self, QuotaSource, UploadPolicy, Workdir};
@@ -40,7 +39,7 @@ pub struct Server {
     pub owner_admission: Arc<Admission>,
     pub sessions: Arc<Sessions>,
     /// The owner's token, once there is one.
-    token: Mutex<Option<String>>,
+    token: OnceLock<String>,
     /// The folder that holds the users file, the log and the working directory.
     pub dir: PathBuf,
 }
@@ -77,7 +76,7 @@ impl Server {
             owner_admission: admission.beside(OWNER_CLIENTS, OWNER_LOGIN),
             admission,
             sessions: Arc::default(),
-            token: Mutex::default(),
+            token: OnceLock::new(),
             dir,
         })
     }
@@ -85,14 +84,12 @@ impl Server {
     /// Writes the control file: the owner's listener has this address.
     pub fn create_control_file(&self, address: SocketAddr) -> io::Result<()> {
         let ControlFile { token, .. } = ControlFile::create(&self.dir, address)?;
-        *lock(&self.token) = Some(token);
-        Ok(())
+        self.token.set(token).map_err(|_| io::Error::other("it is written already"))
     }
 
     /// Whether this is the owner's token.
     pub fn is_token(&self, given: &[u8]) -> bool {
-        let token = lock(&self.token);
-        token.as_ref().is_some_and(|token| constant_time_eq(given, token.as_bytes()))
+        self.token.get().is_some_and(|token| constant_time_eq(given, token.as_bytes()))
     }
 
     /// Waits until the server is to stop, and ends all sessions.

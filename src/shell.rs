@@ -62,7 +62,7 @@ pub fn run(
             let lines = users(config)?.list().map_err(Refusal::Io).map_err(failed)?;
             return Ok(lines.into_iter().map(|line| line + "\n").collect());
         }
-        (["user", "add", name], _) => {
+        (["user", "add", name], _) if flag("with-files").or(flag("wait")).is_none() => {
             let (role, quota) = (flag("role").unwrap_or("user"), flag("quota").unwrap_or("-"));
             users(config)?.add([name, role, quota], flag("folder"), ask_password)
         }

@@ -129,6 +129,7 @@ fn a_command_that_fails_prints_one_line_and_leaves_the_users_file_byte_for_byte(
         ("user passwd alice secret", 2, "not a command with its arguments; see --help"),
         ("user list alice", 2, "not a command with its arguments; see --help"),
         ("user role alice user --role admin", 2, "not a command with its arguments"),
+        ("user add bob --with-files", 2, "not a command with its arguments"),
         ("user", 2, "not a command with its arguments; see --help"),
         ("users", 2, "unknown argument \"users\"; see --help"),
     ] {
