@@ -349,7 +349,7 @@ impl Users {
 
     /// Removes an account without its password, also one that is locked. Returns the result of
     /// `then`, which runs before the name is free. It is given the name as the file spells it, or
-    /// nothing if the account has a folder of another name.
+    /// nothing if the account may have a folder of another name: its line says so, or is malformed.
     pub fn remove<T>(
         &self,
         name: &str,
@@ -359,7 +359,7 @@ impl Users {
         let _lock = lock(&self.account_lock);
         self.check_account(name, true)?;
         self.check_has_no_guest(name)?;
-        let mut own = Some(name.to_string());
+        let mut own = None;
         change.replace(name, |record| {
             if let Some(Record { name, folder, .. }) = record {
                 own = folder.is_none().then_some(name);
