@@ -59,7 +59,7 @@ impl Report {
     fn folder(&mut self, config: &Config) -> Result<bool, String> {
         server::check_proc()?;
         let dir = server::folder(config)?;
-        self.explains.push(format!("files are in {} (users, log.txt, workdir/)", dir.display()));
+        self.explains.push(server::contents(config, &dir));
         if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
             self.notes.push("this has the rights of root; the server may have fewer".to_string());
         }

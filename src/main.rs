@@ -145,8 +145,7 @@ fn run(mut config: Config) -> Result<(), String> {
         )),
     }
     doors.extend(listeners.into_iter().map(|(_, listener)| (listener, Door::Public)));
-    let log = if server.config.log_to_stdout { "" } else { "log.txt, " };
-    print(&format!("{text}files are in {} (users, {log}workdir/)\n", server.dir.display()));
+    print(&format!("{text}{}\n", server::contents(&server.config, &server.dir)));
     server.log.begin();
     let sweeper = Arc::clone(&server);
     if let Err(error) = spawn("sweep", move || sweeper.workdir.sweep()) {

@@ -139,12 +139,18 @@ pub fn folder(config: &Config) -> Result<PathBuf, String> {
         .map_err(|error| format!("the folder {}: {error}", config.dir.display()))
 }
 
+/// What the server keeps in its folder, in one line for the owner of the server.
+pub fn contents(config: &Config, dir: &Path) -> String {
+    let log = if config.log_to_stdout { "" } else { "log.txt, " };
+    format!("files are in {} (users, {log}workdir/)", dir.display())
+}
+
 /// Why a part of the folder cannot be used, in one line for the owner of the server.
 pub fn why_not_opened(path: &Path, error: &io::Error) -> String {
     let path = path.display();
     match error.kind() {
         ErrorKind::WouldBlock => format!("{path}: another plainftpd uses it"),
-        ErrorKind::AlreadyExists => format!("{path}: not a folder"),
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => format!("{path}: not a folder"),
         _ => format!("{path}: {error}"),
     }
 }

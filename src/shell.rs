@@ -15,7 +15,7 @@ mod remote;
 
 use crate::config::{Config, STOP_WAIT};
 use crate::log::Log;
-use crate::users::{Password, QUOTA, ROLE, Refusal, Users, is_valid_name};
+use crate::users::{Password, QUOTA, ROLE, Refusal, Users};
 use crate::vfs::{UploadPolicy, Workdir};
 
 use remote::Remote;
@@ -69,9 +69,9 @@ pub fn run(
         (["user", "passwd", name], true) => users(config)?.set_password(name, ask_password),
         (["user", "role", name, role], true) => users(config)?.set(name, ROLE, role),
         (["user", "quota", name, quota], true) => users(config)?.set(name, QUOTA, quota),
-        (["user", "remove", name], true) => users(config)?.remove(name, |_| ()),
+        (["user", "remove", name], true) => users(config)?.remove(name, |_| ()).map(drop),
         (["user", "remove", name], _) if flag("with-files").is_some() && flags.len() == 1 => {
-            return remove_with_files(config, name).map(|()| String::new());
+            return remove_with_files(config, name);
         }
         (["who"], true) => return remote(config)?.ask("who").map_err(failed),
         (["kick", session], true) if session.parse::<u64>().is_ok() => {
@@ -94,22 +94,23 @@ fn remote(config: &Config) -> Result<Remote, Failure> {
     Remote::connect(&config.dir).map_err(failed)
 }
 
-/// Hides the folder of the account before the name is free, and then removes it.
-fn remove_with_files(config: &Config, name: &str) -> Result<(), Failure> {
+/// Hides the folder of the account before the name is free, and then removes it. Returns what is to
+/// be printed.
+fn remove_with_files(config: &Config, name: &str) -> Result<String, Failure> {
     let policy = UploadPolicy { sync: true, partial: true };
     let path = config.dir.join("workdir");
     let workdir = fs::metadata(&path) // the server makes it
         .and_then(|_| Workdir::open(&path, policy, Arc::new(Log::none()?)))
         .map_err(|error| failed(format!("workdir: {error}")))?;
-    let hide = |own: Option<&str>| {
-        own.filter(|name| is_valid_name(name.as_bytes())).map(|name| workdir.detach_home(name))
-    };
-    let hidden = users(config)?.remove(name, hide).map_err(failed)?;
-    match hidden.map_or(Ok(()), |hidden| hidden.and_then(|remove| remove())) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
+    let hidden = users(config)?.remove(name, |name| workdir.detach_home(name)).map_err(failed)?;
+    match hidden.map(|hidden| hidden.and_then(|remove| remove())) {
+        None => {
+            Ok("its files stay, because its line names another folder or is malformed\n".into())
+        }
+        Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
             Err(failed(format!("the account is removed, but its files are left: {error}")))
         }
-        _ => Ok(()),
+        Some(_) => Ok(String::new()),
     }
 }
 

@@ -284,23 +284,16 @@ impl Users {
         Ok(())
     }
 
-    /// Removes an account, if `password` is its present one and no other account's folder lies in
-    /// its own. Returns the result of `then`, which hides the folder under the account lock, before
-    /// the name can be registered again. `None`: the account had a folder of another name, which
-    /// stays.
+    /// Like [`Users::remove`], if `password` is the account's present one.
     pub fn unregister<T>(
         &self,
         name: &str,
         password: &Password,
         from: IpAddr,
-        then: impl FnOnce() -> T,
+        then: impl FnOnce(&str) -> T,
     ) -> Result<Option<T>, Refusal> {
         let verified = self.verify(name.as_bytes(), password, from)?;
-        let mut change = self.file.change()?;
-        let _lock = lock(&self.account_lock);
-        self.check_has_no_guest(name)?;
-        change.replace(name, |record| still_verified(record, &verified).map(|_| None))?;
-        Ok(verified.folder.is_none().then(then))
+        self.remove_if(name, |record| still_verified(record, &verified).map(Some), then)
     }
 
     /// Adds an account, as the owner of the server or an administrator does. A folder of that name,
@@ -347,26 +340,38 @@ impl Users {
         })
     }
 
-    /// Removes an account without its password, also one that is locked. Returns the result of
-    /// `then`, which runs before the name is free. It is given the name as the file spells it, or
-    /// nothing if the account may have a folder of another name: its line says so, or is malformed.
+    /// Removes an account, also one that is locked, if no other account's folder lies in its own.
+    /// Returns the result of `then`, which hides the folder under the account lock, before the name
+    /// can be registered again. `then` is given the name as the file spells it. `None`: the files
+    /// stay, because they may be in a folder of another name: the account's line says so, or is
+    /// malformed.
     pub fn remove<T>(
         &self,
         name: &str,
-        then: impl FnOnce(Option<&str>) -> T,
-    ) -> Result<T, Refusal> {
+        then: impl FnOnce(&str) -> T,
+    ) -> Result<Option<T>, Refusal> {
+        self.remove_if(name, Ok, then)
+    }
+
+    fn remove_if<T>(
+        &self,
+        name: &str,
+        check: impl FnOnce(Option<Record>) -> Result<Option<Record>, Refusal>,
+        then: impl FnOnce(&str) -> T,
+    ) -> Result<Option<T>, Refusal> {
+        let mut removed = None;
         let mut change = self.file.change()?;
         let _lock = lock(&self.account_lock);
         self.check_account(name, true)?;
-        self.check_has_no_guest(name)?;
-        let mut own = None;
+        let guest = self.file.query(|index| index.guest_of(name.as_bytes()).map(str::to_string))?;
+        if let Some(guest) = guest {
+            return Err(Refusal::FolderInUse(guest));
+        }
         change.replace(name, |record| {
-            if let Some(Record { name, folder, .. }) = record {
-                own = folder.is_none().then_some(name);
-            }
+            removed = check(record)?;
             Ok::<_, Refusal>(None)
         })?;
-        Ok(then(own.as_deref()))
+        Ok(removed.filter(|record| record.folder.is_none()).map(|record| then(&record.name)))
     }
 
     /// The accounts, one line each, and the lines that lock an account.
@@ -380,11 +385,6 @@ impl Users {
             true => Err(Refusal::NameTaken),
             false => Err(Refusal::NoAccount),
         }
-    }
-
-    fn check_has_no_guest(&self, name: &str) -> Result<(), Refusal> {
-        let guest = self.file.query(|index| index.guest_of(name.as_bytes()).map(str::to_string))?;
-        guest.map_or(Ok(()), |guest| Err(Refusal::FolderInUse(guest)))
     }
 
     /// Hashes a new password that is not too short.
@@ -403,9 +403,11 @@ impl Users {
 /// Returns the record `now`, whose role may be new, if its password is the one that was verified,
 /// and its folder is the same. If every password is right, nothing was verified.
 fn still_verified(now: Option<Record>, verified: &Record) -> Result<Record, Refusal> {
-    let is_same = |now: &Record| (&now.hash, &now.folder) == (&verified.hash, &verified.folder);
-    let is_same = |now: &Record| is_same(now) && now.hash != PasswordHash::Any;
-    now.filter(is_same).ok_or(Refusal::WrongPassword)
+    let is_verified = |now: &Record| {
+        now.hash != PasswordHash::Any
+            && (&now.hash, &now.folder) == (&verified.hash, &verified.folder)
+    };
+    now.filter(is_verified).ok_or(Refusal::WrongPassword)
 }
 
 #[cfg(test)]

@@ -217,7 +217,7 @@ pub fn unregister(session: &mut Session, password: &Password) -> Outcome {
     let server = Arc::clone(&session.server);
     let closed = server
         .users
-        .unregister(&name, password, session.peer.ip(), || server.workdir.detach_home(&name))
+        .unregister(&name, password, session.peer.ip(), |name| server.workdir.detach_home(name))
         .map_err(|refused| refuse(session, refused))?;
     session.log_out();
     let what = match closed {

@@ -52,7 +52,7 @@ pub fn remove(session: &mut Session, name: &str) -> Outcome {
             Reply::new(550, "You are logged in to that account; another may remove it.").into()
         );
     }
-    let done = session.server.users.remove(name, |_| ());
+    let done = session.server.users.remove(name, |_| ()).map(drop);
     report(session, name, done, "removed; its files stay")
 }
 

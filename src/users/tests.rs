@@ -112,7 +112,7 @@ fn comments_unknown_lines_and_the_mode_survive_every_change() {
     users
         .change_password("alice", &password("wonderland"), &password("looking-glass"), HERE)
         .unwrap();
-    users.unregister("bob", &password("builder"), HERE, || ()).unwrap();
+    users.unregister("bob", &password("builder"), HERE, |_| ()).unwrap();
     let text = fs::read(folder.path()).unwrap();
     let alice = text.strip_prefix(&odd[..]).unwrap();
     assert!(alice.starts_with(b"\nalice:user:-:"));
@@ -213,11 +213,11 @@ fn the_old_password_is_needed_for_a_change() {
     assert!(matches!(change("wrong", "looking-glass"), Err(Refusal::WrongPassword)));
     assert!(matches!(change("wonderland", "abc"), Err(Refusal::ShortPassword(4))));
     assert!(matches!(
-        users.unregister("alice", &password("wrong"), HERE, || ()),
+        users.unregister("alice", &password("wrong"), HERE, |_| ()),
         Err(Refusal::WrongPassword)
     ));
     assert_eq!(logs_in(&users, "alice", "wonderland").as_deref(), Some("alice"));
-    users.unregister("alice", &password("wonderland"), HERE, || ()).unwrap();
+    users.unregister("alice", &password("wonderland"), HERE, |_| ()).unwrap();
     assert_eq!(folder.text(), HEADER);
 }
 
@@ -331,7 +331,7 @@ fn a_home_folder_is_created_opened_and_detached_under_the_account_lock() {
         assert!(users.log_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
         assert!(users.log_in(b"alice", &password("wonderland"), HERE, is_locked).unwrap().1);
     }
-    let closed = users.unregister("alice", &password("wonderland"), HERE, || {
+    let closed = users.unregister("alice", &password("wonderland"), HERE, |_| {
         assert!(!folder.text().contains("\nalice:"), "the account is in the file without a folder");
         is_locked()
     });
@@ -398,13 +398,13 @@ fn failures_of_every_kind_spend_the_budget_of_their_source_and_successes_do_not(
     assert_eq!(failures(), 3);
     let (guess, right) = (password("guess"), password("wonderland"));
     assert!(users.change_password("alice", &guess, &password("guessed"), HERE).is_err());
-    assert!(users.unregister("alice", &guess, HERE, || ()).is_err());
+    assert!(users.unregister("alice", &guess, HERE, |_| ()).is_err());
     assert_eq!(failures(), 5);
     // No kind of success gives anything back.
     assert!(logs_in(&users, "alice", "wonderland").is_some());
     assert!(register("carol", "sesame"));
     users.change_password("alice", &right, &right, HERE).unwrap();
-    users.unregister("alice", &right, HERE, || ()).unwrap();
+    users.unregister("alice", &right, HERE, |_| ()).unwrap();
     assert_eq!(failures(), 5);
 }
 
@@ -494,7 +494,7 @@ fn the_lock_of_the_file_is_taken_before_the_account_lock() {
                 .change_password("carol", &password("singing"), &password("humming"), HERE)
                 .unwrap()
         },
-        &|| users.unregister("dave", &password("dancing"), HERE, || ()).unwrap().unwrap(),
+        &|| users.unregister("dave", &password("dancing"), HERE, |_| ()).unwrap().unwrap(),
     ];
     for change in changes {
         thread::scope(|scope| {

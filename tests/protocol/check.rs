@@ -87,7 +87,7 @@ fn planted_mistakes_are_found_each_with_its_line() {
             &format!(
                 "error: {conf}:8: registration needs open, closed or code:SECRET, not \"code:\""
             ),
-            &format!("error: {path}/workdir: Not a directory (os error 20)"),
+            &format!("error: {path}/workdir: not a folder"),
             "error: users file, line 3: the role is not one of user, readonly, drop, admin, \
              disabled",
             "error: users file, line 4: the quota is not -, none or a size such as 500M",
@@ -163,11 +163,14 @@ fn what_the_server_refuses_is_an_error_in_the_words_of_the_server() {
     let address = busy.local_addr().unwrap().to_string();
     let (dir, occupied) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::create_dir(occupied.path().join("log.txt")).unwrap();
+    let no_folder = tempfile::tempdir().unwrap();
+    fs::write(no_folder.path().join("workdir"), "").unwrap();
     for (dir, flags) in [
         (dir.path(), &["--listen", address.as_str()][..]),
         (dir.path(), &["--listen", "192.0.2.1:2121"]),
         (Path::new("/nowhere/at/all"), &["--listen", "127.0.0.1:0"]),
         (occupied.path(), &["--listen", "127.0.0.1:0"]),
+        (no_folder.path(), &["--listen", "127.0.0.1:0"]),
     ] {
         let (code, found) = check(dir, flags);
         let mut server = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
@@ -178,8 +181,9 @@ fn what_the_server_refuses_is_an_error_in_the_words_of_the_server() {
         assert_eq!(only(&found, &["error"]), [said]);
     }
     // A log on standard output needs no file.
-    let (code, _) = check(occupied.path(), &["--listen", "127.0.0.1:0", "--log", "-"]);
-    assert_eq!(code, Some(0));
+    let (code, found) = check(occupied.path(), &["--listen", "127.0.0.1:0", "--log", "-"]);
+    let files = format!("files are in {} (users, workdir/)", occupied.path().display());
+    assert!(code == Some(0) && found.contains(&files), "{found:?}");
 }
 
 #[test]
