@@ -51,6 +51,8 @@ use throttle::Throttle;
 pub enum Refusal {
     /// The owner of the server lets no client register.
     Closed,
+    /// Registering needs a code, and none was given.
+    NoCode,
     WrongCode,
     /// The name is too long, or has a character that no name may have.
     BadName,
@@ -78,18 +80,30 @@ impl From<io::Error> for Refusal {
 }
 
 impl fmt::Display for Refusal {
-    /// The reason as the owner of the server reads it, who is refused less than a client.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::NameTaken => f.write_str("that name is taken"),
-            Refusal::FolderInUse(other) => write!(f, "the folder of {other} lies in its folder"),
-            Refusal::ShortPassword(least) => {
-                write!(f, "a password has at least {least} characters")
+        f.write_str(match self {
+            Refusal::Closed => "registration is closed; the owner of this server creates accounts",
+            Refusal::NoCode | Refusal::WrongCode => {
+                "registering needs the right code: register NAME PASSWORD CODE \
+                 (quote a password that has spaces)"
             }
-            Refusal::Invalid(why) => f.write_str(why),
-            Refusal::Io(error) => write!(f, "the users file: {error}"),
-            _ => f.write_str("there is no such account, or its line is malformed"),
-        }
+            Refusal::BadName => {
+                "a name has letters a to z, digits, \".\", \"_\" and \"-\": 1 to 32 of them, \
+                 a letter or digit first"
+            }
+            Refusal::NameTaken => "that name is taken",
+            Refusal::NoAccount => "there is no such account, or its line is malformed",
+            Refusal::Invalid(why) => why,
+            Refusal::FolderInUse(other) => {
+                return write!(f, "the folder of {other} lies in its folder");
+            }
+            Refusal::ShortPassword(least) => {
+                return write!(f, "a password has at least {least} characters");
+            }
+            Refusal::WrongPassword => "wrong password",
+            Refusal::TooManyAttempts => "too many failed tries lately; try again in a minute",
+            Refusal::Io(error) => return write!(f, "the users file: {error}"),
+        })
     }
 }
 
@@ -252,7 +266,7 @@ impl Users {
 
     /// Fails if the registration code is wrong. Guesses wait like guesses at a password.
     fn check_code(&self, given: Option<&[u8]>, secret: &str, from: IpAddr) -> Result<(), Refusal> {
-        let given = given.ok_or(Refusal::WrongCode)?;
+        let given = given.ok_or(Refusal::NoCode)?;
         let attempt = self.throttle.begin(from).ok_or(Refusal::TooManyAttempts)?;
         if constant_time_eq(given, secret.as_bytes()) {
             return Ok(());

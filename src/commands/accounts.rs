@@ -38,53 +38,36 @@ pub fn parse_passwd(args: Args<'_>) -> Parsed {
     args.exactly().map(|[old, new]| Command::ChangePassword(Password(old), Password(new)))
 }
 
-/// The share of the log for a wrong password or code. Each is always written, because the owner of
-/// the server wants to see it, and each attempt is slower than the one before.
-const WRONG: LogShare = LogShare::Unlimited;
-
 /// The reply to a refusal. After too many tries the session ends, because a waiting client occupies
 /// a slot.
 pub fn refuse(session: &mut Session, refusal: Refusal) -> Reply {
-    match refusal {
-        Refusal::Closed => {
-            Reply::new(530, "Registration is closed; the owner of this server creates accounts.")
-        }
-        Refusal::WrongCode => Reply::new(
-            530,
-            "Registering needs the right code: register NAME PASSWORD CODE \
-             (quote a password that has spaces).",
-        ),
-        Refusal::BadName => Reply::new(
-            553,
-            "A name has letters a to z, digits, \".\", \"_\" and \"-\": 1 to 32 of them, \
-             a letter or digit first.",
-        ),
-        Refusal::NameTaken => Reply::new(553, "That name is taken."),
-        Refusal::NoAccount => {
-            Reply::new(550, "There is no such account, or its line is malformed.")
-        }
-        Refusal::Invalid(why) => Reply::new(501, format!("Nothing was done: {why}.")).because(why),
-        Refusal::FolderInUse(other) => {
+    let code = match &refusal {
+        Refusal::Io(error) => return no_accounts(session, error),
+        Refusal::FolderInUse(_) => {
             let text = "Another account works in the folder of this one, so this one stays; \
                         ask the owner of this server.";
-            Reply::new(550, text).because(format!("the folder of {other} lies in its folder"))
-        }
-        Refusal::ShortPassword(least) => {
-            Reply::new(501, format!("A password has at least {least} characters."))
-                .because("the new password is too short")
-        }
-        Refusal::WrongPassword => {
-            session.log_context.failed_login = Some(WRONG);
-            Reply::new(530, "Wrong password.")
+            return Reply::new(550, text).because(refusal.to_string());
         }
         Refusal::TooManyAttempts => {
             // The server refused it at once, so a client can send many of them.
             session.log_context.failed_login = Some(LogShare::UnauthenticatedOnce);
             session.leaving = true;
-            Reply::new(421, "Too many failed tries lately; try again in a minute.")
+            421
         }
-        Refusal::Io(error) => no_accounts(session, &error),
-    }
+        Refusal::WrongCode | Refusal::WrongPassword => {
+            // Each is always written, because the owner of the server wants to see it, and each
+            // attempt is slower than the one before.
+            session.log_context.failed_login = Some(LogShare::Unlimited);
+            530
+        }
+        Refusal::Closed | Refusal::NoCode => 530,
+        Refusal::NoAccount => 550,
+        Refusal::BadName | Refusal::NameTaken => 553,
+        Refusal::Invalid(_) | Refusal::ShortPassword(_) => 501,
+    };
+    let mut text = format!("{refusal}.");
+    text.get_mut(..1).into_iter().for_each(str::make_ascii_uppercase);
+    Reply::new(code, text.clone()).because(text)
 }
 
 /// USER: logs the client out (RFC 959 §4.1.1). The reply is the same for every name.
@@ -180,15 +163,7 @@ pub fn register(
             .users
             .register(name, password, code, peer, |name| Vfs::create_home(&server.workdir, name))
     });
-    let (record, (files, home)) = registered.map_err(|refused| {
-        // Without a code the client guessed nothing.
-        let is_guess = matches!(refused, Refusal::WrongCode) && code.is_some();
-        let reply = refuse(session, refused);
-        if is_guess {
-            session.log_context.failed_login = Some(WRONG);
-        }
-        reply
-    })?;
+    let (record, (files, home)) = registered.map_err(|refused| refuse(session, refused))?;
     home.keep();
     session.log_out();
     session.log_in(&record, Ok(files))?;

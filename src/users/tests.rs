@@ -185,7 +185,7 @@ fn registration_follows_the_owners_policy() {
     let with = |code: Option<&[u8]>| {
         coded.register(b"alice", &password("wonderland"), code, HERE, |_| Ok(Some(())))
     };
-    assert!(matches!(with(None), Err(Refusal::WrongCode)));
+    assert!(matches!(with(None), Err(Refusal::NoCode)));
     assert!(matches!(with(Some(b"sesamE")), Err(Refusal::WrongCode)));
     assert!(matches!(with(Some(b"")), Err(Refusal::WrongCode)));
     assert!(with(Some(b"sesame")).is_ok());

@@ -399,8 +399,8 @@ fn an_administrator_cares_for_accounts_over_the_wire_and_nothing_else_may() {
         ("userpass dave secret-3", "550 There is no such account, or its line is malformed."),
         ("userpass bob abc", "501 A password has at least 4 characters."),
         ("useradd BOB secret-3", "553 That name is taken."),
-        ("useradd dave secret-3 boss", "501 Nothing was done: the role is not one of user, …"),
-        ("useradd ../x secret-3", "501 Nothing was done: the name is not of 1 to 32 letters, …"),
+        ("useradd dave secret-3 boss", "501 The role is not one of user, …"),
+        ("useradd ../x secret-3", "501 The name is not of 1 to 32 letters, …"),
         ("useradd dave", "501 Usage: useradd NAME PASSWORD [ROLE]"),
         ("userdel", "501 Usage: userdel NAME"),
     ] {
