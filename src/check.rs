@@ -72,9 +72,9 @@ impl Report {
                 _ if fs::symlink_metadata(&path).is_err() => vfs::check_can_create(&dir),
                 "workdir" => Workdir::check(&path),
                 "log.txt" => can_append(&path),
-                _ => Users::check(&path).map(|(locked, is_open)| {
-                    self.errors.extend(locked);
-                    has_open_account = is_open;
+                _ => Users::check(&path).map(|accounts| {
+                    has_open_account = accounts.has_open_account();
+                    self.errors.extend(accounts.locked);
                 }),
             };
             let Err(error) = checked else { continue };

@@ -18,6 +18,7 @@
 //!    or changed while the password was hashed. Still under the lock, the caller opens the folder.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -139,9 +140,9 @@ impl Users {
         })
     }
 
-    /// See [`UsersFile::check`].
-    pub fn check(path: &Path) -> io::Result<(Vec<String>, bool)> {
-        UsersFile::check(path)
+    /// Reads the file at `path` and changes nothing.
+    pub fn check(path: &Path) -> io::Result<Index> {
+        Index::parse(&fs::read(path)?)
     }
 
     /// Verifies a login. `ftp` means `anonymous`, unless it is an account. Returns the record and
@@ -285,16 +286,9 @@ impl Users {
     ) -> Result<(), Refusal> {
         let verified = self.verify(name.as_bytes(), old, from)?;
         let hash = self.hash(new)?;
-        let mut changed = None;
-        let mut change = self.file.change()?;
-        let _lock = lock(&self.account_lock);
-        change.replace(name, |record| {
-            let record = changed.insert(Record { hash, ..still_verified(record, &verified)? });
-            Ok::<_, Refusal>(Some(record.clone()))
-        })?;
-        if let Some(record) = changed {
-            self.password_cache.insert(&record, new);
-        }
+        let record =
+            self.change(name, |now| Ok(Record { hash, ..still_verified(now, &verified)? }))?;
+        self.password_cache.insert(&record, new);
         Ok(())
     }
 
@@ -307,7 +301,8 @@ impl Users {
         then: impl FnOnce(&str) -> T,
     ) -> Result<Option<T>, Refusal> {
         let verified = self.verify(name.as_bytes(), password, from)?;
-        self.remove_if(name, |record| still_verified(record, &verified).map(Some), then)
+        let check = |now: Option<Record>| still_verified(now.ok_or(Refusal::NoAccount)?, &verified);
+        self.remove_if(name, |now| check(now).map(drop), then)
     }
 
     /// Adds an account, as the owner of the server or an administrator does. A folder of that name,
@@ -318,14 +313,11 @@ impl Users {
         folder: Option<&str>,
         password: impl FnOnce() -> Result<Password, Refusal>,
     ) -> Result<(), Refusal> {
-        let record = |hash: PasswordHash| {
-            let hash = hash.to_string();
-            let fields: Vec<_> = [name, role, quota, &hash].into_iter().chain(folder).collect();
-            Record::of(&fields).map_err(Refusal::Invalid)
-        };
+        let decoy = PasswordHash::decoy(1).to_string();
+        let fields: Vec<_> = [name, role, quota, &decoy].into_iter().chain(folder).collect();
+        let record = Record::of(&fields).map_err(Refusal::Invalid)?;
         self.check_account(name, false)?;
-        record(PasswordHash::decoy(1))?;
-        let record = record(self.hash(&password()?)?)?;
+        let record = Record { hash: self.hash(&password()?)?, ..record };
         let mut change = self.file.change()?;
         let _lock = lock(&self.account_lock);
         self.check_account(name, false)?;
@@ -339,19 +331,33 @@ impl Users {
         password: impl FnOnce() -> Result<Password, Refusal>,
     ) -> Result<(), Refusal> {
         self.check_account(name, true)?;
-        self.set(name, record::HASH, &self.hash(&password()?)?.to_string())
+        let hash = self.hash(&password()?)?;
+        self.change(name, |record| Ok(Record { hash, ..record })).map(drop)
     }
 
     /// Changes a field of an account: [`ROLE`], or [`QUOTA`].
     pub fn set(&self, name: &str, field: usize, value: &str) -> Result<(), Refusal> {
-        let mut change = self.file.change()?;
-        let _lock = lock(&self.account_lock);
-        change.replace(name, |record| {
-            let line = record.ok_or(Refusal::NoAccount)?.to_string();
+        let change = |record: Record| {
+            let line = record.to_string();
             let mut fields: Vec<_> = line.split(':').collect();
             fields.splice(field..=field, [value]);
-            Record::of(&fields).map(Some).map_err(Refusal::Invalid)
-        })
+            Record::of(&fields).map_err(Refusal::Invalid)
+        };
+        self.change(name, change).map(drop)
+    }
+
+    /// Replaces the record of an account that is not locked, and returns the new one.
+    fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(Record) -> Result<Record, Refusal>,
+    ) -> Result<Record, Refusal> {
+        let mut file = self.file.change()?;
+        let _lock = lock(&self.account_lock);
+        let (text, record) = file.find(name)?;
+        let record = change(record.ok_or(Refusal::NoAccount)?)?;
+        file.replace(&text, name, Some(&record))?;
+        Ok(record)
     }
 
     /// Removes an account, also one that is locked, if no other account's folder lies in its own.
@@ -364,16 +370,15 @@ impl Users {
         name: &str,
         then: impl FnOnce(&str) -> T,
     ) -> Result<Option<T>, Refusal> {
-        self.remove_if(name, Ok, then)
+        self.remove_if(name, |_| Ok(()), then)
     }
 
     fn remove_if<T>(
         &self,
         name: &str,
-        check: impl FnOnce(Option<Record>) -> Result<Option<Record>, Refusal>,
+        check: impl FnOnce(Option<Record>) -> Result<(), Refusal>,
         then: impl FnOnce(&str) -> T,
     ) -> Result<Option<T>, Refusal> {
-        let mut removed = None;
         let mut change = self.file.change()?;
         let _lock = lock(&self.account_lock);
         self.check_account(name, true)?;
@@ -381,11 +386,10 @@ impl Users {
         if let Some(guest) = guest {
             return Err(Refusal::FolderInUse(guest));
         }
-        change.replace(name, |record| {
-            removed = check(record)?;
-            Ok::<_, Refusal>(None)
-        })?;
-        Ok(removed.filter(|record| record.folder.is_none()).map(|record| then(&record.name)))
+        let (text, record) = change.find(name)?;
+        check(record.clone())?;
+        change.replace(&text, name, None)?;
+        Ok(record.filter(|record| record.folder.is_none()).map(|record| then(&record.name)))
     }
 
     /// The accounts, one line each, and the lines that lock an account.
@@ -416,12 +420,9 @@ impl Users {
 
 /// Returns the record `now`, whose role may be new, if its password is the one that was verified,
 /// and its folder is the same. If every password is right, nothing was verified.
-fn still_verified(now: Option<Record>, verified: &Record) -> Result<Record, Refusal> {
-    let is_verified = |now: &Record| {
-        now.hash != PasswordHash::Any
-            && (&now.hash, &now.folder) == (&verified.hash, &verified.folder)
-    };
-    now.filter(is_verified).ok_or(Refusal::WrongPassword)
+fn still_verified(now: Record, verified: &Record) -> Result<Record, Refusal> {
+    let is_same = (&now.hash, &now.folder) == (&verified.hash, &verified.folder);
+    if is_same && now.hash != PasswordHash::Any { Ok(now) } else { Err(Refusal::WrongPassword) }
 }
 
 #[cfg(test)]

@@ -84,9 +84,7 @@ struct Cache {
     digest: Sha256,
     index: Index,
     /// Why the text is unreadable, if it is. Then the index means nothing.
-    unreadable: Option<&'static str>,
-    /// The warnings about this text, so that each is given once.
-    warned: Vec<String>,
+    unreadable: Option<String>,
     #[cfg(test)]
     reads: usize,
     #[cfg(test)]
@@ -149,24 +147,15 @@ impl UsersFile {
         if !is_same || !(quickly || cache.is_settled) {
             cache.renew(&self.path, &self.log, || thread::sleep(READ_PAUSE))?;
         }
-        check(cache.unreadable)?;
-        Ok(ask(&cache.index))
+        match &cache.unreadable {
+            None => Ok(ask(&cache.index)),
+            Some(why) => Err(io::Error::new(ErrorKind::InvalidData, why.clone())),
+        }
     }
 
     /// The accounts, one line each, and the lines that lock an account.
     pub fn list(&self) -> io::Result<Vec<String>> {
-        let text = fs::read(&self.path)?;
-        check(index::why_unreadable(&text))?;
-        Ok(index::list(&text))
-    }
-
-    /// Reads the file at `path` and changes nothing. Returns the lines that lock an account, and
-    /// whether an account accepts every password.
-    pub fn check(path: &Path) -> io::Result<(Vec<String>, bool)> {
-        let text = fs::read(path)?;
-        check(index::why_unreadable(&text))?;
-        let (index, locked) = Index::parse(&text);
-        Ok((locked, index.has_open_account()))
+        index::list(&fs::read(&self.path)?)
     }
 
     /// Locks the file for a change. Fails with [`ErrorKind::TimedOut`] if another program, or
@@ -194,11 +183,6 @@ impl UsersFile {
             }
         }
     }
-}
-
-/// Fails if the text is unreadable, and says why.
-fn check(unreadable: Option<&str>) -> io::Result<()> {
-    unreadable.map_or(Ok(()), |why| Err(io::Error::new(ErrorKind::InvalidData, why)))
 }
 
 fn is_locked() -> io::Error {
@@ -244,29 +228,29 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Replaces the line of `name` by the result of `change`, which is given the present record;
-    /// `None` removes the line. The new file is synced before this returns.
-    pub fn replace<E: From<io::Error>>(
-        &mut self,
-        name: &str,
-        change: impl FnOnce(Option<Record>) -> Result<Option<Record>, E>,
-    ) -> Result<(), E> {
+    /// The text of the file, and the record of an account in it.
+    pub fn find(&mut self, name: &str) -> io::Result<(Vec<u8>, Option<Record>)> {
         let mut text = Vec::new();
         self.locked.read_to_end(&mut text)?;
-        check(index::why_unreadable(&text))?;
-        let record = change(Index::parse(&text).0.find(name.as_bytes()).cloned())?;
-        let text_now = index::with_line_replaced(&text, name, record.as_ref());
+        let record = Index::parse(&text)?.find(name.as_bytes()).cloned();
+        Ok((text, record))
+    }
+
+    /// Replaces the line of `name` in the `text` of the file by `record`; `None` removes the line.
+    /// The new file is synced before this returns.
+    pub fn replace(&mut self, text: &[u8], name: &str, record: Option<&Record>) -> io::Result<()> {
+        let text_now = index::with_line_replaced(text, name, record);
         let temporary = temporary_of(&self.path);
         let renamed =
             self.write_new(&temporary, &text_now).and_then(|()| fs::rename(&temporary, &self.path));
         if let Err(error) = renamed {
             let _ = fs::remove_file(&temporary);
-            return Err(error.into());
+            return Err(error);
         }
         self.replaced = Some(text.len() as u64);
         lock(&self.users.cache).stamp = None;
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        Ok(File::open(folder)?.sync_all()?)
+        File::open(folder)?.sync_all()
     }
 
     /// Writes a new version to the temporary file, with the mode of the present file, and with its
@@ -350,17 +334,15 @@ impl Cache {
 
     /// Indexes the text, and gives the warnings that were not given before.
     fn parse(&mut self, text: &[u8], log: &Log) {
-        self.unreadable = index::why_unreadable(text);
-        let (index, warnings) = match self.unreadable {
-            Some(why) => {
-                log.warn(&format!("users file: {why}; until then no account can log in"));
-                Default::default()
-            }
-            None => Index::parse(text),
-        };
-        let new = warnings.iter().filter(|warning| !self.warned.contains(warning));
+        let index = Index::parse(text);
+        self.unreadable = index.as_ref().err().map(io::Error::to_string);
+        if let Some(why) = &self.unreadable {
+            log.warn(&format!("users file: {why}; until then no account can log in"));
+        }
+        let index = index.unwrap_or_default();
+        let new = index.locked.iter().filter(|warning| !self.index.locked.contains(warning));
         new.for_each(|warning| log.warn(warning));
-        (self.index, self.warned) = (index, warnings);
+        self.index = index;
         #[cfg(test)]
         (self.parses += 1);
     }

@@ -1,6 +1,7 @@
 //! The text of the users file as a map from names to records.
 
 use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 
 use crate::tally::Tally;
 
@@ -18,19 +19,24 @@ pub struct Index {
     iterations: Tally<usize>,
     /// By the first name in FOLDER, in lower case: the accounts whose lines have it.
     guests: HashMap<String, Vec<String>>,
+    /// A warning for each line that locks an account.
+    pub locked: Vec<String>,
 }
 
 impl Index {
-    /// Reads the text of the file. Returns also a warning for each line that locks an account.
-    pub fn parse(text: &[u8]) -> (Index, Vec<String>) {
+    /// Reads the text of the file. An error says why the text as a whole is unreadable: its lines
+    /// are not found then, so a name would seem free although a line has it.
+    pub fn parse(text: &[u8]) -> io::Result<Index> {
+        if let Some(why) = why_unreadable(text) {
+            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        }
         let mut index = Index::default();
-        let mut warnings = Vec::new();
         for (number, line) in without_mark(text).split(|byte| *byte == b'\n').enumerate() {
             if let Err(why) = index.add(line) {
-                warnings.push(format!("users file, line {}: {why}", number + 1));
+                index.locked.push(format!("users file, line {}: {why}", number + 1));
             }
         }
-        (index, warnings)
+        Ok(index)
     }
 
     /// Adds a line, which is given without its line end. If the line locks an account, fails and
@@ -127,9 +133,7 @@ fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// Says why the text as a whole is unreadable, if it is. In such a text the lines are not found, so
-/// a name would seem free although a line has it.
-pub fn why_unreadable(text: &[u8]) -> Option<&'static str> {
+fn why_unreadable(text: &[u8]) -> Option<&'static str> {
     let is_utf_16 =
         |bytes: &[u8]| matches!(bytes, [a, 0, b, 0] | [0, a, 0, b] if *a != 0 && *b != 0);
     if text.starts_with(b"\xff\xfe")
@@ -153,11 +157,11 @@ pub fn is_complete(text: &[u8]) -> bool {
 }
 
 /// The accounts in the order of the file, and then the warnings about lines.
-pub fn list(text: &[u8]) -> Vec<String> {
-    let (index, locked) = Index::parse(text);
+pub fn list(text: &[u8]) -> io::Result<Vec<String>> {
+    let index = Index::parse(text)?;
     let lines = without_mark(text).split(|byte| *byte == b'\n');
     let records = lines.filter_map(|line| index.find(Record::user_name(line)?.as_bytes()));
-    records.map(Record::summary).chain(locked).collect()
+    Ok(records.map(Record::summary).chain(index.locked.iter().cloned()).collect())
 }
 
 /// The text with `record` in place of the line of `name`, or without that line.
@@ -184,8 +188,8 @@ mod tests {
     #[test]
     fn the_iterations_are_those_that_most_hashes_have_also_after_lines_are_added() {
         let text = line("a", 2) + &line("b", 2) + &line("c", 7);
-        let (mut index, warnings) = Index::parse(text.as_bytes());
-        assert_eq!((index.iterations(), warnings.len()), (Some(2), 0));
+        let mut index = Index::parse(text.as_bytes()).unwrap();
+        assert_eq!((index.iterations(), index.locked.len()), (Some(2), 0));
         index.add(line("d", 7).trim_end().as_bytes()).unwrap();
         assert_eq!(index.iterations(), Some(7), "of several, the largest");
         index.add(line("e", 2).trim_end().as_bytes()).unwrap();

@@ -12,7 +12,6 @@ const NAME_LIMIT: usize = 32;
 /// The places of fields in a line.
 pub const ROLE: usize = 1;
 pub const QUOTA: usize = 2;
-pub const HASH: usize = 3;
 
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
