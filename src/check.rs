@@ -130,8 +130,17 @@ impl Report {
         if config.listen_stdin {
             self.notes.push("the socket on standard input is not looked at".to_string());
         }
+        for balancer in &config.proxy_from {
+            let pasv = match &config.public_address {
+                Some(public) => format!("PASV gives {public}, and EPSV is refused"),
+                None => "PASV gives the address that the balancer reached".to_string(),
+            };
+            self.explains.push(format!(
+                "balancer {balancer}: every program there can name any client; {pasv}"
+            ));
+        }
         if let Some(public) = &config.public_address
-            && announced(Ipv4Addr::UNSPECIFIED.into(), OUTSIDE, Some(public)).is_none()
+            && announced(Ipv4Addr::UNSPECIFIED.into(), None, Some(public)).is_none()
         {
             self.risks.push(format!(
                 "public-address {public} has no IPv4 address now: PASV fails for outside clients"
@@ -150,13 +159,14 @@ impl Report {
             let clients = config.max_clients;
             self.risks.push(format!("{count} passive ports are few for {clients} clients"));
         }
-        let ports: Vec<_> = config.listen.iter().map(|it| it.port().to_string()).collect();
-        let ports = ports.join(", ");
+        let outer = config.listen.iter().filter(|it| !it.ip().to_canonical().is_loopback());
+        let ports: Vec<_> = outer.map(|it| it.port().to_string()).collect();
+        let ports = ports.join(", ") + if ports.is_empty() { "" } else { " and, " };
         let out = if config.active { "; let out TCP to the clients (PORT, EPRT)" } else { "" };
         self.explains.push(match server::is_exposed(config) {
             false => "firewall: nothing, because only this machine can connect".to_string(),
             true => {
-                format!("firewall: let in TCP {ports} and, for passive data, {first}-{last}{out}")
+                format!("firewall: let in TCP {ports}for passive data, {first}-{last}{out}")
             }
         });
     }
@@ -183,7 +193,7 @@ fn pasv(address: SocketAddr, config: &Config) -> String {
         ip if ip.is_unspecified() => Ipv4Addr::UNSPECIFIED.into(),
         ip => ip,
     };
-    let given = |peer| match announced(local, peer, config.public_address.as_deref()) {
+    let given = |peer| match announced(local, Some(peer), config.public_address.as_deref()) {
         Some(address) if address.is_unspecified() => "the address that it reached".to_string(),
         Some(address) => address.to_string(),
         None => "no address".to_string(),

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -142,6 +142,9 @@ pub struct Config {
     pub active: bool,
     /// The address, or its name, that PASV's reply gives to clients from outside.
     pub public_address: Option<String>,
+    /// The balancers: a connection from one of these addresses begins with a line that names the
+    /// client.
+    pub proxy_from: Vec<IpAddr>,
 }
 
 impl Default for Config {
@@ -168,6 +171,7 @@ impl Default for Config {
             passive_ports: None,
             active: true,
             public_address: None,
+            proxy_from: Vec::new(),
         }
     }
 }
@@ -285,12 +289,16 @@ fn read_file(path: &str, mistakes: &mut Vec<String>) -> Vec<Given> {
 }
 
 /// Applies the settings of one source, the file or the flags, over those of the source before it.
-/// `listen` may be repeated within a source, and replaces the addresses of the source before it.
+/// `listen` and `proxy-from` may be repeated within a source, and replace the addresses of the
+/// source before it.
 /// Adds what cannot be applied to `mistakes`.
 fn apply(config: &mut Config, given: &[Given], mistakes: &mut Vec<String>) {
     if given.iter().any(|(_, name, _)| name == "listen") {
         config.listen.clear();
         config.listen_stdin = false;
+    }
+    if given.iter().any(|(_, name, _)| name == "proxy-from") {
+        config.proxy_from.clear();
     }
     let mut apply = |(place, name, value): &Given| {
         let setting =
@@ -361,6 +369,23 @@ mod tests {
     }
 
     #[test]
+    fn balancers_add_up_in_one_form_and_flags_replace_those_of_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "proxy-from = 10.0.0.1\nproxy-from=::1\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let balancers = |args: &[&str]| {
+            let from = config(&[&["--config", path], args].concat()).proxy_from;
+            from.iter().map(IpAddr::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(balancers(&[]), ["10.0.0.1", "::1"]);
+        let flags = ["--proxy-from", "::ffff:10.0.0.3", "--proxy-from=2001:DB8::1"];
+        assert_eq!(balancers(&flags), ["10.0.0.3", "2001:db8::1"]);
+        let mut config = config(&flags);
+        assert!(effective(&mut config).contains("\nproxy-from = 10.0.0.3, 2001:db8::1\n"));
+        assert!(effective(&mut Config::default()).contains("\nproxy-from = no address\n"));
+    }
+
+    #[test]
     fn a_flag_wins_over_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(
@@ -381,6 +406,10 @@ mod tests {
             (&["--nonsense"][..], "unknown flag --nonsense; see --help"),
             (&["2121"], "unknown argument \"2121\"; see --help"),
             (&["--dir"], "--dir needs a value; see --help"),
+            (
+                &["--proxy-from", "10.0.0.2:80"],
+                "--proxy-from needs an IP address, such as 10.0.0.2, not \"10.0.0.2:80\"",
+            ),
             (&["--max-clients", "0"], "--max-clients needs a number from 1 to 15000, not \"0\""),
             (
                 &["--max-clients", "many"],

@@ -307,13 +307,14 @@ pub fn own_address(peer: SocketAddr, asked: SocketAddr) -> Option<SocketAddr> {
 }
 
 /// The address in the reply to PASV: the server's address on the control connection, or `public`,
-/// the configured one, for a peer from outside. `None` if that is not an IPv4 address.
-pub fn announced(local: IpAddr, peer: IpAddr, public: Option<&str>) -> Option<Ipv4Addr> {
+/// the configured one, for a peer from outside and for one behind a balancer (`None`). `None` if
+/// that is not an IPv4 address.
+pub fn announced(local: IpAddr, peer: Option<IpAddr>, public: Option<&str>) -> Option<Ipv4Addr> {
     let IpAddr::V4(local) = local.to_canonical() else { return None };
-    let is_near = match peer.to_canonical() {
+    let is_near = peer.is_some_and(|peer| match peer.to_canonical() {
         IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
         IpAddr::V6(_) => true,
-    };
+    });
     match public {
         // Resolved each time, because the owner may have given the name of a dynamic address.
         Some(public) if !is_near => {
@@ -445,7 +446,7 @@ mod tests {
     #[test]
     fn only_peers_from_outside_get_the_public_address() {
         let announced = |local: &str, peer: &str, public| {
-            announced(local.parse().unwrap(), peer.parse().unwrap(), public)
+            announced(local.parse().unwrap(), peer.parse().ok(), public)
                 .map(|address| address.to_string())
         };
         let public = Some("198.51.100.7");
@@ -460,6 +461,8 @@ mod tests {
                 "{near}"
             );
         }
+        assert_eq!(announced("192.168.1.2", "behind a balancer", public).as_deref(), public);
+        assert_eq!(announced("192.168.1.2", "", None).as_deref(), Some("192.168.1.2"));
         assert_eq!(announced("::1", "::1", public), None);
         assert_eq!(
             announced("192.168.1.2", "8.8.8.8", Some("localhost")).as_deref(),

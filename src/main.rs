@@ -28,6 +28,7 @@ mod listing;
 mod reply;
 mod control;
 mod data;
+mod proxy;
 mod buffer;
 mod transfer;
 mod splice;

@@ -185,9 +185,10 @@ fn hint_for(error: &io::Error) -> &'static str {
     }
 }
 
-/// Whether other machines can connect.
+/// Whether other machines can connect, if only through a balancer.
 pub fn is_exposed(config: &Config) -> bool {
-    config.listen.iter().any(|address| !address.ip().to_canonical().is_loopback())
+    !config.proxy_from.is_empty()
+        || config.listen.iter().any(|address| !address.ip().to_canonical().is_loopback())
 }
 
 /// Warnings about the settings for the owner of the server, one line each.

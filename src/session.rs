@@ -1,7 +1,7 @@
 //! The state of one client's session: its login, its current folder, its settings, and what the
 //! next command needs of the last one.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use crate::config::{DISCARD_LIMIT, OWNER_LOGIN, REFUSAL_LOG_LINES, UNAUTHENTICAT
 use crate::control::{Control, InlineBody, Language};
 use crate::data::DataSetup;
 use crate::listing::FactChoice;
-use crate::log::LogLine;
+use crate::log::{Log, LogLine};
+use crate::proxy;
 use crate::reply::Reply;
 use crate::server::{Door, Presence, Server, Slot};
 use crate::users::{PasswordHash, Record, Role};
@@ -162,8 +163,10 @@ struct LogBudget {
 pub struct Session {
     // The way in and out
     pub control: Control,
-    /// The other end of the control connection.
+    /// The other end of the control connection, or the client that a balancer has named.
     pub peer: SocketAddr,
+    /// The client has come through a balancer.
+    pub is_proxied: bool,
     pub server: Arc<Server>,
     /// The session's slot among those of all clients.
     pub slot: Slot,
@@ -192,29 +195,35 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins the session of a client that has a slot. The session is on the heap, and this
-    /// function has a frame of its own, because whole pages of the thread's stack stay in use.
+    /// Begins the session of a client that has a slot, once its address is known. The session is on
+    /// the heap, and this function has a frame of its own, because whole pages of the thread's
+    /// stack stay in use.
     #[inline(never)]
     pub fn new(
         server: Arc<Server>,
         stream: Arc<TcpStream>,
-        peer: SocketAddr,
-        slot: Slot,
+        mut peer: SocketAddr,
+        mut slot: Slot,
         door: Door,
         language: Language,
     ) -> io::Result<Box<Session>> {
         let config = &server.config;
-        let presence = server.sessions.add(slot.session, door, peer, &stream);
         let login_timeout = match door {
             Door::Public => config.login_timeout,
             Door::Owner => OWNER_LOGIN,
         };
         let mut control =
-            Control::new(stream, language, config.idle_timeout, config.stall_timeout)?;
+            Control::new(Arc::clone(&stream), language, config.idle_timeout, config.stall_timeout)?;
         control.deadline = Some(Instant::now() + login_timeout);
+        let is_proxied = slot.needs_address();
+        if is_proxied {
+            peer = client_of(peer, &mut control, &mut slot, &server.log)?;
+        }
+        let presence = server.sessions.add(slot.session, door, peer, &stream);
         Ok(Box::new(Session {
             control,
             peer,
+            is_proxied,
             server,
             slot,
             door,
@@ -443,6 +452,33 @@ impl Session {
             None => Ok(()),
         }
     }
+}
+
+/// Reads the line in which a balancer names its client, and counts the slot for the client. If that
+/// fails, the log says why.
+fn client_of(
+    balancer: SocketAddr,
+    control: &mut Control,
+    slot: &mut Slot,
+    log: &Log,
+) -> io::Result<SocketAddr> {
+    let line = control.raw_line(proxy::LONGEST).unwrap_or_default();
+    let refused = LogLine::new("refused").number("session", slot.session);
+    let Some(client) = proxy::parse(&line, balancer) else {
+        let refused = refused.with("peer", balancer.to_string()).with("why", "no PROXY line");
+        log.write_unauthenticated(refused, 0);
+        return Err(ErrorKind::InvalidData.into());
+    };
+    if let Err(why) = slot.set_address(client.ip()) {
+        let refused = refused.with("peer", client.to_string()).number("code", 421).with("why", why);
+        log.write_unauthenticated(refused, 0);
+        control.write_all(&Reply::new(421, why).encode())?;
+        control.flush()?;
+        // Does not wait for more input, because the client has more slots than its share.
+        control.look(&mut |_, _| true)?;
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    Ok(client)
 }
 
 /// Whether refused content is read and thrown away; otherwise the session ends.

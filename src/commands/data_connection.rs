@@ -1,7 +1,7 @@
 //! Commands that prepare transfers: TYPE, MODE, STRU, and the data connection (RFC 959 §4.1.2, RFC
 //! 2428).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use crate::data::{self, DataSetup, HostPort, NoPort};
@@ -70,8 +70,21 @@ fn not_after_epsv_all(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether data goes past the balancer, to the public address of this server.
+fn is_apart(session: &Session) -> bool {
+    session.is_proxied && session.server.config.public_address.is_some()
+}
+
 /// The server's address on the control connection, with the scope of an IPv6 link-local address.
+/// All addresses for the client of a balancer if there is a public address, because the client
+/// connects to that one.
 fn local(session: &mut Session) -> Result<SocketAddr, Failure> {
+    if is_apart(session) {
+        return Ok(match session.peer.ip() {
+            IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        });
+    }
     let local = session.control.local().map_err(Failure::Lost)?;
     Ok(data::canonical(local))
 }
@@ -104,7 +117,8 @@ pub fn passive(session: &mut Session) -> Outcome {
     let local = local(session)?;
     let server = Arc::clone(&session.server);
     let public = server.config.public_address.as_deref();
-    let Some(address) = data::announced(local.ip(), session.peer.ip(), public) else {
+    let peer = (!session.is_proxied).then_some(session.peer.ip());
+    let Some(address) = data::announced(local.ip(), peer, public) else {
         if local.is_ipv4() {
             session.log_context.why = Some("the public address could not be resolved".to_string());
         }
@@ -117,6 +131,11 @@ pub fn passive(session: &mut Session) -> Outcome {
 
 /// EPSV. `family` is the number of the address family that the client asks for.
 pub fn extended_passive(session: &mut Session, family: Option<u64>) -> Outcome {
+    if is_apart(session) && session.peer.is_ipv4() {
+        // Its reply has no address (RFC 2428 §3), so the client would connect to the balancer.
+        let text = "EPSV would lead you to the balancer; send PASV.";
+        return Err(Reply::new(502, text).into());
+    }
     let local = local(session)?;
     let own = family_of(local);
     if family.is_some_and(|family| family != u64::from(own)) {

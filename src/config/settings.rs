@@ -2,7 +2,7 @@
 //! shown.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -174,6 +174,15 @@ pub const SETTINGS: &[Setting] = &[
             config.public_address.clone().unwrap_or("the one they reached".to_string())
         }),
     ),
+    setting(
+        "proxy-from",
+        "address of a balancer, such as HAProxy or stunnel, whose connections begin with a line of \
+         the PROXY protocol, version 1; may be repeated",
+        Other("ADDR", set_proxy_from, |config| match config.proxy_from.as_slice() {
+            [] => "no address".to_string(),
+            balancers => balancers.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", "),
+        }),
+    ),
 ];
 
 impl Value {
@@ -283,6 +292,12 @@ fn set_passive_ports(config: &mut Config, value: &str) -> Result<(), String> {
 
 fn set_public_address(config: &mut Config, value: &str) -> Result<(), String> {
     config.public_address = Some(not_empty(value, "an address or a name")?.to_string());
+    Ok(())
+}
+
+fn set_proxy_from(config: &mut Config, value: &str) -> Result<(), String> {
+    let address: Result<IpAddr, _> = value.parse();
+    config.proxy_from.push(address.map_err(|_| "an IP address, such as 10.0.0.2")?.to_canonical());
     Ok(())
 }
 

@@ -27,6 +27,20 @@ impl Control {
         self.take(length)
     }
 
+    /// The next line as raw bytes, with its LF, and of a longer line the first `most` bytes. If
+    /// there is no LF, the client has ended its input.
+    pub fn raw_line(&mut self, most: usize) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        while line.len() < most && line.last() != Some(&b'\n') {
+            if self.unused.is_empty() && !self.fill()? {
+                break;
+            }
+            line.extend(self.inbox.get(self.unused.start));
+            self.unused.start += 1;
+        }
+        Ok(line)
+    }
+
     /// The lines that follow, up to one that has only `.`.
     pub fn text(&mut self) -> Text<'_> {
         Text { control: self, line: Vec::new(), used: 0, ended: false }

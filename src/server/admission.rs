@@ -6,6 +6,7 @@
 //! one from an address that has many of them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::mem;
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +22,8 @@ use crate::users::network_of;
 pub struct Admission {
     max_clients: usize,
     max_per_address: Option<usize>,
+    /// Clients from these addresses are not known before a line that names them.
+    balancers: Vec<IpAddr>,
     /// How long a client may take to log in before it can be evicted.
     grace: Duration,
     /// The number of the last session.
@@ -31,8 +34,8 @@ pub struct Admission {
 /// The connected clients.
 #[derive(Debug, Default)]
 struct Clients {
-    /// Clients that hold a slot, by address.
-    by_address: Tally<IpAddr>,
+    /// Clients that hold a slot, by address. `None` stands for the addresses that are not known.
+    by_address: Tally<Option<IpAddr>>,
     /// Sessions that are logged in, by account.
     by_account: Tally<String>,
     /// Clients that are not logged in, by session: the oldest is first.
@@ -45,7 +48,7 @@ struct Clients {
 #[derive(Debug)]
 struct Unauthenticated {
     since: Instant,
-    address: IpAddr,
+    address: Option<IpAddr>,
     /// The control connection, to end the session from outside.
     stream: Arc<TcpStream>,
     /// The client has sent a password, which the server is verifying.
@@ -53,7 +56,7 @@ struct Unauthenticated {
 }
 
 impl Unauthenticated {
-    fn new(address: IpAddr, stream: &Arc<TcpStream>) -> Unauthenticated {
+    fn new(address: Option<IpAddr>, stream: &Arc<TcpStream>) -> Unauthenticated {
         let stream = Arc::clone(stream);
         Unauthenticated { since: Instant::now(), address, stream, is_authenticating: false }
     }
@@ -65,6 +68,7 @@ impl Admission {
         Arc::new(Admission {
             max_clients: config.max_clients,
             max_per_address: config.max_per_address,
+            balancers: config.proxy_from.clone(),
             grace: config.login_timeout / 12,
             last_session: Arc::default(),
             clients: Mutex::default(),
@@ -77,40 +81,52 @@ impl Admission {
         Arc::new(Admission {
             max_clients,
             max_per_address: None,
+            balancers: Vec::new(),
             grace: login_timeout / 12,
             last_session: Arc::clone(&self.last_session),
             clients: Mutex::default(),
         })
     }
 
-    /// Gives a slot to a new client, or says why there is none for it.
+    /// Gives a slot to a new client, or says why there is none for it. The client of a balancer has
+    /// no address yet.
     pub fn admit(
         self: &Arc<Admission>,
         stream: &Arc<TcpStream>,
         peer: IpAddr,
     ) -> Result<Slot, &'static str> {
-        let address = network_of(peer);
+        let peer = (!self.balancers.contains(&peer)).then_some(peer);
+        let address = peer.map(network_of);
         let mut clients = self.clients();
         let max = self.max_clients;
-        let is_share_full = clients.by_address.count(&address) >= self.max_per_address(peer);
         let is_full =
             clients.by_address.total() >= max || clients.unauthenticated.len() >= max - max / 8;
-        if is_share_full || is_full {
-            // The threads of evicted sessions may not have ended yet. They must stay few.
-            let may_evict = clients.evicted.len() < max.div_ceil(8);
-            if !(may_evict && clients.evict_for(address, is_share_full, self.grace)) {
-                return Err(if is_share_full {
-                    "Too many clients from your address; try again later."
-                } else {
-                    "Too many clients; try again later."
-                });
-            }
-        }
+        self.make_room(&mut clients, peer, is_full)?;
         let session = self.last_session.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         clients.by_address.add(address);
         clients.unauthenticated.insert(session, Unauthenticated::new(address, stream));
         let (admission, stream) = (Arc::clone(self), Arc::clone(stream));
         Ok(Slot { admission, session, address, stream, account: None })
+    }
+
+    /// Evicts a client if the server is full, or if the share of `peer` is. Fails if none can go.
+    fn make_room(
+        &self,
+        clients: &mut Clients,
+        peer: Option<IpAddr>,
+        is_full: bool,
+    ) -> Result<(), &'static str> {
+        let address = peer.map(network_of);
+        let is_share_full = peer
+            .is_some_and(|peer| clients.by_address.count(&address) >= self.max_per_address(peer));
+        // The threads of evicted sessions may not have ended yet. They must stay few.
+        let may_evict = clients.evicted.len() < self.max_clients.div_ceil(8);
+        match (is_share_full, is_full) {
+            (false, false) => Ok(()),
+            _ if may_evict && clients.evict_for(address, is_share_full, self.grace) => Ok(()),
+            (true, _) => Err("Too many clients from your address; try again later."),
+            (false, true) => Err("Too many clients; try again later."),
+        }
     }
 
     fn max_per_address(&self, peer: IpAddr) -> usize {
@@ -131,10 +147,15 @@ impl Clients {
     /// one that has had `grace` to log in, or whose address has more of them than the address of
     /// the new client. With `same_address`, only a client from the new client's address helps. A
     /// client whose password is being verified is never evicted.
-    fn evict_for(&mut self, address: IpAddr, same_address: bool, grace: Duration) -> bool {
+    fn evict_for(&mut self, address: Option<IpAddr>, same_address: bool, grace: Duration) -> bool {
         let mut per_address = Tally::default();
         self.unauthenticated.values().for_each(|client| per_address.add(client.address));
-        let fair_share = per_address.count(&address) + 1;
+        let mut fair_share = per_address.count(&address) + 1;
+        if address.is_none() {
+            // The new client may be one of those that have the most, so only they make room.
+            let most = per_address.keys().map(|address| per_address.count(address)).max();
+            fair_share = fair_share.max(most.unwrap_or(0).saturating_sub(1));
+        }
         let may_go = |client: &Unauthenticated| {
             (client.address == address || !same_address)
                 && !client.is_authenticating
@@ -159,13 +180,33 @@ pub struct Slot {
     /// The number of the session in the log.
     pub session: u64,
     admission: Arc<Admission>,
-    address: IpAddr,
+    address: Option<IpAddr>,
     stream: Arc<TcpStream>,
     /// The account that the session counts for.
     account: Option<String>,
 }
 
 impl Slot {
+    /// Whether a balancer must still name the client's address.
+    pub fn needs_address(&self) -> bool {
+        self.address.is_none()
+    }
+
+    /// Counts the client of a balancer for its address. Says why if the address has its share of
+    /// the slots already.
+    pub fn set_address(&mut self, peer: IpAddr) -> Result<(), &'static str> {
+        let mut clients = self.admission.clients();
+        self.admission.make_room(&mut clients, Some(peer), false)?;
+        // The slot of an evicted session belongs to another client already.
+        if let Some(client) = clients.unauthenticated.get_mut(&self.session) {
+            client.address = Some(network_of(peer));
+            let earlier = mem::replace(&mut self.address, client.address);
+            clients.by_address.remove(&earlier);
+            clients.by_address.add(self.address);
+        }
+        Ok(())
+    }
+
     /// Does `work`, during which the client cannot be evicted.
     pub fn while_authenticating<T>(&self, work: impl FnOnce() -> T) -> T {
         let mark = |is_authenticating| {
@@ -245,6 +286,14 @@ mod tests {
             self.admission.admit(&self.stream, from.parse().unwrap()).ok()
         }
 
+        /// An admission to which 10.0.0.1 is a balancer.
+        fn behind_balancer(max_clients: usize, grace: Duration) -> House {
+            let mut house = House::new(max_clients, grace * 12);
+            let admission = Arc::get_mut(&mut house.admission).unwrap();
+            admission.balancers.push("10.0.0.1".parse().unwrap());
+            house
+        }
+
         fn is_unauthenticated(&self, slot: &Slot) -> bool {
             self.admission.clients().unauthenticated.contains_key(&slot.session)
         }
@@ -316,10 +365,7 @@ mod tests {
         assert!(!house.is_unauthenticated(&slots[0]) && house.is_unauthenticated(&other));
         // The slot of an evicted session is freed once, also when the session ends later.
         drop(slots.remove(0));
-        assert_eq!(
-            house.admission.clients().by_address.count(&"10.0.0.1".parse::<IpAddr>().unwrap()),
-            8
-        );
+        assert_eq!(house.admission.clients().by_address.count(&"10.0.0.1".parse().ok()), 8);
         for (n, slot) in slots.iter_mut().enumerate() {
             assert!(slot.log_in(&format!("user{n}")));
         }
@@ -361,6 +407,60 @@ mod tests {
                     && clients.by_address.total() == 0
             );
         }
+    }
+
+    #[test]
+    fn the_client_of_a_balancer_counts_for_its_address_once_that_is_known() {
+        let house = House::behind_balancer(16, LONG);
+        let address = |text: &str| text.parse().unwrap();
+        let count =
+            |text: Option<&str>| house.admission.clients().by_address.count(&text.map(address));
+        let mut slots: Vec<_> = (0..12).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        assert_eq!((count(None), count(Some("10.0.0.1"))), (12, 0), "beyond any share");
+        for slot in &mut slots[..8] {
+            assert!(slot.needs_address() && slot.set_address(address("192.0.2.1")).is_ok());
+        }
+        assert_eq!((count(None), count(Some("192.0.2.1"))), (4, 8));
+        let refused = slots[8].set_address(address("192.0.2.1")).unwrap_err();
+        assert_eq!(refused, "Too many clients from your address; try again later.");
+        assert!(house.admit("192.0.2.1").is_none(), "the share is one, also without a balancer");
+        // The balancer's own clients have a share as others have.
+        assert!(slots[8].set_address(address("10.0.0.1")).is_ok());
+        assert!(slots[9].set_address(address("2001:db8::1:2:3:4")).is_ok());
+        assert_eq!((count(Some("10.0.0.1")), count(Some("2001:db8::"))), (1, 1));
+        assert!(slots[0].log_in("alice"));
+        slots[0].log_out();
+        drop(slots);
+        assert_eq!(house.admission.clients().by_address.total(), 0);
+    }
+
+    #[test]
+    fn an_evicted_client_of_a_balancer_counts_nowhere_when_its_address_comes() {
+        let house = House::behind_balancer(2, Duration::ZERO);
+        let mut slots: Vec<_> = (0..2).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        let third = house.admit("10.0.0.1").unwrap();
+        assert!(!house.is_unauthenticated(&slots[0]));
+        assert!(slots[0].set_address("192.0.2.1".parse().unwrap()).is_ok());
+        assert_eq!(house.admission.clients().by_address.total(), 2);
+        drop((slots, third));
+        assert_eq!(house.admission.clients().by_address.total(), 0);
+    }
+
+    #[test]
+    fn a_client_whose_address_is_not_known_evicts_only_one_of_the_largest_crowd() {
+        let house = House::behind_balancer(16, LONG);
+        let pair: Vec<_> = (0..2).map(|_| house.admit("192.0.2.1").unwrap()).collect();
+        let crowd: Vec<_> = (0..8).map(|_| house.admit("192.0.2.2").unwrap()).collect();
+        let waiting: Vec<_> = (0..4).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        // Unauthenticated clients may have 14 of the 16 slots.
+        let new = [house.admit("10.0.0.1").unwrap(), house.admit("10.0.0.1").unwrap()];
+        let evicted: Vec<_> = crowd.iter().map(|slot| !house.is_unauthenticated(slot)).collect();
+        assert_eq!(evicted, [true, true, false, false, false, false, false, false]);
+        assert!(pair.iter().chain(&waiting).chain(&new).all(|it| house.is_unauthenticated(it)));
+        drop(crowd);
+        let waiting: Vec<_> = (0..6).map(|_| house.admit("10.0.0.1").unwrap()).collect();
+        assert!(house.admit("10.0.0.1").is_none(), "those that wait are the largest crowd");
+        assert_eq!(waiting.len(), 6);
     }
 
     #[test]

@@ -264,3 +264,28 @@ fn rights_that_the_server_does_not_have_are_found() {
         assert_eq!((server.status.code(), said), (Some(1), format!("plainftpd: {hint}\n")));
     }
 }
+
+#[test]
+fn balancers_are_named_with_who_can_speak_for_them_and_count_as_the_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["--listen=127.0.0.1:0", "--proxy-from=::ffff:127.0.0.1", "--proxy-from=10.0.0.1"];
+    let (code, found) = check(dir.path(), &flags);
+    let any = "every program there can name any client";
+    for line in [
+        "proxy-from = 127.0.0.1, 10.0.0.1".to_string(),
+        "127.0.0.1:0: open to this machine only; PASV gives 127.0.0.1".to_string(),
+        format!("balancer 127.0.0.1: {any}; PASV gives the address that the balancer reached"),
+        format!("balancer 10.0.0.1: {any}; PASV gives the address that the balancer reached"),
+        "risk: every client that can reach this server may create an account and fill the disk: \
+         set --registration or --quota"
+            .to_string(),
+    ] {
+        assert!(found.contains(&line), "{line} is not in:\n{}", found.join("\n"));
+    }
+    let firewall = "firewall: let in TCP for passive data, 49152-65535; let out";
+    assert!(found.iter().any(|line| line.starts_with(firewall)), "{found:?}");
+    assert_eq!(code, Some(0));
+    let public = [&flags[..2], &["--public-address=192.0.2.7", "--registration=closed"]].concat();
+    let line = format!("balancer 127.0.0.1: {any}; PASV gives 192.0.2.7, and EPSV is refused");
+    assert!(check(dir.path(), &public).1.contains(&line));
+}

@@ -14,6 +14,7 @@ mod large_downloads;
 mod link_local;
 mod listings;
 mod owner;
+mod proxy;
 mod sessions;
 mod transcripts;
 mod words;

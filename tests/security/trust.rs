@@ -522,6 +522,48 @@ fn one_address_has_its_share_of_places() {
     }
 }
 
+/// What the server answers to `lines` of a client that comes from 127.0.0.2.
+fn answers_from_elsewhere(server: &Server, lines: &str) -> String {
+    let (ip, port) = (server.address().ip().to_string(), server.address().port().to_string());
+    let mut nc = Command::new("nc");
+    nc.args(["-N", "-s", "127.0.0.2", &ip, &port]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut nc = nc.spawn().unwrap();
+    nc.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    String::from_utf8(nc.wait_with_output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_stranger_cannot_claim_an_address() {
+    if !has_program("nc") {
+        return;
+    }
+    let flags = ["--proxy-from", "127.0.0.1", "--proxy-from", "::1", "--max-failures", "1"];
+    let server = Server::with(&flags);
+    let claim = "PROXY TCP4 192.0.2.7 203.0.113.9 5000 21\r\n";
+    // A client that comes without a balancer, with the line as its first one.
+    let lines = format!("{claim}register alice password\r\nSTAT\r\nPORT 192,0,2,7,200,0\r\n");
+    let said = answers_from_elsewhere(&server, &lines);
+    let codes: Vec<_> = said.lines().filter_map(|line| line.split_once(' ')).collect();
+    let codes: Vec<_> =
+        codes.into_iter().map(|(code, _)| code).filter(|it| it.len() == 3).collect();
+    assert_eq!(codes, ["220", "500", "230", "211", "504"], "{said}");
+    assert!(said.contains("\r\n from 127.0.0.2:"), "{said}");
+    // The client of a balancer, with a line of its own after the balancer's.
+    let mut client = Client::to(server.address());
+    client.send("PROXY TCP4 192.0.2.66 203.0.113.9 6000 21\r\n");
+    client.send(claim);
+    assert!(client.reply().starts_with("220 "));
+    assert!(client.reply().starts_with("500 "));
+    client.expect("login alice password", 230);
+    assert!(client.ask("STAT").contains("\n from 192.0.2.66:6000\n"));
+    client.expect("REIN", 220);
+    client.expect(claim.trim_end(), 500);
+    assert!(!server.log().contains("peer=192.0.2.7:"), "{}", server.log());
+    // Without the flag the line is no command at all, wherever it comes from.
+    let server = Server::start();
+    server.connect().expect(claim.trim_end(), 500);
+}
+
 #[test]
 fn an_unauthenticated_client_has_its_own_timeout_whatever_it_sends() {
     let server = Server::with(&["--login-timeout", "1"]);
