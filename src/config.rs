@@ -89,26 +89,23 @@ impl Default for Rotation {
     }
 }
 
-/// The settings of the owner of the server. [`Config::default`] has the defaults.
+/// The settings of the owner of the server, which [`settings`] explains one by one. Here are the
+/// reasons, and what `None` means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The addresses to listen on; empty only with `listen_stdin`.
     pub listen: Vec<SocketAddr>,
     /// Whether standard input is a listening socket, which a supervisor has opened.
     pub listen_stdin: bool,
-    /// Whether the server stops when standard input ends.
     pub stop_with_stdin: bool,
     /// Whether the log goes to standard output and not to `log.txt`.
     pub log_to_stdout: bool,
     pub rotation: Rotation,
-    /// The folder that holds `users`, `log.txt` and `workdir/`.
     pub dir: PathBuf,
-    /// Which clients may register.
     pub registration: Registration,
     /// The PBKDF2 iterations of new password hashes. OWASP recommends 600,000 for HMAC-SHA256
     /// (Password Storage Cheat Sheet, 2023).
     pub hash_iterations: usize,
-    /// The fewest characters of a new password.
     pub min_password: usize,
     /// The most clients at once. The thread of a client costs about 16 KiB, so a small machine can
     /// serve this many.
@@ -116,20 +113,15 @@ pub struct Config {
     /// How long a client may be silent between two commands. RFC 1123 §4.1.3.2 asks for at least
     /// five minutes.
     pub idle_timeout: Duration,
-    /// How long a client may take to log in.
     pub login_timeout: Duration,
-    /// A session ends after this many failed logins in a row. After this many from one address,
-    /// each further attempt waits longer.
     pub max_failures: usize,
     /// The most clients from one address, where an IPv6 network of 64 bits counts as one. `None`
     /// means half of `max_clients`, and no limit for loopback, because all clients that use a
     /// tunnel come from there.
     pub max_per_address: Option<usize>,
-    /// The most bytes that an account may store, if the users file sets no other limit.
+    /// `None` means no limit.
     pub quota: Option<u64>,
-    /// Whether a file and its folder are synced to the disk before an upload is acknowledged.
     pub sync: bool,
-    /// Whether an interrupted upload under a new name keeps what has been received.
     pub keep_partial: bool,
     /// How long a transfer may make no progress: the client takes not one byte, or sends none. A
     /// slow transfer that makes progress is never ended.
@@ -178,13 +170,18 @@ impl Default for Config {
 
 /// The first words of the commands of the shell.
 const SHELL_WORDS: [&str; 4] = ["user", "who", "kick", "stop"];
-/// The flags of these commands. All but with-files have values.
-const SHELL_FLAGS: [&str; 5] = ["role", "quota", "folder", "with-files", "wait"];
+/// The flags of these commands, each with the only one that has it. All but with-files have values.
+const SHELL_FLAGS: [(&str, &str); 5] = [
+    ("role", "user add"),
+    ("quota", "user add"),
+    ("folder", "user add"),
+    ("with-files", "user remove"),
+    ("wait", "stop"),
+];
 
 /// What the command line asks the program to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Start the server.
     Serve(Box<Config>),
     /// Say what the server would do, and what is wrong: first these mistakes in the settings.
     Check(Box<Config>, Vec<String>),
@@ -192,9 +189,7 @@ pub enum Request {
     HashPassword(Box<Config>),
     /// Run a command of the shell: its words, and the flags that only such commands have.
     Shell(Box<Config>, Vec<String>, HashMap<String, String>),
-    /// Print the flags.
     Help,
-    /// Print the version.
     Version,
 }
 
@@ -216,7 +211,7 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
         };
         let (name, attached) =
             flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
-        let is_of_shell = is_shell && SHELL_FLAGS.contains(&name);
+        let only = SHELL_FLAGS.iter().find(|(flag, _)| is_shell && *flag == name);
         match flag {
             "help" => return Ok(Request::Help),
             "version" => return Ok(Request::Version),
@@ -224,13 +219,14 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
                 action = flag.to_string();
                 continue;
             }
-            _ if is_of_shell || name == "config" || find(name).is_some() => {}
+            _ if only.is_some_and(|(_, command)| words.join(" ").starts_with(command)) => {}
+            _ if only.is_none() && (name == "config" || find(name).is_some()) => {}
             _ => return Err(format!("unknown flag --{name}; see --help")),
         }
         let bare = matches!(flag, "sync" | "stop-with-stdin" | "with-files").then_some("on");
         let value = attached.or(bare).map(str::to_string).or_else(|| args.next());
         let value = value.ok_or_else(|| format!("--{name} needs a value; see --help"))?;
-        if is_of_shell {
+        if only.is_some() {
             shell_flags.insert(name.to_string(), value);
         } else if name == "config" {
             file = Some(value);
@@ -240,11 +236,10 @@ pub fn from_args(args: impl Iterator<Item = OsString>) -> Result<Request, String
     }
 
     let (mut config, mut mistakes) = (Config::default(), Vec::new());
-    if let Some(path) = file {
-        let given = read_file(&path, &mut mistakes);
-        apply(&mut config, &given, &mut mistakes);
+    let in_file = file.map(|path| read_file(&path, &mut mistakes));
+    for source in in_file.iter().chain([&given]) {
+        apply(&mut config, source, &mut mistakes);
     }
-    apply(&mut config, &given, &mut mistakes);
     if config.listen_stdin && config.stop_with_stdin {
         mistakes.push("--listen stdin and --stop-with-stdin both need standard input".to_string());
     }
@@ -324,7 +319,7 @@ pub fn help() -> String {
     );
     let mut defaults = Config::default();
     for Setting { name, help, value } in SETTINGS {
-        let (form, range, default) = (value.form(), value.range(), value.show(&mut defaults));
+        let ((form, range), default) = (value.form(), value.show(&mut defaults));
         text.push_str(&format!("  --{name} {form}\n        {help}{range} [{default}]\n"));
     }
     text.push_str(
@@ -454,7 +449,7 @@ mod tests {
         assert_eq!(request(&["--max-clients", "--help"]).unwrap_err().lines().count(), 1);
         assert_eq!(request(&["--help"]), Ok(Request::Help));
         for setting in SETTINGS {
-            assert!(help().contains(&format!("  --{} {}\n", setting.name, setting.value.form())));
+            assert!(help().contains(&format!("  --{} {}\n", setting.name, setting.value.form().0)));
         }
     }
 }

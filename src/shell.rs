@@ -57,27 +57,27 @@ pub fn run(
 ) -> Result<String, Failure> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let flag = |name| flags.get(name).map(String::as_str);
-    let done = match (words.as_slice(), flags.is_empty()) {
-        (["user", "list"], true) => {
+    let done = match words.as_slice() {
+        ["user", "list"] => {
             let lines = users(config)?.list().map_err(Refusal::Io).map_err(failed)?;
             return Ok(lines.into_iter().map(|line| line + "\n").collect());
         }
-        (["user", "add", name], _) if flag("with-files").or(flag("wait")).is_none() => {
+        ["user", "add", name] => {
             let (role, quota) = (flag("role").unwrap_or("user"), flag("quota").unwrap_or("-"));
             users(config)?.add([name, role, quota], flag("folder"), ask_password)
         }
-        (["user", "passwd", name], true) => users(config)?.set_password(name, ask_password),
-        (["user", "role", name, role], true) => users(config)?.set(name, ROLE, role),
-        (["user", "quota", name, quota], true) => users(config)?.set(name, QUOTA, quota),
-        (["user", "remove", name], true) => users(config)?.remove(name, |_| ()).map(drop),
-        (["user", "remove", name], _) if flag("with-files").is_some() && flags.len() == 1 => {
+        ["user", "passwd", name] => users(config)?.set_password(name, ask_password),
+        ["user", "role", name, role] => users(config)?.set(name, ROLE, role),
+        ["user", "quota", name, quota] => users(config)?.set(name, QUOTA, quota),
+        ["user", "remove", name] if flag("with-files").is_some() => {
             return remove_with_files(config, name);
         }
-        (["who"], true) => return remote(config)?.ask("who").map_err(failed),
-        (["kick", session], true) if session.parse::<u64>().is_ok() => {
+        ["user", "remove", name] => users(config)?.remove(name, |_| ()).map(drop),
+        ["who"] => return remote(config)?.ask("who").map_err(failed),
+        ["kick", session] if session.parse::<u64>().is_ok() => {
             return remote(config)?.ask(&format!("kick {session}")).map_err(failed);
         }
-        (["stop"], _) => {
+        ["stop"] => {
             let wait = flag("wait").map_or(Ok(STOP_WAIT.as_secs()), str::parse);
             let wait = wait.map_err(|_| (2, "--wait needs a number of seconds".to_string()))?;
             return remote(config)?.stop(&config.dir, wait).map(|()| String::new()).map_err(failed);

@@ -26,13 +26,15 @@ pub enum Value {
     Number(RangeInclusive<usize>, fn(&mut Config) -> &mut usize),
     /// Whole seconds, from 1 to a day.
     Seconds(fn(&mut Config) -> &mut Duration),
+    /// A number of bytes with an optional suffix, or `none`.
+    Size(fn(&mut Config) -> &mut Option<u64>),
     /// One of two words. The first one sets true.
     Choice([&'static str; 2], fn(&mut Config) -> &mut bool),
     /// Any other form: its name, how it is set (an error says what is wanted), and how it is shown.
     Other(&'static str, fn(&mut Config, &str) -> Result<(), String>, fn(&Config) -> String),
 }
 
-use Value::{Choice, Number, Other, Seconds};
+use Value::{Choice, Number, Other, Seconds, Size};
 
 const fn setting(name: &'static str, help: &'static str, value: Value) -> Setting {
     Setting { name, help, value }
@@ -111,9 +113,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "quota",
         "most bytes an account may store, such as 500M, if the users file sets no other limit",
-        Other("SIZE", set_quota, |config| {
-            config.quota.map_or("none".to_string(), |bytes| bytes.to_string())
-        }),
+        Size(|config| &mut config.quota),
     ),
     setting(
         "sync",
@@ -152,9 +152,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "log-size",
         "size, such as 10M, at which log.txt becomes log.txt.1",
-        Other("SIZE", set_log_size, |config| {
-            config.rotation.size.map_or("none".to_string(), |bytes| bytes.to_string())
-        }),
+        Size(|config| &mut config.rotation.size),
     ),
     setting(
         "log-keep",
@@ -186,22 +184,14 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 impl Value {
-    /// The form of the value, for `--help`.
-    pub fn form(&self) -> String {
+    /// The form of the value, and its range, for `--help`.
+    pub fn form(&self) -> (String, String) {
         match self {
-            Number(..) => "N".to_string(),
-            Seconds(_) => "SECONDS".to_string(),
-            Choice(words, _) => words.join("|"),
-            Other(form, ..) => form.to_string(),
-        }
-    }
-
-    /// The range of the value, for `--help`.
-    pub fn range(&self) -> String {
-        match self {
-            Number(range, _) => format!(", {} to {}", range.start(), range.end()),
-            Seconds(_) => format!(", 1 to {MOST_SECONDS}"),
-            Choice(..) | Other(..) => String::new(),
+            Number(range, _) => ("N".into(), format!(", {} to {}", range.start(), range.end())),
+            Seconds(_) => ("SECONDS".into(), format!(", 1 to {MOST_SECONDS}")),
+            Size(_) => ("SIZE".into(), String::new()),
+            Choice(words, _) => (words.join("|"), String::new()),
+            Other(form, ..) => (form.to_string(), String::new()),
         }
     }
 
@@ -210,6 +200,7 @@ impl Value {
         match self {
             Number(_, field) => field(config).to_string(),
             Seconds(field) => field(config).as_secs().to_string(),
+            Size(field) => field(config).map_or("none".to_string(), |bytes| bytes.to_string()),
             Choice([yes, no], field) => (if *field(config) { yes } else { no }).to_string(),
             Other(_, _, show) => show(config),
         }
@@ -220,6 +211,10 @@ impl Value {
         match self {
             Number(range, field) => *field(config) = number(value, *range.start(), *range.end())?,
             Seconds(field) => *field(config) = Duration::from_secs(number(value, 1, MOST_SECONDS)?),
+            Size(field) if value == "none" => *field(config) = None,
+            Size(field) => {
+                *field(config) = Some(parse_size(value).ok_or("a size such as 500M, or none")?);
+            }
             Choice([yes, no], field) if value == *yes || value == *no => {
                 *field(config) = value == *yes
             }
@@ -260,23 +255,6 @@ fn set_registration(config: &mut Config, value: &str) -> Result<(), String> {
 fn set_max_per_address(config: &mut Config, value: &str) -> Result<(), String> {
     config.max_per_address = Some(number(value, 1, MOST_CLIENTS)?);
     Ok(())
-}
-
-fn set_quota(config: &mut Config, value: &str) -> Result<(), String> {
-    config.quota = size_or_none(value)?;
-    Ok(())
-}
-
-fn set_log_size(config: &mut Config, value: &str) -> Result<(), String> {
-    config.rotation.size = size_or_none(value)?;
-    Ok(())
-}
-
-fn size_or_none(value: &str) -> Result<Option<u64>, String> {
-    match value {
-        "none" => Ok(None),
-        _ => Ok(Some(parse_size(value).ok_or("a size such as 500M, or none")?)),
-    }
 }
 
 fn set_passive_ports(config: &mut Config, value: &str) -> Result<(), String> {

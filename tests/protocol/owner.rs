@@ -128,8 +128,11 @@ fn a_command_that_fails_prints_one_line_and_leaves_the_users_file_byte_for_byte(
         ("user add", 2, "not a command with its arguments; see --help"),
         ("user passwd alice secret", 2, "not a command with its arguments; see --help"),
         ("user list alice", 2, "not a command with its arguments; see --help"),
-        ("user role alice user --role admin", 2, "not a command with its arguments"),
-        ("user add bob --with-files", 2, "not a command with its arguments"),
+        ("user role alice user --role admin", 2, "unknown flag --role; see --help"),
+        ("user add bob --with-files", 2, "unknown flag --with-files; see --help"),
+        ("user remove alice --with-files --wait 5", 2, "unknown flag --wait; see --help"),
+        ("user role alice user --quota 5M", 2, "unknown flag --quota; see --help"),
+        ("user list --folder x", 2, "unknown flag --folder; see --help"),
         ("user", 2, "not a command with its arguments; see --help"),
         ("users", 2, "unknown argument \"users\"; see --help"),
     ] {
