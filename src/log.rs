@@ -5,15 +5,17 @@
 //! could end a line, close a quote or control a terminal are escaped: no file name can forge a
 //! line. A long value is shortened, so no file name can make a long line either.
 
+use std::convert::Infallible;
 use std::io;
 use std::mem;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Rotation, UNAUTHENTICATED_LOG_BURST, UNAUTHENTICATED_LOG_RATE};
 use crate::lock::lock;
-use crate::streams::{Gate, MessageQueue, Stderr, Stdout};
+use crate::streams::MessageQueue;
 use crate::time;
 
 mod file;
@@ -38,45 +40,41 @@ const STDERR_QUEUE: usize = 64;
 /// The open log, and standard error.
 #[derive(Debug)]
 pub struct Log {
-    /// Dropped before the queue, which waits for its writer.
-    gate: Mutex<Option<Gate>>,
     appender: Mutex<Appender>,
     unauthenticated: Mutex<LogRateLimit>,
-    stderr: MessageQueue,
+    /// Standard error, until the log is finished.
+    stderr: Mutex<Option<MessageQueue>>,
 }
 
 impl Log {
     /// A log in the file at `path`, which is created (mode 0640) if it is missing.
     pub fn open(path: &Path, rotation: Rotation) -> io::Result<Log> {
         let file = LogFile::open(path, rotation)?;
-        Log::to(Sink::File(file), MessageQueue::start(Stderr, STDERR_QUEUE)?)
+        Ok(Log::to(Sink::File(file), None, Some(MessageQueue::stderr(STDERR_QUEUE)?)))
     }
 
     /// A log on standard output. Its lines wait until [`Log::begin`].
     pub fn on_stdout() -> io::Result<Log> {
-        let (stdout, gate) = Stdout::gated();
-        let sink = Sink::Stdout(MessageQueue::start(stdout, STDOUT_QUEUE)?);
-        let log = Log::to(sink, MessageQueue::start(Stderr, STDERR_QUEUE)?)?;
-        *lock(&log.gate) = Some(gate);
-        Ok(log)
+        let (queue, gate) = MessageQueue::stdout(STDOUT_QUEUE)?;
+        let stderr = MessageQueue::stderr(STDERR_QUEUE)?;
+        Ok(Log::to(Sink::Stdout(queue), Some(gate), Some(stderr)))
     }
 
     /// Lets a log on standard output write, because what comes before it has been printed.
     pub fn begin(&self) {
-        drop(lock(&self.gate).take());
+        lock(&self.appender).gate = None;
     }
 
     /// A log that keeps nothing. The commands of the shell use it: the file is the server's.
-    pub fn none() -> io::Result<Log> {
-        Log::to(Sink::Nothing, MessageQueue::start(io::sink(), STDERR_QUEUE)?)
+    pub fn none() -> Log {
+        Log::to(Sink::Nothing, None, None)
     }
 
-    fn to(sink: Sink, stderr: MessageQueue) -> io::Result<Log> {
-        let appender =
-            Appender { sink, lost: 0, not_renewed: None, complaints: LogRateLimit::default() };
+    fn to(sink: Sink, gate: Option<Sender<Infallible>>, stderr: Option<MessageQueue>) -> Log {
+        let complaints = LogRateLimit::default();
+        let appender = Mutex::new(Appender { gate, sink, lost: 0, complaints });
         let unauthenticated = Mutex::new(unauthenticated_limit());
-        let (gate, appender) = (Mutex::default(), Mutex::new(appender));
-        Ok(Log { gate, appender, unauthenticated, stderr })
+        Log { appender, unauthenticated, stderr: Mutex::new(stderr) }
     }
 
     /// Writes the last line, and waits a moment for the readers of standard output and standard
@@ -86,13 +84,9 @@ impl Log {
         let complaint = appender.append(last);
         let sink = mem::replace(&mut appender.sink, Sink::Nothing);
         drop(appender);
-        if let Some(text) = complaint {
-            self.say(&text);
-        }
-        if let Sink::Stdout(queue) = &sink {
-            queue.finish();
-        }
-        self.stderr.finish();
+        complaint.iter().for_each(|text| self.say(text));
+        let stderr = lock(&self.stderr).take();
+        drop((sink, stderr)); // waits, and no lock is held
     }
 
     /// Writes one line. If the disk is full, the line is lost, but the command that caused it goes
@@ -135,7 +129,9 @@ impl Log {
     pub fn say(&self, text: &str) {
         let mut line = Vec::new();
         escape(text.as_bytes(), |_| false, &mut line);
-        self.stderr.say(&line);
+        if let Some(stderr) = &*lock(&self.stderr) {
+            stderr.say(&line);
+        }
     }
 }
 
@@ -150,42 +146,44 @@ enum Sink {
 /// The sink, and the number of lines that it could not take.
 #[derive(Debug)]
 struct Appender {
+    /// Standard output waits for it. Dropped before the sink, which waits for standard output.
+    gate: Option<Sender<Infallible>>,
     sink: Sink,
     /// Lines lost since the last one that was written.
     lost: u64,
-    /// Why a new file could not be begun.
-    not_renewed: Option<io::Error>,
     complaints: LogRateLimit,
 }
 
 impl Appender {
-    /// Appends a line. If lines were lost before, first appends one that says how many. Returns a
-    /// complaint for standard error if the line is lost and a complaint is due.
+    /// Appends a line. If lines were lost before, a line before it says how many. Returns a
+    /// complaint for standard error if one is due.
     fn append(&mut self, line: LogLine) -> Option<String> {
-        let loss_logged = match self.lost {
-            0 => Ok(()),
-            lost => self.append_line(LogLine::new("lost").number("lines", lost)),
-        };
-        if loss_logged.is_ok() {
-            self.lost = 0;
+        let mut bytes = line.ended();
+        if self.lost > 0 {
+            let lost = LogLine::new("lost").number("lines", self.lost).ended();
+            bytes = [lost, bytes].concat();
         }
-        let done = loss_logged.and_then(|()| self.append_line(line));
-        if let Err(error) = done {
-            self.lost = self.lost.saturating_add(1);
-            return self.complaints.report(&format!("cannot write the log: {error}"));
-        }
-        let error = self.not_renewed.take()?;
-        self.complaints.report(&format!("cannot begin a new log file: {error}"))
-    }
-
-    fn append_line(&mut self, mut line: LogLine) -> io::Result<()> {
-        line.0.push(b'\n');
-        match &mut self.sink {
-            Sink::File(file) => file.append(&line.0, |error| self.not_renewed = Some(error)),
-            Sink::Stdout(queue) if queue.push(line.0) => Ok(()),
+        let mut renewed = Ok(());
+        let done = match &mut self.sink {
+            Sink::File(file) => {
+                renewed = file.renew(bytes.len() as u64);
+                file.append(bytes)
+            }
+            Sink::Stdout(queue) if queue.push(bytes) => Ok(()),
             Sink::Stdout(_) => Err(io::Error::other("nothing reads standard output")),
             Sink::Nothing => Ok(()),
-        }
+        };
+        let complaint = match done {
+            Ok(()) => {
+                self.lost = 0;
+                format!("cannot begin a new log file: {}", renewed.err()?)
+            }
+            Err(error) => {
+                self.lost = self.lost.saturating_add(1);
+                format!("cannot write the log: {error}")
+            }
+        };
+        self.complaints.report(&complaint)
     }
 }
 
@@ -231,7 +229,7 @@ impl LogRateLimit {
             return None;
         };
         self.left = left;
-        Some(std::mem::take(&mut self.left_out))
+        Some(mem::take(&mut self.left_out))
     }
 
     fn give_back(&mut self, lines: u32) {
@@ -282,6 +280,12 @@ impl LogLine {
     /// Adds ` key=N`.
     pub fn number(self, key: &str, value: u64) -> LogLine {
         self.with(key, value.to_string())
+    }
+
+    /// The bytes of the line, with its line end.
+    fn ended(mut self) -> Vec<u8> {
+        self.0.push(b'\n');
+        self.0
     }
 }
 

@@ -100,7 +100,7 @@ fn remove_with_files(config: &Config, name: &str) -> Result<String, Failure> {
     let policy = UploadPolicy { sync: true, partial: true };
     let path = config.dir.join("workdir");
     let workdir = fs::metadata(&path) // the server makes it
-        .and_then(|_| Workdir::open(&path, policy, Arc::new(Log::none()?)))
+        .and_then(|_| Workdir::open(&path, policy, Arc::new(Log::none())))
         .map_err(|error| failed(format!("workdir: {error}")))?;
     let hidden = users(config)?.remove(name, |name| workdir.detach_home(name)).map_err(failed)?;
     match hidden.map(|hidden| hidden.and_then(|remove| remove())) {
@@ -116,7 +116,7 @@ fn remove_with_files(config: &Config, name: &str) -> Result<String, Failure> {
 
 fn users(config: &Config) -> Result<Users, Failure> {
     let path = config.dir.join("users");
-    let users = Log::none().and_then(|log| Users::open(&path, config, Arc::new(log)));
+    let users = Users::open(&path, config, Arc::new(Log::none()));
     users.map_err(|error| failed(format!("{}: {error}", path.display())))
 }
 

@@ -8,16 +8,14 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::STACK_SIZE;
 use crate::file_size_limit;
 
-/// The time between two tries to put the last message into a full queue.
-const PAUSE: Duration = Duration::from_millis(10);
-/// How long the end of the process waits for the last messages to be written.
+/// How long the end of a queue waits for its last messages to be written.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Standard error of the process. If it is a file, a write fails that would make the file too long.
@@ -40,106 +38,88 @@ impl Write for Stderr {
     }
 }
 
-/// Standard output of the process, to which nothing is written before its gate is dropped.
-#[derive(Debug)]
-pub struct Stdout(Receiver<Infallible>);
-
-/// Keeps [`Stdout`] from writing.
-#[derive(Debug)]
-pub struct Gate(#[expect(dead_code, reason = "dropping it is its use")] Sender<Infallible>);
-
-impl Stdout {
-    pub fn gated() -> (Stdout, Gate) {
-        let (gate, opened) = channel();
-        (Stdout(opened), Gate(gate))
-    }
-}
-
-impl Write for Stdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.0.recv();
-        file_size_limit::check_stream(1, bytes.len() as u64)?;
-        io::stdout().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush()
-    }
-}
-
-/// The queue of messages for a stream, and the thread that writes them.
+/// The queue of messages for a stream, and the thread that writes them. Dropping it waits a moment
+/// for the last messages, also if a server cannot start, so that its warnings are seen.
 #[derive(Debug)]
 pub struct MessageQueue {
-    queue: SyncSender<Message>,
+    // Dropped first, which ends the thread.
+    queue: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
+    #[expect(dead_code, reason = "dropping it is its use")]
+    last: LastMessage,
 }
 
-enum Message {
-    Line(Vec<u8>),
-    /// Dropped when all lines before it have been written.
-    Mark(#[expect(dead_code, reason = "dropping it is its use")] Sender<Infallible>),
+/// Dropping this waits until the other end is dropped.
+#[derive(Debug)]
+struct LastMessage(Receiver<Infallible>);
+
+impl Drop for LastMessage {
+    fn drop(&mut self) {
+        let _ = self.0.recv_timeout(LAST_WAIT);
+    }
 }
 
 impl MessageQueue {
-    /// Starts the thread that writes to `sink`. At most `length` messages wait for it.
-    pub fn start(sink: impl Write + Send + 'static, length: usize) -> io::Result<MessageQueue> {
-        let (queue, messages) = sync_channel(length);
+    /// The queue for standard error. At most `length` messages wait.
+    pub fn stderr(length: usize) -> io::Result<MessageQueue> {
+        MessageQueue::start("stderr", length, |bytes| Stderr.write_all(bytes))
+    }
+
+    /// The queue for standard output, to which nothing is written before the gate, the returned
+    /// sender, is dropped.
+    pub fn stdout(length: usize) -> io::Result<(MessageQueue, Sender<Infallible>)> {
+        let (gate, opened) = channel();
+        let queue = MessageQueue::start("stdout", length, move |bytes| {
+            let _ = opened.recv();
+            file_size_limit::check_stream(1, bytes.len() as u64)?;
+            io::stdout().write_all(bytes).and_then(|()| io::stdout().flush())
+        })?;
+        Ok((queue, gate))
+    }
+
+    /// Starts the thread `name`, which writes by `write`.
+    fn start(
+        name: &str,
+        length: usize,
+        mut write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<MessageQueue> {
+        let (queue, messages) = sync_channel::<Vec<u8>>(length);
+        let (written, last) = channel();
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&dropped);
-        let builder = thread::Builder::new().name("stderr".to_string()).stack_size(STACK_SIZE);
-        builder.spawn(move || write_messages(sink, &messages, &counter))?;
-        Ok(MessageQueue { queue, dropped })
+        let builder = thread::Builder::new().name(name.to_string()).stack_size(STACK_SIZE);
+        builder.spawn(move || {
+            for message in messages {
+                // If this write fails, there is no other place for the message.
+                let _ = write(&message);
+                let missing = counter.swap(0, Ordering::Relaxed);
+                if missing > 0 {
+                    let text =
+                        format!("{missing} messages were dropped, because nothing read them");
+                    let _ = write(&message_of(text.as_bytes()));
+                }
+            }
+            drop(written);
+        })?;
+        Ok(MessageQueue { queue, dropped, last: LastMessage(last) })
     }
 
     /// Puts one line into the queue, without waiting, after the name of the program. `text` must
     /// not hold a line end.
     pub fn say(&self, text: &[u8]) {
-        if !self.push([b"plainftpd: ", text, b"\n"].concat()) {
+        if !self.push(message_of(text)) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Puts bytes into the queue, without waiting. Returns whether there was room.
     pub fn push(&self, line: Vec<u8>) -> bool {
-        self.queue.try_send(Message::Line(line)).is_ok()
-    }
-
-    /// Waits a moment for the writer, so that the last messages are seen.
-    pub fn finish(&self) {
-        let since = Instant::now();
-        let (mark, written) = channel();
-        let mut mark = Message::Mark(mark);
-        while let Err(TrySendError::Full(back)) = self.queue.try_send(mark) {
-            if since.elapsed() >= LAST_WAIT {
-                return;
-            }
-            mark = back;
-            thread::sleep(PAUSE);
-        }
-        let _ = written.recv_timeout(LAST_WAIT.saturating_sub(since.elapsed()));
+        self.queue.try_send(line).is_ok()
     }
 }
 
-/// Waits, so that a server that cannot start still shows its warnings.
-impl Drop for MessageQueue {
-    fn drop(&mut self) {
-        self.finish();
-    }
-}
-
-fn write_messages(mut sink: impl Write, messages: &Receiver<Message>, dropped: &AtomicU64) {
-    for message in messages {
-        let Message::Line(line) = message else { continue };
-        // If this write fails, there is no other place for the message.
-        let _ = sink.write_all(&line).and_then(|()| sink.flush());
-        let missing = dropped.swap(0, Ordering::Relaxed);
-        if missing > 0 {
-            let _ = writeln!(
-                sink,
-                "plainftpd: {missing} messages were dropped, because nothing read them"
-            );
-        }
-    }
+fn message_of(text: &[u8]) -> Vec<u8> {
+    [b"plainftpd: ", text, b"\n"].concat()
 }
 
 #[cfg(test)]
@@ -148,28 +128,16 @@ mod tests {
 
     const QUEUE: usize = 64;
 
-    /// Reports each write when it begins, and ends it only when `go` says so.
-    struct Slow {
-        begun: Sender<String>,
-        go: Receiver<()>,
-    }
-
-    impl Write for Slow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.begun.send(String::from_utf8_lossy(bytes).into_owned());
-            let _ = self.go.recv();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn no_session_waits_for_a_reader_that_has_stopped_and_dropped_messages_are_counted() {
-        let ((begun, writes), (release, go)) = (channel(), channel());
-        let stderr = MessageQueue::start(Slow { begun, go }, QUEUE).unwrap();
+        let ((begun, writes), (release, go)) = (channel(), channel::<()>());
+        // Reports each write when it begins, and ends it only when `go` says so.
+        let write = move |bytes: &[u8]| {
+            let _ = begun.send(String::from_utf8_lossy(bytes).into_owned());
+            let _ = go.recv();
+            Ok(())
+        };
+        let stderr = MessageQueue::start("slow", QUEUE, write).unwrap();
         stderr.say(b"first");
         assert_eq!(writes.recv().unwrap(), "plainftpd: first\n");
         // The writer is blocked: the queue takes what fits, and the other messages are dropped.

@@ -47,22 +47,20 @@ impl LogFile {
         })
     }
 
-    /// Appends a line, which has its line end, and first begins a new file if that is due. If only
-    /// the new file fails, the line is in the old one, and `complain` gets the error.
-    pub fn append(&mut self, line: &[u8], complain: impl FnOnce(io::Error)) -> io::Result<()> {
-        if let Err(error) = self.renew(line.len() as u64) {
-            complain(error);
+    /// Appends a line, which has its line end.
+    pub fn append(&mut self, mut line: Vec<u8>) -> io::Result<()> {
+        if self.is_torn {
+            line.insert(0, b'\n');
         }
-        let before: &[u8] = if self.is_torn { b"\n" } else { b"" };
-        append_whole(&mut self.file, &[before, line].concat(), |_| Ok(()))?;
+        append_whole(&mut self.file, &line, |_| Ok(()))?;
         self.is_torn = false;
         self.size = self.size.saturating_add(line.len() as u64);
         Ok(())
     }
 
     /// Begins a new file if `more` bytes would make this one too large, or if its name means
-    /// another file now.
-    fn renew(&mut self, more: u64) -> io::Result<()> {
+    /// another file now. After a failure, lines can still be appended to the old file.
+    pub fn renew(&mut self, more: u64) -> io::Result<()> {
         let most = self.rotation.size.unwrap_or(u64::MAX);
         let is_full = |size: u64| size > 0 && size.saturating_add(more) > most;
         let is_due = self.looked.elapsed() >= LOOK_INTERVAL;
@@ -121,12 +119,12 @@ mod tests {
 
     const ROTATION: Rotation = Rotation { size: Some(10), keep: 3 };
 
-    /// Appends lines of 5 bytes; returns the complaints.
+    /// Appends lines of 5 bytes; returns why no new file could be begun.
     fn append(file: &mut LogFile, lines: std::ops::Range<u32>) -> Vec<String> {
         let mut complaints = Vec::new();
         for n in lines {
-            let line = format!("{n:04}\n");
-            file.append(line.as_bytes(), |error| complaints.push(error.to_string())).unwrap();
+            complaints.extend(file.renew(5).err().map(|error| error.to_string()));
+            file.append(format!("{n:04}\n").into_bytes()).unwrap();
         }
         complaints
     }
@@ -149,7 +147,8 @@ mod tests {
         );
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
         // A line that is longer than a whole file is written, too.
-        file.append(&[b'x'; 30], |error| panic!("{error}")).unwrap();
+        file.renew(30).unwrap();
+        file.append(vec![b'x'; 30]).unwrap();
         assert_eq!((text("log").len(), text("log.1")), (30, "0010\n".to_string()));
     }
 

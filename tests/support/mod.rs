@@ -213,8 +213,7 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
-    /// How many threads the server has, but for the one that writes to standard error, which starts
-    /// with the first warning and stays.
+    /// How many threads the server has, without the one that writes to standard error.
     pub fn threads(&self) -> usize {
         self.wait_for_sweeper();
         self.thread_names().iter().filter(|name| *name != "stderr").count()
