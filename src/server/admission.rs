@@ -430,7 +430,11 @@ mod tests {
         assert_eq!((count(Some("10.0.0.1")), count(Some("2001:db8::"))), (1, 1));
         assert!(slots[0].log_in("alice"));
         slots[0].log_out();
-        drop(slots);
+        // One that is evicted later counts for its address no longer.
+        drop((slots.pop(), slots.pop()));
+        let others: Vec<_> = (0..5).filter_map(|_| house.admit("192.0.2.9")).collect();
+        assert_eq!((others.len(), count(Some("192.0.2.1"))), (5, 7));
+        drop((slots, others));
         assert_eq!(house.admission.clients().by_address.total(), 0);
     }
 

@@ -3,12 +3,13 @@
 //! The clients of these tests come from 127.0.0.1, which is the balancer, and `nc -s` comes from
 //! other addresses.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Peer, Server, has_program, own_address};
+use crate::support::{Client, Peer, Server, Way, has_program, own_address};
 
 const GREETING: &str = "220 plainftpd ready. New here? Type: register NAME PASSWORD. \
                         Type help for the commands.";
@@ -210,7 +211,7 @@ fn the_share_of_an_address_is_that_of_the_client() {
     clients[1].expect("register alice password", 230);
     let refusal = "421 Too many clients from your address; try again later.\r\n";
     let line = "PROXY TCP4 192.0.2.1 203.0.113.9 6000 21\r\n";
-    assert_eq!(begun_with(&server, &format!("{line}quit\r\n")).rest(), refusal);
+    assert_eq!(begun_with(&server, &(line.to_string() + &"NOOP\r\n".repeat(200))).rest(), refusal);
     assert_eq!(
         log_lines(&server, "event=refused"),
         ["event=refused session=7 peer=192.0.2.1:6000 code=421 \
@@ -328,8 +329,8 @@ fn data_connections_are_those_of_the_client_and_not_of_the_balancer() {
     assert_eq!(unknown.reply(), GREETING);
     unknown.expect("login alice password", 230);
     unknown.expect("PORT 127,0,0,5,200,0", 504);
-    assert_eq!(unknown.download(crate::support::Way::Port, "RETR f"), b"secret");
-    assert_eq!(unknown.download(crate::support::Way::Pasv, "RETR f"), b"secret");
+    assert_eq!(unknown.download(Way::Port, "RETR f"), b"secret");
+    assert_eq!(unknown.download(Way::Pasv, "RETR f"), b"secret");
 }
 
 #[test]
@@ -378,4 +379,112 @@ fn a_balancer_may_be_named_in_ipv6_form_and_the_owner_needs_no_line() {
     let mut who = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
     let output = who.arg("who").arg("--dir").arg(server.dir()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
+}
+
+/// A program that runs until the end of the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a balancer with the path of its configuration, and waits until it listens.
+fn balancer(program: &str, arguments: &[&str], configuration: &str, at: SocketAddr) -> Running {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), configuration).unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).arg(file.path()).stdout(Stdio::null()).stderr(Stdio::null());
+    let running = Running(command.spawn().unwrap());
+    let since = Instant::now();
+    while TcpStream::connect(at).is_err() {
+        assert!(since.elapsed() < Duration::from_secs(60), "{program} does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    running
+}
+
+#[test]
+fn haproxy_names_its_clients_and_their_data_goes_past_it() {
+    if !["haproxy", "nc", "curl", "lftp"].into_iter().all(has_program) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let own = own_address().to_string();
+    let flags = ["--proxy-from", "127.0.0.1", "--public-address", &own];
+    let server =
+        Server::in_folder(dir.path(), &[&flags[..], &["--listen", &format!("{own}:0")]].concat());
+    let (at, port) = (own_address(), 2121);
+    let configuration = format!(
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n\
+         listen ftp\n bind {at}:{port}\n server node {} send-proxy source 127.0.0.1\n",
+        server.address()
+    );
+    let _haproxy = balancer("haproxy", &["-db", "-f"], &configuration, (at, port).into());
+    let nc =
+        nc_from("127.0.0.5", (at, port).into(), b"register alice password\r\nSTAT\r\nquit\r\n");
+    let said = String::from_utf8(nc.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.contains("\r\n from 127.0.0.5:") && said.ends_with("221 Goodbye.\r\n"), "{said}");
+    let here = tempfile::tempdir().unwrap();
+    fs::write(here.path().join("f"), "content").unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.args(["60", program]).args(arguments).current_dir(here.path());
+        let output = command.env("HOME", here.path()).output().unwrap();
+        assert!(output.status.success(), "{program}: {output:?}\n{}", server.log());
+    };
+    let url = |name: &str| format!("ftp://alice:password@{at}:{port}/{name}");
+    let common = ["-sS", "--interface", "127.0.0.5", "-T", "f"];
+    run("curl", &[&common[..], &["--no-ftp-skip-pasv-ip", &url("passive")]].concat());
+    run("curl", &[&common[..], &["--ftp-port", "-", &url("active")]].concat());
+    let script = format!(
+        "set net:socket-bind-ipv4 127.0.0.5; set ftp:ssl-allow no; set net:max-retries 1; \
+         open {}; put f -o lftp",
+        url("")
+    );
+    run("lftp", &["-c", &script]);
+    for name in ["passive", "active", "lftp"] {
+        assert_eq!(fs::read(server.real("alice").join(name)).unwrap(), b"content", "{name}");
+    }
+    let lines = log_lines(&server, "event=command");
+    let is_its = |line: &String| line.contains(" peer=127.0.0.5:");
+    assert!(lines.iter().all(is_its), "{}", server.log());
+}
+
+#[test]
+fn stunnel_names_its_clients() {
+    if !["stunnel", "openssl"].into_iter().all(has_program) {
+        return;
+    }
+    let server = server_with(&[]);
+    let here = tempfile::tempdir().unwrap();
+    let (cert, key) = (here.path().join("cert.pem"), here.path().join("key.pem"));
+    let request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=box -keyout";
+    let mut openssl = Command::new("openssl");
+    openssl.args(request.split(' ')).arg(&key).arg("-out").arg(&cert).stderr(Stdio::null());
+    assert!(openssl.status().unwrap().success());
+    let at = SocketAddr::from((own_address(), 2122));
+    let configuration = format!(
+        "foreground = yes\npid =\n[plainftpd]\naccept = {at}\nconnect = {}\nprotocol = proxy\n\
+         cert = {}\nkey = {}\n",
+        server.address(),
+        cert.display(),
+        key.display()
+    );
+    let _stunnel = balancer("stunnel", &[], &configuration, at);
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-verify_return_error", "-bind", "127.0.0.5:0", "-CAfile"])
+        .arg(&cert)
+        .args(["-connect", &at.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = b"register alice password\nSTAT\nquit\n";
+    client.stdin.as_mut().unwrap().write_all(lines).unwrap();
+    let said = String::from_utf8(client.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.contains("\r\n from 127.0.0.5:") && said.ends_with("221 Goodbye.\r\n"), "{said}");
 }
