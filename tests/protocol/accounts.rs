@@ -5,13 +5,12 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Client, Delayed, Server, has_program};
+use crate::support::{Client, Delayed, Server, has_program, until};
 
 /// Waits until the users file has, or has not, a line of this name.
 fn wait_for_line(server: &Server, name: &str, wanted: bool) {
-    while server.users().contains(&format!("\n{name}:")) != wanted {
-        std::thread::yield_now();
-    }
+    let line = format!("\n{name}:");
+    until("the line is or is not there", || server.users().contains(&line) == wanted);
 }
 
 /// Runs a command of a shell in the server's folder, with `plainftpd` in its path.
@@ -137,9 +136,7 @@ fn a_lock_of_another_program_delays_changes_and_no_login() {
         open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok())
             .any(|path| path.ends_with("users"))
     };
-    while !is_open() {
-        std::thread::yield_now();
-    }
+    until("the server has the file open", is_open);
     server.connect().expect("login alice password", 230);
     server.connect().expect("login alice wrong", 530);
     let busy = "451 another program holds the lock of the accounts; try again.";

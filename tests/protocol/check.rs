@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Server, copy_program, own_address};
+use crate::support::{Server, copy_program, is_root, output, own_address};
 
 const HASH: &str = "pbkdf2-sha256$1$0011223344556677$\
                     abababababababababababababababababababababababababababababababab";
@@ -15,7 +15,7 @@ const NOBODY: u32 = 65534;
 
 /// Exit code, and the lines of standard output.
 fn outcome(command: &mut Command) -> (Option<i32>, Vec<String>) {
-    let output = command.output().unwrap();
+    let output = output(command);
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     let text = String::from_utf8(output.stdout).unwrap();
     (output.status.code(), text.lines().map(str::to_string).collect())
@@ -174,7 +174,7 @@ fn what_the_server_refuses_is_an_error_in_the_words_of_the_server() {
     ] {
         let (code, found) = check(dir, flags);
         let mut server = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
-        let server = server.arg("--dir").arg(dir).args(flags).output().unwrap();
+        let server = output(server.arg("--dir").arg(dir).args(flags));
         let said = String::from_utf8(server.stderr).unwrap();
         assert_eq!((code, server.status.code()), (Some(1), Some(1)), "{found:?}");
         let said = said.trim_end().replace("plainftpd: ", "error: ");
@@ -184,6 +184,28 @@ fn what_the_server_refuses_is_an_error_in_the_words_of_the_server() {
     let (code, found) = check(occupied.path(), &["--listen", "127.0.0.1:0", "--log", "-"]);
     let files = format!("files are in {} (users, workdir/)", occupied.path().display());
     assert!(code == Some(0) && found.contains(&files), "{found:?}");
+}
+
+#[test]
+fn a_line_that_locks_an_account_is_an_error_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("users");
+    let check = || check(dir.path(), &["--listen", "127.0.0.1:0"]);
+    for (line, why) in [
+        (format!("bob:boss:-:{HASH}"), "the role is not one of user, readonly, drop, admin, "),
+        ("bob:user:-:any".to_string(), "the hash \"any\" is for the roles readonly and drop only"),
+        (format!("bob:user:-:{HASH}:../x"), "the folder is not a path inside workdir, "),
+        ("bob".to_string(), "not of the form NAME:ROLE:QUOTA:HASH"),
+    ] {
+        fs::write(&users, format!("alice:user:-:{HASH}\n{line}\n")).unwrap();
+        set_mode(&users, 0o600);
+        let (code, found) = check();
+        let errors = only(&found, &["error", "risk"]);
+        let is_it = errors[0].starts_with(&format!("error: users file, line 2: {why}"));
+        assert!(code == Some(1) && errors.len() == 1 && is_it, "{line}: {code:?} {errors:?}");
+    }
+    fs::write(&users, format!("alice:user:-:{HASH}\nguest:drop:-:any\n")).unwrap();
+    assert_eq!(check().0, Some(0), "the same without that line");
 }
 
 #[test]
@@ -203,14 +225,13 @@ fn a_running_server_is_a_note_and_goes_on() {
 
 #[test]
 fn rights_that_the_server_does_not_have_are_found() {
+    if !is_root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     set_mode(dir.path(), 0o755);
     let program = dir.path().join("plainftpd");
     copy_program(&program);
-    let is_root = chown(&program, Some(0), None).is_ok();
-    if !is_root {
-        return; // this folder would have the rights
-    }
     let data = dir.path().join("data");
     fs::create_dir(&data).unwrap();
     set_mode(&data, 0o755);
@@ -218,7 +239,7 @@ fn rights_that_the_server_does_not_have_are_found() {
     let as_nobody = |address: &str, flags: &[&str]| {
         let mut command = Command::new(&program);
         command.uid(NOBODY).gid(NOBODY).args(["--listen", address, "--dir"]);
-        command.arg(&data).args(flags).output().unwrap()
+        output(command.arg(&data).args(flags))
     };
     let check = |address: &str| {
         let output = as_nobody(address, &["--check"]);

@@ -4,11 +4,11 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::support::{Client, Server};
+use crate::support::{Client, Server, output};
 
 /// Exit code, standard output, standard error.
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_plainftpd")).args(args).output().unwrap();
+    let output = output(Command::new(env!("CARGO_BIN_EXE_plainftpd")).args(args));
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -42,8 +42,7 @@ fn unknown_flags_and_bad_values_are_one_line_and_exit_2() {
 fn an_argument_that_is_not_utf_8_is_a_mistake_and_no_panic() {
     use std::os::unix::ffi::OsStrExt;
     let odd = std::ffi::OsStr::from_bytes(b"/x\xff");
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_plainftpd")).arg("--dir").arg(odd).output().unwrap();
+    let output = output(Command::new(env!("CARGO_BIN_EXE_plainftpd")).arg("--dir").arg(odd));
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(output.stderr, "plainftpd: not UTF-8: /x\u{fffd}\n".as_bytes());
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Client, Server, Way, has_program, noise};
+use crate::support::{Client, Server, Way, has_program, noise, with_limit};
 
 /// More than all buffers on the way hold, so that its download stands still if it is not read.
 const LARGE: u64 = 1024 * 1024 * 1024;
@@ -19,13 +19,6 @@ fn with_large_file() -> (Server, Client) {
     let client = server.registered("alice");
     fs::File::create(server.real("alice/large")).unwrap().set_len(LARGE).unwrap();
     (server, client)
-}
-
-/// Waits until the log tells of `count` ended sessions.
-fn ended(server: &Server, count: usize) {
-    while server.log().matches(" event=end ").count() < count {
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[track_caller]
@@ -134,7 +127,7 @@ fn after_upload(line: &str, interrupt: impl FnOnce(&mut Client, TcpStream)) -> (
     data.write_all(b"new").unwrap();
     interrupt(&mut client, data);
     drop(client);
-    ended(&server, 1);
+    server.wait_for_ended(1);
     (fs::read_to_string(server.real("alice/f")).unwrap(), server)
 }
 
@@ -281,7 +274,10 @@ pub struct Terminal {
 impl Terminal {
     pub fn start(here: &Path, args: &[&str]) -> Terminal {
         let on_pty = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/on_pty.py");
-        let mut command = program(here, &[&["python3", on_pty][..], args].concat());
+        // Not by `timeout`: if it is killed, its child stays. If this process is killed, the
+        // programs on the terminal get a hang-up.
+        let mut command = Command::new("python3");
+        command.arg(on_pty).args(args).current_dir(here).env("HOME", here);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         Terminal { child, shown: Vec::new() }
     }
@@ -301,7 +297,7 @@ impl Terminal {
     /// shows before that.
     #[track_caller]
     pub fn shows(&mut self, text: &str) -> Vec<u8> {
-        let mut chunk = [0; 4096];
+        let (pid, mut chunk) = (self.child.id(), [0; 4096]);
         loop {
             let found = self.shown.windows(text.len()).position(|window| window == text.as_bytes());
             if let Some(at) = found {
@@ -309,7 +305,8 @@ impl Terminal {
                 self.shown.drain(..at + text.len());
                 return before;
             }
-            let read = self.child.stdout.as_mut().unwrap().read(&mut chunk).unwrap();
+            let stdout = self.child.stdout.as_mut().unwrap();
+            let read = with_limit(pid, || stdout.read(&mut chunk).unwrap());
             assert!(read > 0, "no {text:?} in {:?}", String::from_utf8_lossy(&self.shown));
             self.shown.extend_from_slice(&chunk[..read]);
         }
@@ -323,7 +320,7 @@ impl Drop for Terminal {
         }
         drop(self.child.stdin.take());
         drop(self.child.stdout.take());
-        let _ = self.child.wait();
+        let _ = with_limit(self.child.id(), || self.child.wait());
     }
 }
 
@@ -351,7 +348,7 @@ fn ctrl_c_in_telnet_cancels_a_text_and_blinds_no_session() {
     telnet.shows("212 Empty.");
     telnet.types("\x04");
     telnet.shows("221 Goodbye.");
-    ended(&server, 2);
+    server.wait_for_ended(2);
     assert!(!server.real("alice/f").exists());
 }
 
@@ -381,7 +378,7 @@ fn ctrl_c_in_tnftp_stops_a_download_and_the_session_goes_on() {
     tnftp.shows("226 ");
     tnftp.types("bye\n");
     tnftp.shows("221 ");
-    ended(&server, 1);
+    server.wait_for_ended(1);
     assert_eq!(fs::read(here.path().join("small")).unwrap(), b"small");
 }
 
@@ -536,7 +533,7 @@ fn kill_during_an_upload(program: &str, signal: &str) {
     };
     command.current_dir(here.path()).env("HOME", here.path());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    ended(&server, 1);
+    server.wait_for_ended(1);
     let mut client = command.spawn().unwrap();
     // A megabyte more than the first burst, which no limit holds back: after more than two seconds
     // the server waits longest for the end of the other connection.
@@ -548,7 +545,7 @@ fn kill_during_an_upload(program: &str, signal: &str) {
     let pid = client.id().to_string();
     assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     client.wait().unwrap();
-    ended(&server, 2);
+    server.wait_for_ended(2);
     assert_eq!(fs::read(&victim).unwrap(), b"old", "{program} {signal}: {}", server.log());
     assert_eq!(arriving(&server), 0, "{program} {signal}");
 }

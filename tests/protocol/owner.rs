@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use crate::interrupted::Terminal;
-use crate::support::{Server, copy_program, has_program};
+use crate::support::{Server, copy_program, finished, has_program, is_root, output};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_plainftpd");
 
@@ -28,7 +28,7 @@ fn run_with_input(dir: &Path, args: &[&str], input: &str) -> Output {
         .unwrap();
     // A command that asks for no password may have ended.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
+    finished(child)
 }
 
 /// What a command prints that succeeds.
@@ -246,12 +246,28 @@ fn removing_an_account_with_its_files_follows_no_link_and_frees_the_name() {
     assert_eq!(server.temporaries(), Vec::<String>::new());
 }
 
+#[test]
+fn an_account_that_cannot_be_written_to_the_end_is_not_added_and_the_command_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dir, users) = (dir.path(), dir.path().join("users"));
+    // In units of 512 bytes. One line more is too much.
+    let text = format!("#{}\n", "x".repeat(1000));
+    fs::write(&users, &text).unwrap();
+    let mut shell = Command::new("sh");
+    let line = format!("echo password | {PROGRAM} user add alice --hash-iterations 1");
+    let output = output(shell.args(["-c", &format!("ulimit -f 2; {line}")]).current_dir(dir));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let why = "plainftpd: the users file: too large: a file may have 1024 bytes at most here\n";
+    assert_eq!((output.status.code(), error.as_str()), (Some(1), why));
+    assert_eq!(fs::read_to_string(&users).unwrap(), text);
+}
+
 const NOBODY: u32 = 65534;
 
 #[test]
 fn owner_group_and_mode_of_the_users_file_stay_if_root_runs_a_command() {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return; // only root may give a file away
+    if !is_root() {
+        return;
     }
     let dir = tempfile::tempdir().unwrap();
     let (dir, users) = (dir.path(), dir.path().join("users"));
@@ -272,6 +288,9 @@ fn owner_group_and_mode_of_the_users_file_stay_if_root_runs_a_command() {
 
 #[test]
 fn a_command_without_the_right_to_change_the_file_says_so_and_changes_nothing() {
+    if !is_root() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let (dir, users) = (dir.path(), dir.path().join("users"));
     run(dir, "user add alice");
@@ -292,7 +311,7 @@ fn a_command_without_the_right_to_change_the_file_says_so_and_changes_nothing() 
             .spawn()
             .unwrap();
         let _ = child.stdin.take().unwrap().write_all(b"password\n");
-        let output = child.wait_with_output().unwrap();
+        let output = finished(child);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{line}");
         assert_eq!(error, "plainftpd: the users file: Permission denied (os error 13)\n");

@@ -10,8 +10,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::support::{Client, Server, Way, noise};
+use crate::support::{self, Client, Server, Way, connect, finished, noise, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_plainftpd");
 const KICKED: &str = "421 An administrator has ended this session.\r\n";
@@ -25,7 +26,7 @@ fn command(dir: &Path, line: &str) -> Command {
 }
 
 fn output(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output { status, stdout, stderr } = support::output(command);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -58,7 +59,7 @@ fn own_address(client: &Client) -> SocketAddr {
 fn owner(server: &Server) -> (TcpStream, String) {
     let control = fs::read_to_string(server.dir().join("control")).unwrap();
     let (address, token) = control.trim_end().split_once(' ').unwrap();
-    (TcpStream::connect(address).unwrap(), token.to_string())
+    (connect(address).unwrap(), token.to_string())
 }
 
 #[test]
@@ -173,9 +174,11 @@ fn the_owners_listener_serves_only_the_client_that_has_the_token() {
         assert_eq!(&said, b"530 First the token: token TOKEN\r\n", "{line}");
     }
     let (mut stream, token) = owner(&server);
-    let wrong = if token.starts_with('0') { "1" } else { "0" };
-    for wrong in ["x".to_string(), format!("{wrong}{}", &token[1..])] {
-        let mut stream = TcpStream::connect(stream.peer_addr().unwrap()).unwrap();
+    let other = if token.starts_with('0') { "1" } else { "0" };
+    let other = format!("{other}{}", &token[1..]);
+    let longer = format!("{token}0");
+    for wrong in ["x", &other, &longer, &token[..1], &token[..63], &token[1..]] {
+        let mut stream = connect(stream.peer_addr().unwrap()).unwrap();
         stream.write_all(format!("token \"{wrong}\"\r\nwho\r\n").as_bytes()).unwrap();
         let mut said = String::new();
         let _ = stream.read_to_string(&mut said);
@@ -254,7 +257,7 @@ fn a_stop_under_a_hundred_sessions_loses_nothing_that_was_acknowledged() {
         assert_eq!(client.rest(), STOPPED);
     }
     let mut late = String::new();
-    let _ = TcpStream::connect(server.address()).and_then(|mut new| new.read_to_string(&mut late));
+    let _ = connect(server.address()).and_then(|mut new| new.read_to_string(&mut late));
     assert!(late.is_empty() || late.ends_with(STOPPED), "{late}");
     for (n, (mut client, mut data)) in in_time.into_iter().enumerate() {
         if n == 0 {
@@ -266,7 +269,7 @@ fn a_stop_under_a_hundred_sessions_loses_nothing_that_was_acknowledged() {
         assert!(client.reply().starts_with("226 "));
         assert_eq!(client.rest(), STOPPED);
     }
-    let stopped = stopping.wait_with_output().unwrap();
+    let stopped = finished(stopping);
     assert_eq!((stopped.status.code(), stopped.stderr.len()), (Some(0), 0));
     assert_eq!(server.exit_code(), Some(0));
     for (mut client, _data) in broken.into_iter().chain(unread) {
@@ -288,13 +291,15 @@ fn a_stop_under_a_hundred_sessions_loses_nothing_that_was_acknowledged() {
 fn strangers_that_reconnect_all_the_time_keep_no_owner_out() {
     let mut server = Server::start();
     let address = owner(&server).0.peer_addr().unwrap();
-    let is_over = AtomicBool::new(false);
+    // If the test fails, the strangers end all the same.
+    const MOST: Duration = Duration::from_secs(60);
+    let (is_over, since) = (AtomicBool::new(false), Instant::now());
     let said = thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 let mut held = VecDeque::new();
-                while !is_over.load(Ordering::Relaxed) {
-                    held.extend(TcpStream::connect(address));
+                while !is_over.load(Ordering::Relaxed) && since.elapsed() < MOST {
+                    held.extend(connect(address));
                     if held.len() > 300 {
                         held.pop_front();
                     }
@@ -314,7 +319,7 @@ fn strangers_that_reconnect_all_the_time_keep_no_owner_out() {
 fn upload(client: &mut Client, line: &str, content: &[u8]) -> TcpStream {
     let mut data = client.begin(Way::Epsv, line);
     data.write_all(content).unwrap();
-    while client.ask("STAT") != format!("213 {} bytes so far.", content.len()) {}
+    client.wait_for_bytes(content.len());
     data
 }
 
@@ -353,7 +358,7 @@ fn a_kick_spares_the_old_file_and_ends_waits_and_long_work() {
             client.epsv_port();
             client.send_line(line);
             let shown = format!(" {} /large\n", line.split(' ').next().unwrap());
-            while !run(server.dir(), "who").contains(&shown) {}
+            until("it is at work", || run(server.dir(), "who").contains(&shown));
             None
         });
     }
@@ -374,7 +379,7 @@ fn a_client_whose_registration_takes_long_can_be_kicked() {
     let server = Server::with(&["--hash-iterations", "80000000"]);
     let mut client = server.connect();
     client.send_line("register alice password");
-    while !run(server.dir(), "who").ends_with(" register\n") {}
+    until("it registers", || run(server.dir(), "who").ends_with(" register\n"));
     server.add_account("root:admin:-:HASH");
     let mut root = server.logged_in("root");
     let number = session_of(&server, &client);
@@ -423,13 +428,13 @@ fn the_owner_can_look_on_while_the_server_stops_and_a_second_stop_shortens_the_f
     let mut idle = server.connect();
     let first = start(dir.path(), "stop --wait 3600");
     assert_eq!(idle.rest(), STOPPED);
-    while run(dir.path(), "who").lines().count() > 4 {} // the idle one ends
+    until("the idle one ends", || run(dir.path(), "who").lines().count() <= 4);
     let second = start(dir.path(), "stop --wait 3600"); // cannot make it longer
-    while server.log().matches(" word=stop ").count() < 2 {}
+    until("both have begun", || server.log().matches(" word=stop ").count() == 2);
     run(dir.path(), "stop --wait 0");
     assert_eq!(server.exit_code(), Some(0));
-    for mut stop in [first, second] {
-        assert_eq!(stop.wait().unwrap().code(), Some(0));
+    for stop in [first, second] {
+        assert_eq!(finished(stop).status.code(), Some(0));
     }
     for client in [&mut alice, &mut bob, &mut carol] {
         assert_eq!(client.rest(), STOPPED);
@@ -484,7 +489,7 @@ fn a_supervisor_can_pass_the_listening_socket_as_standard_input() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     // A client that comes before the server is served, too.
-    let early = TcpStream::connect(address).unwrap();
+    let early = connect(address).unwrap();
     let mut program = Command::new(PROGRAM);
     program.stdin(OwnedFd::from(listener));
     let server = Server::spawn(program, dir.path(), &["--listen", "stdin"]);
@@ -507,7 +512,7 @@ fn a_supervisor_can_pass_the_listening_socket_as_standard_input() {
     }
     // Sockets that do not listen.
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let connected = TcpStream::connect(other.local_addr().unwrap()).unwrap();
+    let connected = connect(other.local_addr().unwrap()).unwrap();
     let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     for socket in [OwnedFd::from(connected), datagrams.into()] {
         let (code, _, stderr) = output(command(dir.path(), "--listen stdin").stdin(socket));

@@ -41,9 +41,7 @@ fn text_that_was_begun_by_mistake_is_not_stored_if_the_connection_closes() {
                 }
                 drop(client);
                 sessions += 1;
-                while server.log().matches("event=end ").count() < sessions {
-                    std::thread::yield_now();
-                }
+                server.wait_for_ended(sessions);
                 assert_eq!(
                     std::fs::read(server.real("alice/old")).unwrap(),
                     b"old",

@@ -15,7 +15,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::support::{Client, Server, Way, snapshot};
 
@@ -66,13 +65,6 @@ fn logged_in(server: &Server, name: &str) -> Client {
     let mut client = server.connect();
     client.expect(&format!("login {name} password"), 230);
     client
-}
-
-/// Waits until the log tells of `count` ended sessions.
-fn ended(server: &Server, count: usize) {
-    while server.log().matches(" event=end ").count() < count {
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// A listener at `ip` that must get no connection.

@@ -1,12 +1,12 @@
 //! Limits, and what happens at them.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Server, Way};
+use crate::support::{Client, Server, Way, connect, until};
 
 #[test]
 fn a_client_over_the_limit_hears_421_and_a_freed_slot_goes_to_the_next_one() {
@@ -17,10 +17,7 @@ fn a_client_over_the_limit_hears_421_and_a_freed_slot_goes_to_the_next_one() {
     one.rest();
     drop(two);
     // The places are free once the sessions have ended, which the clients cannot see.
-    let mut greeting = String::new();
-    while !greeting.starts_with("220") {
-        greeting = Client::to(server.address()).reply();
-    }
+    until("a place is free", || Client::to(server.address()).reply().starts_with("220"));
 }
 
 #[test]
@@ -289,14 +286,12 @@ fn running_out_of_descriptors_ends_neither_the_server_nor_its_sessions() {
     let mut first = server.registered("alice");
     let before = server.descriptors();
     // More than there are descriptors for; the ones beyond are turned away or wait in the queue.
-    let crowd: Vec<_> = (0..60).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
-    while !server.log().contains("cannot accept a client") {
-        std::thread::yield_now();
-    }
+    let crowd: Vec<_> = (0..60).map(|_| connect(server.address()).unwrap()).collect();
+    until("accept fails", || server.log().contains("cannot accept a client"));
     // A session that is there is answered, and its next commands, too; at the latest when the last
     // free descriptor has gone to one of the crowd, some answer says that there is none.
-    let mut is_short = false;
-    while !is_short {
+    until("some answer says so", || {
+        let mut is_short = false;
         for line in [
             "EPSV", "PASV", "RETR f", "get f", "mkdir d", "touch t", "ls", "cp t u", "hash t",
             "free", "rm -r d",
@@ -306,20 +301,18 @@ fn running_out_of_descriptors_ends_neither_the_server_nor_its_sessions() {
             is_short |= reply.starts_with("451 ") || reply.starts_with("425 No port");
             first.expect("NOOP", 200);
         }
-    }
+        is_short
+    });
     drop(crowd);
     // The queue drains, and everything works again.
-    let mut late = loop {
-        let mut late = server.connect();
-        if late.ask("login alice password").starts_with("230 ") {
-            break late;
-        }
-    };
+    let mut late = server.connect();
+    until("a login succeeds", || {
+        late = server.connect();
+        late.ask("login alice password").starts_with("230 ")
+    });
     // The crowd came before it, but their sessions may still be ending. Beside the two sessions,
     // the port of an EPSV may be open.
-    while server.descriptors() > before + 3 {
-        std::thread::yield_now();
-    }
+    until("the crowd's sessions end", || server.descriptors() <= before + 3);
     // Nothing is left of having run out.
     first.expect("mkdir e", 257);
     assert!(first.put("f", b"text").starts_with("226 "));
@@ -377,9 +370,7 @@ fn a_client_that_vanishes_at_any_point_leaves_no_trace_but_its_log_lines() {
     // Half-closed ones are answered before they end, so this one comes last.
     let mut client = server.connect();
     client.expect("login alice password", 230);
-    while server.log().matches("event=end").count() < 5 {
-        std::thread::yield_now();
-    }
+    server.wait_for_ended(5);
     assert_eq!(client.ask("ls"), "212-/:\n212 Empty.");
     assert_eq!(server.temporaries(), [""; 0]);
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Client, Server, Way, has_program, transcript};
+use crate::support::{Client, Server, Way, has_program, output, transcript, until};
 
 /// The log's lines about one session.
 fn lines_of(server: &Server, session: u64) -> Vec<String> {
@@ -247,12 +247,8 @@ fn the_filter_for_fail2ban_finds_every_failed_login_and_nothing_else() {
         client
     };
     let guesses = [(); 5].map(|()| guess());
-    let throttled = "Too many failed tries";
-    let mut text = server.log();
-    while !text.contains(throttled) {
-        std::thread::yield_now();
-        text = server.log();
-    }
+    until("one is refused", || server.log().contains("Too many failed tries"));
+    let text = server.log();
     drop(guesses);
     let dir = tempfile::tempdir().unwrap();
     let filter =
@@ -272,8 +268,8 @@ fn the_filter_for_fail2ban_finds_every_failed_login_and_nothing_else() {
          host plainftpd[1]: {stamp} {forged}\n"
     );
     fs::write(&log, text + &more).unwrap();
-    let found = Command::new("fail2ban-regex").arg("--out=ip").args([&log, &filter]).output();
-    let found = found.unwrap();
+    let mut command = Command::new("fail2ban-regex");
+    let found = output(command.arg("--out=ip").args([&log, &filter]));
     let found = String::from_utf8(found.stdout).unwrap();
     let expected =
         [vec!["127.0.0.1"; 7], vec!["::1"; 3], vec!["127.0.0.1", "fe80::1", "2001:db8::7"]]
@@ -371,6 +367,20 @@ fn a_log_is_rotated_by_size_and_no_line_is_lost_torn_or_there_twice() {
     }
 }
 
+#[test]
+fn as_many_old_logs_stay_as_the_owner_wants() {
+    let server = Server::with(&["--log-size", "1K", "--log-keep", "2"]);
+    let mut client = server.registered("alice");
+    for n in 0..50 {
+        client.expect(&format!("touch {n}"), 250);
+    }
+    let is_there = |name: &str| server.dir().join(name).exists();
+    assert_eq!(
+        ["log.txt", "log.txt.1", "log.txt.2", "log.txt.3"].map(is_there),
+        [true, true, true, false]
+    );
+}
+
 fn names_of(client: &str) -> impl Iterator<Item = String> {
     (0..100).map(move |n| format!("{client}{n}"))
 }
@@ -382,10 +392,11 @@ fn a_log_that_was_moved_away_is_begun_again_and_no_line_is_lost() {
     let moved = server.dir().join("old");
     fs::rename(server.dir().join("log.txt"), &moved).unwrap();
     let mut count = 0;
-    while !server.dir().join("log.txt").exists() {
+    until("the log is begun again", || {
         client.expect(&format!("touch {count}"), 250);
         count += 1;
-    }
+        server.dir().join("log.txt").exists()
+    });
     let whole = fs::read_to_string(&moved).unwrap() + &server.log();
     assert_eq!(touched(&whole), (0..count).map(|n| n.to_string()).collect::<Vec<_>>());
     // logrotate's copytruncate: the next line is the first one.
@@ -397,10 +408,16 @@ fn a_log_that_was_moved_away_is_begun_again_and_no_line_is_lost() {
 
 #[test]
 fn a_log_on_standard_output_begins_after_the_address_and_holds_no_session_up() {
-    let mut server = Server::with(&["--log", "-"]);
+    // A warning while the server starts is a line before it listens.
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("users"), "locked\n").unwrap();
+    let mut server = Server::in_folder(dir.path(), &["--log", "-"]);
     let files = format!("files are in {} (users, workdir/)\n", server.dir().display());
     assert_eq!(server.next_line_of_output(), files);
-    assert!(server.next_line_of_output().contains("Z event=start listen="));
+    for begin in ["Z event=warning text=\"users file, line 1: ", "Z event=start listen="] {
+        let line = server.next_line_of_output();
+        assert!(line.contains(begin), "{line}");
+    }
     assert!(!server.dir().join("log.txt").exists());
     // More lines than the pipe and the queue take, while nothing reads them.
     const COUNT: usize = 12_000;

@@ -54,7 +54,7 @@ fn a_login_under_a_new_quota_succeeds_while_a_file_is_appended_to() {
     first.put("g", &[1; 5_000]);
     let mut append = first.begin(Way::Epsv, "APPE f");
     append.write_all(&[1; 10_000]).unwrap();
-    while first.ask("STAT") != "213 10000 bytes so far." {}
+    first.wait_for_bytes(10_000);
     server.edit_account("alice", "user:40K");
     let mut second = server.logged_in("alice");
     // 16,384 bytes are stored, and 8,192 held by the append.

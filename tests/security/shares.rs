@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Client, Server, copy_program, has_program};
+use crate::support::{Client, Server, copy_program, has_program, is_root, output, until};
 
 #[test]
 fn an_account_at_half_of_the_slots_is_refused_and_others_log_in() {
@@ -83,9 +83,7 @@ fn an_account_at_half_of_the_passive_ports_hears_425_and_others_transfer() {
     sessions[2].expect("EPSV", 229);
     // A port is free again when the session ends, or its transfer begins.
     sessions.remove(1).expect("quit", 221);
-    while sessions[2].ask("EPSV") == refusal {
-        std::thread::yield_now();
-    }
+    until("the port is free", || sessions[2].ask("EPSV") != refusal);
 }
 
 #[test]
@@ -98,14 +96,10 @@ fn a_client_that_the_system_has_no_thread_for_hears_421_and_the_log_says_it_once
     let user = 100_000 + std::process::id();
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("plainftpd");
-    if chown(dir.path(), Some(user), Some(user)).is_err() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI must be root to give a server a user of its own"
-        );
-        eprintln!("SKIPPED: only root can give a server a user of its own");
+    if !is_root() {
         return;
     }
+    chown(dir.path(), Some(user), Some(user)).unwrap();
     copy_program(&program);
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new("prlimit");
@@ -128,15 +122,13 @@ fn a_client_that_the_system_has_no_thread_for_hears_421_and_the_log_says_it_once
     clients[0].expect("register alice password", 230);
     assert!(clients[0].put("f", b"text").starts_with("226 "));
     drop(clients);
-    while !Client::to(server.address()).reply().starts_with("220 ") {
-        std::thread::yield_now();
-    }
+    until("a place is free", || Client::to(server.address()).reply().starts_with("220 "));
 }
 
 /// Starts a server that must fail, and returns what it says on standard error.
 fn failed_start(mut command: Command, dir: &Path) -> String {
     command.arg("--dir").arg(dir).args(["--listen", "127.0.0.1:0"]);
-    let output = command.output().unwrap();
+    let output = output(&mut command);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }

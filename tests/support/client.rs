@@ -2,9 +2,10 @@
 //! end at any moment, and [`Client`], with which the first such failure fails the test.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 
-use super::PATIENCE;
+use super::{PATIENCE, until};
 
 /// How a data connection is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,20 @@ fn patient(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// A connection that fails if its peer is silent for too long. Every test gets its connections
+/// here.
+pub fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
+    patient(TcpStream::connect(address)?)
+}
+
+/// A listener whose `accept` fails if no peer connects for too long.
+pub fn listen(address: impl ToSocketAddrs) -> TcpListener {
+    let listener = TcpListener::bind(address).unwrap();
+    // The limit is one of the socket, which both descriptors have.
+    patient(TcpStream::from(OwnedFd::from(listener.try_clone().unwrap()))).unwrap();
+    listener
+}
+
 /// A client whose server may end at any moment. A reply with another code than the expected one
 /// fails the test; the end of the connection is an error.
 pub struct Peer {
@@ -59,7 +74,7 @@ pub struct Peer {
 
 impl Peer {
     pub fn to(address: SocketAddr) -> io::Result<Peer> {
-        let stream = patient(TcpStream::connect(address).map_err(gone)?)?;
+        let stream = connect(address).map_err(gone)?;
         stream.set_nodelay(true)?;
         Ok(Peer { stream: BufReader::new(stream) })
     }
@@ -197,7 +212,7 @@ impl Peer {
 
     /// Connects to a passive port.
     pub fn connect_to(&self, port: u16) -> io::Result<TcpStream> {
-        TcpStream::connect((self.server_ip()?, port)).map_err(gone)
+        connect((self.server_ip()?, port)).map_err(gone)
     }
 
     pub fn data(&mut self, way: Way) -> io::Result<Data> {
@@ -213,7 +228,7 @@ impl Peer {
             Way::Epsv => self.epsv_port()?,
             Way::Port | Way::Eprt => {
                 let ip = self.stream().local_addr().map_err(gone)?.ip();
-                let listener = TcpListener::bind((ip, 0)).unwrap();
+                let listener = listen((ip, 0));
                 let port = listener.local_addr().unwrap().port();
                 let octets = ip.to_string().replace('.', ",");
                 let line = match way {
@@ -396,12 +411,18 @@ impl Client {
         self.0.upload(way, 0, line, content).unwrap();
     }
 
+    /// Waits until the server has this many bytes of the transfer in progress.
+    #[track_caller]
+    pub fn wait_for_bytes(&mut self, count: usize) {
+        until("the bytes come", || self.ask("STAT") == format!("213 {count} bytes so far."));
+    }
+
     /// An upload that is stopped when all of `content` has come.
     #[track_caller]
     pub fn abort_after(&mut self, line: &str, content: &[u8]) {
         let mut stream = self.begin(Way::Epsv, line);
         stream.write_all(content).unwrap();
-        while self.ask("STAT") != format!("213 {} bytes so far.", content.len()) {}
+        self.wait_for_bytes(content.len());
         self.send("ABOR\r\n");
         assert_eq!(self.reply(), "426 The transfer was stopped.");
         assert_eq!(self.reply(), "226 Stopped.");

@@ -18,14 +18,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 mod client;
+mod limits;
 mod random;
 mod tree;
 
-pub use client::{Client, Data, Peer, Way, gone};
+pub use client::{Client, Data, Peer, Way, connect, gone, listen};
+pub use limits::{finished, output, until, with_limit};
 pub use random::{Dice, noise};
 pub use tree::{
     Tree, copied, is_below, is_within, lengths, moved, read_tree, read_tree_without, with, without,
@@ -107,7 +109,7 @@ impl Server {
         let mut addresses = Vec::new();
         for _ in 0..listens.max(1) {
             let mut line = String::new();
-            stdout.read_line(&mut line).unwrap();
+            with_limit(child.id(), || stdout.read_line(&mut line).unwrap());
             let address = line.trim_end().strip_prefix("listening on ");
             let address = address.unwrap_or_else(|| panic!("the server does not start: {line:?}"));
             addresses.push(address.parse().unwrap());
@@ -117,7 +119,7 @@ impl Server {
 
     /// Waits until the server has ended, and returns its exit code.
     pub fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        with_limit(self.pid(), || self.child.wait().unwrap().code())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -164,15 +166,12 @@ impl Server {
     pub fn settle(&self) {
         // The server greets a client after it has accepted all earlier ones.
         self.connect().expect("quit", 221);
-        loop {
+        until("the clients' threads end", || {
             let names = self.thread_names();
             let count = |wanted: &str| names.iter().filter(|name| *name == wanted).count();
             // A new thread has the name of the one that started it until it sets its own.
-            if count("client") == 0 && count("accept") <= self.addresses.len() {
-                return;
-            }
-            std::thread::yield_now();
-        }
+            count("client") == 0 && count("accept") <= self.addresses.len()
+        });
     }
 
     /// The names of all threads. The system may leave some out of the folder while others end, so
@@ -195,16 +194,11 @@ impl Server {
     /// Waits until the thread that sweeps after the start has ended, which holds descriptors. A
     /// thread has the name of the program until it gives itself its own.
     pub fn wait_for_sweeper(&self) {
-        let since = std::time::Instant::now();
-        loop {
+        until("the sweep ends", || {
             let names = self.thread_names();
             let count = |wanted: &str| names.iter().filter(|name| *name == wanted).count();
-            if count("accept") > 0 && count("plainftpd") <= 1 && count("sweep") == 0 {
-                return;
-            }
-            assert!(since.elapsed() < PATIENCE, "the sweep never ends: {names:?}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+            count("accept") > 0 && count("plainftpd") <= 1 && count("sweep") == 0
+        });
     }
 
     /// How many descriptors the server has open.
@@ -268,7 +262,7 @@ impl Server {
 
     pub fn next_line_of_output(&mut self) -> String {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
+        with_limit(self.pid(), || self.stdout.read_line(&mut line).unwrap());
         line
     }
 
@@ -313,17 +307,19 @@ impl Server {
     /// After a start, what a kill left is removed beside all else.
     pub fn wait_until_swept(&self) {
         self.wait_for_sweeper();
-        let since = std::time::Instant::now();
-        while !self.temporaries().is_empty() {
-            assert!(since.elapsed() < PATIENCE, "never swept: {:?}", self.temporaries());
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        until("the temporaries are swept", || self.temporaries().is_empty());
+    }
+
+    /// Waits until the log has a line about the end of `count` sessions.
+    #[track_caller]
+    pub fn wait_for_ended(&self, count: usize) {
+        until("the sessions end", || self.log().matches(" event=end ").count() >= count);
     }
 
     /// SIGTERM, as the system sends it when it shuts down.
     pub fn terminate(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
-        let _ = self.child.wait();
+        let _ = self.exit_code();
     }
 
     /// kill -9.
@@ -399,13 +395,12 @@ impl Traced {
     /// Ends the server; all that was written down.
     pub fn end(mut self) -> String {
         self.server.kill();
-        loop {
-            let trace = fs::read_to_string(&self.trace).unwrap();
-            if trace.contains("+++ killed by SIGKILL +++") {
-                return trace;
-            }
-            std::thread::yield_now();
-        }
+        let mut trace = String::new();
+        until("strace writes the end", || {
+            trace = fs::read_to_string(&self.trace).unwrap();
+            trace.contains("+++ killed by SIGKILL +++")
+        });
+        trace
     }
 }
 
@@ -625,6 +620,17 @@ pub fn bytes_used(top: &Path) -> u64 {
         }
     }
     bytes
+}
+
+/// Whether the tests have the rights of root, and so can give files to other users. In CI they
+/// must.
+pub fn is_root() -> bool {
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !is_root {
+        assert!(std::env::var_os("CI").is_none(), "CI must run the tests as root");
+        eprintln!("SKIPPED: only root can give files to another user");
+    }
+    is_root
 }
 
 /// Whether a program is there. In CI it must be.

@@ -238,7 +238,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         let port = gone.epsv_port();
         gone.send(format!("RETR f\r\n{farewell}"));
         drop(gone);
-        ended(&server, before + 1);
+        server.wait_for_ended(before + 1);
         let error = TcpStream::connect((server.address().ip(), port)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{farewell}");
     }

@@ -268,6 +268,6 @@ fn telnet_bytes_are_removed_at_the_start_of_a_line_and_are_bytes_inside_it() {
         cut.half_close();
         assert_eq!(cut.rest(), "");
     }
-    ended(&server, before + cuts.len());
+    server.wait_for_ended(before + cuts.len());
     assert_eq!(client.get("f").unwrap(), b"hello\n");
 }
