@@ -64,14 +64,15 @@ impl Report {
             self.notes.push("this has the rights of root; the server may have fewer".to_string());
         }
         let (mut has_open_account, mut is_running) = (false, false);
-        let names = ["workdir", "users", "log.txt"];
+        let log = config.log_name();
+        let names = ["workdir", "users", &log];
         for name in names.into_iter().take(if config.log_to_stdout { 2 } else { 3 }) {
             let path = dir.join(name);
             let checked = match name {
                 // The server makes what is missing.
                 _ if fs::symlink_metadata(&path).is_err() => vfs::check_can_create(&dir),
-                "workdir" => Workdir::check(&path),
-                "log.txt" => can_append(&path),
+                "workdir" => Workdir::check(&path, config.node.as_deref()),
+                name if name == log => can_append(&path),
                 _ => Users::check(&path).map(|accounts| {
                     has_open_account = accounts.has_open_account();
                     self.errors.extend(accounts.locked);

@@ -102,6 +102,8 @@ pub struct Config {
     pub log_to_stdout: bool,
     pub rotation: Rotation,
     pub dir: PathBuf,
+    /// The name of this server among several that share `dir`.
+    pub node: Option<String>,
     pub registration: Registration,
     /// The PBKDF2 iterations of new password hashes. OWASP recommends 600,000 for HMAC-SHA256
     /// (Password Storage Cheat Sheet, 2023).
@@ -148,6 +150,7 @@ impl Default for Config {
             log_to_stdout: false,
             rotation: Rotation::default(),
             dir: PathBuf::from("."),
+            node: None,
             registration: Registration::Open,
             hash_iterations: 600_000,
             min_password: 4,
@@ -165,6 +168,19 @@ impl Default for Config {
             public_address: None,
             proxy_from: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// The name of one of this server's own files in a folder that several servers may share:
+    /// `name`, or `name.NODE`.
+    pub fn own_name(&self, name: &str) -> String {
+        self.node.as_ref().map_or(name.to_string(), |node| format!("{name}.{node}"))
+    }
+
+    /// The name of the log's file.
+    pub fn log_name(&self) -> String {
+        self.own_name("log") + ".txt"
     }
 }
 

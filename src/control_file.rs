@@ -8,7 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::file_size_limit;
 use crate::random::random;
@@ -22,37 +22,29 @@ pub struct ControlFile {
     pub token: String,
 }
 
-fn path_in(dir: &Path) -> PathBuf {
-    dir.join("control")
-}
-
 impl ControlFile {
-    /// Draws a token, and writes the file into the server's folder in place of an older one.
-    pub fn create(dir: &Path, address: SocketAddr) -> io::Result<ControlFile> {
+    /// Draws a token, and writes the file at `path` in place of an older one.
+    pub fn create(path: &Path, address: SocketAddr) -> io::Result<ControlFile> {
         let token = hex::encode(random::<32>()?);
         let text = format!("{address} {token}\n");
         file_size_limit::check(text.len() as u64)?;
-        let new = dir.join(".control.plainftpd-new");
+        let name = path.file_name().unwrap_or_default().display();
+        let new = path.with_file_name(format!(".{name}.plainftpd-new"));
         let _ = fs::remove_file(&new); // what a kill left
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
-        fs::rename(&new, path_in(dir))?;
+        fs::rename(&new, path)?;
         Ok(ControlFile { address, token })
     }
 
-    /// Reads the file in a server's folder.
-    pub fn read(dir: &Path) -> io::Result<ControlFile> {
-        let text = fs::read_to_string(path_in(dir))?;
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> io::Result<ControlFile> {
+        let text = fs::read_to_string(path)?;
         let fields = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
         let read = fields
             .and_then(|(address, token)| Some((address.parse().ok()?, token.to_string())))
             .map(|(address, token)| ControlFile { address, token });
         read.ok_or_else(|| io::Error::other("it is damaged"))
-    }
-
-    /// Removes the file from a server's folder.
-    pub fn remove(dir: &Path) -> io::Result<()> {
-        fs::remove_file(path_in(dir))
     }
 }
 
@@ -64,25 +56,26 @@ mod tests {
     #[test]
     fn the_file_is_for_its_owner_only_and_its_token_is_new_at_each_start() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(ControlFile::read(dir.path()).is_err());
+        let path = dir.path().join("control");
+        assert!(ControlFile::read(&path).is_err());
         // A file of any mode, and a link, are replaced and not written through.
         let elsewhere = dir.path().join("elsewhere");
         fs::write(&elsewhere, "kept").unwrap();
-        std::os::unix::fs::symlink(&elsewhere, path_in(dir.path())).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
         let address = "127.0.0.1:7".parse().unwrap();
-        let first = ControlFile::create(dir.path(), address).unwrap();
-        let metadata = fs::symlink_metadata(path_in(dir.path())).unwrap();
+        let first = ControlFile::create(&path, address).unwrap();
+        let metadata = fs::symlink_metadata(&path).unwrap();
         assert!(metadata.is_file());
         assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
-        assert_eq!(ControlFile::read(dir.path()).unwrap(), first);
-        let second = ControlFile::create(dir.path(), address).unwrap();
+        assert_eq!(ControlFile::read(&path).unwrap(), first);
+        let second = ControlFile::create(&path, address).unwrap();
         assert!(first.token != second.token && second.token.len() == 64);
-        assert_eq!(ControlFile::read(dir.path()).unwrap(), second);
-        ControlFile::remove(dir.path()).unwrap();
+        assert_eq!(ControlFile::read(&path).unwrap(), second);
+        fs::remove_file(&path).unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "kept");
         for damaged in ["", "127.0.0.1:7\n", "127.0.0.1 x\n", "127.0.0.1:7 x"] {
-            fs::write(path_in(dir.path()), damaged).unwrap();
-            assert!(ControlFile::read(dir.path()).is_err(), "{damaged:?}");
+            fs::write(&path, damaged).unwrap();
+            assert!(ControlFile::read(&path).is_err(), "{damaged:?}");
         }
     }
 }

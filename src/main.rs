@@ -15,6 +15,7 @@ mod time;
 mod config;
 mod file_size_limit;
 mod append;
+mod cluster;
 mod random;
 mod control_file;
 mod tally;

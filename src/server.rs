@@ -55,12 +55,13 @@ impl Server {
         };
         let log = match config.log_to_stdout {
             true => Log::on_stdout(),
-            false => Log::open(&dir.join("log.txt"), config.rotation),
+            false => Log::open(&dir.join(config.log_name()), config.rotation),
         };
-        let log = Arc::new(log.map_err(failed("log.txt"))?);
+        let log = Arc::new(log.map_err(failed(&config.log_name()))?);
         check_proc()?;
-        let policy = UploadPolicy { sync: config.sync, partial: config.keep_partial };
-        let workdir = Workdir::open(&dir.join("workdir"), policy, Arc::clone(&log))
+        let (node, is_shared) = (config.node.as_deref(), config.node.is_some());
+        let policy = UploadPolicy { sync: config.sync, partial: config.keep_partial, is_shared };
+        let workdir = Workdir::open(&dir.join("workdir"), node, policy, Arc::clone(&log))
             .and_then(Workdir::lock)
             .map_err(failed("workdir"))?;
         let users =
@@ -83,8 +84,12 @@ impl Server {
 
     /// Writes the control file: the owner's listener has this address.
     pub fn create_control_file(&self, address: SocketAddr) -> io::Result<()> {
-        let ControlFile { token, .. } = ControlFile::create(&self.dir, address)?;
+        let ControlFile { token, .. } = ControlFile::create(&self.control_path(), address)?;
         self.token.set(token).map_err(|_| io::Error::other("it is written already"))
+    }
+
+    fn control_path(&self) -> PathBuf {
+        self.dir.join(self.config.own_name("control"))
     }
 
     /// Whether this is the owner's token.
@@ -95,7 +100,7 @@ impl Server {
     /// Waits until the server is to stop, and ends all sessions.
     pub fn run_until_stopped(&self) {
         self.sessions.run_until_stopped("The server stops; come back later.");
-        if let Err(error) = ControlFile::remove(&self.dir) {
+        if let Err(error) = fs::remove_file(self.control_path()) {
             self.log.warn(&format!("cannot remove the file control: {error}"));
         }
         self.log.finish(LogLine::new("stop"));
@@ -141,7 +146,7 @@ pub fn folder(config: &Config) -> Result<PathBuf, String> {
 
 /// What the server keeps in its folder, in one line for the owner of the server.
 pub fn contents(config: &Config, dir: &Path) -> String {
-    let log = if config.log_to_stdout { "" } else { "log.txt, " };
+    let log = if config.log_to_stdout { String::new() } else { config.log_name() + ", " };
     format!("files are in {} (users, {log}workdir/)", dir.display())
 }
 

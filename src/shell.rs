@@ -80,7 +80,7 @@ pub fn run(
         ["stop"] => {
             let wait = flag("wait").map_or(Ok(STOP_WAIT.as_secs()), str::parse);
             let wait = wait.map_err(|_| (2, "--wait needs a number of seconds".to_string()))?;
-            return remote(config)?.stop(&config.dir, wait).map(|()| String::new()).map_err(failed);
+            return remote(config)?.stop(config, wait).map(|()| String::new()).map_err(failed);
         }
         _ => return Err((2, "not a command with its arguments; see --help".to_string())),
     };
@@ -91,17 +91,20 @@ pub fn run(
 }
 
 fn remote(config: &Config) -> Result<Remote, Failure> {
-    Remote::connect(&config.dir).map_err(failed)
+    Remote::connect(config).map_err(failed)
 }
 
 /// Hides the folder of the account before the name is free, and then removes it. Returns what is to
 /// be printed.
 fn remove_with_files(config: &Config, name: &str) -> Result<String, Failure> {
-    let policy = UploadPolicy { sync: true, partial: true };
+    let policy = UploadPolicy { sync: true, partial: true, is_shared: true };
     let path = config.dir.join("workdir");
-    let workdir = fs::metadata(&path) // the server makes it
-        .and_then(|_| Workdir::open(&path, policy, Arc::new(Log::none())))
-        .map_err(|error| failed(format!("workdir: {error}")))?;
+    let workdir =
+        fs::metadata(&path) // the server makes it
+            .and_then(|_| {
+                Workdir::open(&path, config.node.as_deref(), policy, Arc::new(Log::none()))
+            })
+            .map_err(|error| failed(format!("workdir: {error}")))?;
     let hidden = users(config)?.remove(name, |name| workdir.detach_home(name)).map_err(failed)?;
     match hidden.map(|hidden| hidden.and_then(|remove| remove())) {
         None => {

@@ -132,7 +132,7 @@ impl Users {
             registration: config.registration.clone(),
             min_password: config.min_password,
             iterations: config.hash_iterations,
-            file: UsersFile::open(path, log)?,
+            file: UsersFile::open(path, config.node.is_some(), log)?,
             hash_queue: HashQueue::new(thread::available_parallelism().map_or(1, usize::from)),
             throttle: Throttle::new(config.max_failures),
             password_cache: PasswordCache::new()?,

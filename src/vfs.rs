@@ -22,6 +22,7 @@ use crate::random::random;
 mod folder;
 mod path;
 mod quota;
+mod server_file;
 mod staging;
 mod entry;
 mod location;

@@ -63,6 +63,11 @@ pub const SETTINGS: &[Setting] = &[
         }),
     ),
     setting(
+        "node",
+        "name of this server, if several servers share the folder; its log is log.NAME.txt",
+        Other("NAME", set_node, |config| config.node.clone().unwrap_or("none".to_string())),
+    ),
+    setting(
         "registration",
         "who may create an account: every client, none, or those that know SECRET",
         Other("open|closed|code:SECRET", set_registration, |config| match &config.registration {
@@ -239,6 +244,15 @@ fn set_listen(config: &mut Config, value: &str) -> Result<(), String> {
 
 fn set_dir(config: &mut Config, value: &str) -> Result<(), String> {
     config.dir = PathBuf::from(not_empty(value, "a folder")?);
+    Ok(())
+}
+
+fn set_node(config: &mut Config, value: &str) -> Result<(), String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if value.is_empty() || value.len() > 32 || !value.bytes().all(is_allowed) {
+        return Err("a name of up to 32 letters, digits, _ and -".to_string());
+    }
+    config.node = Some(value.to_string());
     Ok(())
 }
 

@@ -1,13 +1,14 @@
 //! `who`, `kick` and `stop`: the owner's words to the running server.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::control_file::ControlFile;
+use crate::vfs::Workdir;
 
 /// The longest wait for a reply. The longest work, `kick`, takes two seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,22 +22,22 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Connects to the server whose folder is `dir`, and logs in. Tries again for a few seconds if
+    /// Connects to the server with these settings, and logs in. Tries again for a few seconds if
     /// strangers occupy the owner's listener. An error is one line.
-    pub fn connect(dir: &Path) -> Result<Remote, String> {
+    pub fn connect(config: &Config) -> Result<Remote, String> {
         let since = Instant::now();
         loop {
-            match Remote::log_in(dir) {
+            match Remote::log_in(config) {
                 Err(error) if is_refusal(&error) && since.elapsed() < PATIENCE => {
                     thread::sleep(PAUSE);
                 }
-                tried => return tried.map_err(|error| explain(dir, &error)),
+                tried => return tried.map_err(|error| explain(config, &error)),
             }
         }
     }
 
-    fn log_in(dir: &Path) -> io::Result<Remote> {
-        let ControlFile { address, token } = ControlFile::read(dir)?;
+    fn log_in(config: &Config) -> io::Result<Remote> {
+        let ControlFile { address, token } = ControlFile::read(&path(config))?;
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut remote = Remote { server: BufReader::new(stream) };
@@ -77,20 +78,21 @@ impl Remote {
     }
 
     /// Stops the server, whose transfers may go on for `seconds`. Returns when it has ended.
-    pub fn stop(mut self, dir: &Path, seconds: u64) -> Result<(), String> {
+    pub fn stop(mut self, config: &Config, seconds: u64) -> Result<(), String> {
         let wait = Duration::from_secs(seconds).saturating_add(PATIENCE);
-        let before = ControlFile::read(dir).ok();
+        let path = path(config);
+        let before = ControlFile::read(&path).ok();
         self.ask(&format!("stop {seconds}"))?;
         // The server says 421 and closes the connection, which may be reset as well.
         let _ = self.server.get_mut().set_read_timeout(Some(wait));
         let _ = self.server.read_to_end(&mut Vec::new());
         drop(self); // the server waits a moment for that
         let since = Instant::now();
-        let workdir = dir.join("workdir");
+        let workdir = config.dir.join("workdir");
         let has_ended = || {
             let is_other = |now: ControlFile| before.as_ref().is_some_and(|before| now != *before);
-            File::open(&workdir).is_ok_and(|workdir| workdir.try_lock().is_ok())
-                || ControlFile::read(dir).is_ok_and(is_other)
+            Workdir::check(&workdir, config.node.as_deref()).is_ok()
+                || ControlFile::read(&path).is_ok_and(is_other)
         };
         while !has_ended() {
             if since.elapsed() >= wait {
@@ -102,14 +104,18 @@ impl Remote {
     }
 }
 
+fn path(config: &Config) -> PathBuf {
+    config.dir.join(config.own_name("control"))
+}
+
 /// Whether the server has refused a word.
 fn is_refusal(error: &io::Error) -> bool {
     error.kind() == ErrorKind::PermissionDenied && error.raw_os_error().is_none()
 }
 
 /// Why there is no connection to the server of this folder, in one line.
-fn explain(dir: &Path, error: &io::Error) -> String {
-    let file = dir.join("control");
+fn explain(config: &Config, error: &io::Error) -> String {
+    let file = path(config);
     match error.kind() {
         ErrorKind::NotFound => format!("no server runs here: there is no {}", file.display()),
         ErrorKind::ConnectionRefused => "no server runs here; the last one was killed".to_string(),

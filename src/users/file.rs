@@ -9,7 +9,7 @@
 //! because other programs may change it too. The server waits a few seconds at most for that lock,
 //! and a look does not wait for it.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 use crate::append::{append_whole, is_torn};
+use crate::cluster;
 use crate::file_size_limit;
 use crate::lock::lock;
 use crate::log::Log;
@@ -68,6 +69,8 @@ pub(super) const HEADER: &str = "\
 pub struct UsersFile {
     /// The path from the configuration, which may be a link.
     path: PathBuf,
+    /// Other machines may change the file.
+    is_shared: bool,
     log: Arc<Log>,
     cache: Mutex<Cache>,
 }
@@ -103,8 +106,9 @@ struct Stamp {
 
 impl UsersFile {
     /// Opens the file at `path`. If it is missing, creates it (mode 0600) with a header that
-    /// explains its form. Warns of lines that it cannot read.
-    pub fn open(path: &Path, log: Arc<Log>) -> io::Result<UsersFile> {
+    /// explains its form. Warns of lines that it cannot read. `is_shared` says that other machines
+    /// may change the file.
+    pub fn open(path: &Path, is_shared: bool, log: Arc<Log>) -> io::Result<UsersFile> {
         if !path.exists() {
             file_size_limit::check(HEADER.len() as u64)?;
         }
@@ -119,8 +123,8 @@ impl UsersFile {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        let users =
-            UsersFile { path: path.to_path_buf(), log, cache: Mutex::new(Cache::default()) };
+        let (path, cache) = (path.to_path_buf(), Mutex::new(Cache::default()));
+        let users = UsersFile { path, is_shared, log, cache };
         // What a kill during a change left, unless a change is being made now.
         if let Ok(change) = users.change_within(Duration::ZERO) {
             let _ = fs::remove_file(temporary_of(&change.path));
@@ -143,10 +147,13 @@ impl UsersFile {
 
     fn ask<T>(&self, quickly: bool, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
         let mut cache = lock(&self.cache);
-        let is_same = cache.stamp == Some(Stamp::of(&fs::metadata(&self.path)?));
-        if !is_same || !(quickly || cache.is_settled) {
-            cache.renew(&self.path, &self.log, || thread::sleep(READ_PAUSE))?;
-        }
+        self.patiently(LOCK_WAIT, || {
+            let is_same = cache.stamp == Some(Stamp::of(&fs::metadata(&self.path)?));
+            if is_same && (quickly || cache.is_settled) {
+                return Ok(());
+            }
+            cache.renew(&self.path, &self.log, || thread::sleep(READ_PAUSE))
+        })?;
         match &cache.unreadable {
             None => Ok(ask(&cache.index)),
             Some(why) => Err(io::Error::new(ErrorKind::InvalidData, why.clone())),
@@ -155,7 +162,7 @@ impl UsersFile {
 
     /// The accounts, one line each, and the lines that lock an account.
     pub fn list(&self) -> io::Result<Vec<String>> {
-        index::list(&fs::read(&self.path)?)
+        index::list(&self.patiently(LOCK_WAIT, || fs::read(&self.path))?)
     }
 
     /// Locks the file for a change. Fails with [`ErrorKind::TimedOut`] if another program, or
@@ -166,20 +173,46 @@ impl UsersFile {
     }
 
     fn change_within(&self, wait: Duration) -> io::Result<Change<'_>> {
+        self.patiently(wait, || self.try_change()).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => is_locked(),
+            _ => error,
+        })
+    }
+
+    /// Fails with [`ErrorKind::WouldBlock`] if the file is locked or was just replaced.
+    fn try_change(&self) -> io::Result<Change<'_>> {
+        let path = fs::canonicalize(&self.path)?;
+        let locked = match OpenOptions::new().read(true).write(true).open(&path) {
+            // A file that is read-only can still be replaced.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(&path)?,
+            opened => opened?,
+        };
+        cluster::try_lock(&locked, self.is_shared)?;
+        // The file may have been replaced between the opening and the lock.
+        if id_of(&locked.metadata()?) != id_of(&fs::metadata(&self.path)?) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(Change { users: self, path, locked, replaced: None })
+    }
+
+    /// Does `work` again for up to `wait` if the file is locked, or if another machine may just
+    /// have replaced it.
+    fn patiently<T>(
+        &self,
+        wait: Duration,
+        mut work: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
         let deadline = Instant::now() + wait;
+        let may_pass = |error: &io::Error| {
+            error.kind() == ErrorKind::WouldBlock
+                || self.is_shared && cluster::may_be_replaced(error)
+        };
         loop {
-            let path = fs::canonicalize(&self.path)?;
-            let locked = File::open(&path)?;
-            match locked.try_lock() {
-                // The file may have been replaced between the opening and the lock.
-                Ok(()) if id_of(&locked.metadata()?) == id_of(&fs::metadata(&self.path)?) => {
-                    return Ok(Change { users: self, path, locked, replaced: None });
+            match work() {
+                Err(error) if may_pass(&error) && Instant::now() < deadline => {
+                    thread::sleep(LOCK_PAUSE);
                 }
-                Ok(()) | Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(is_locked());
-                }
-                Ok(()) | Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
-                Err(TryLockError::Error(error)) => return Err(error),
+                done => return done,
             }
         }
     }

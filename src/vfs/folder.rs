@@ -14,6 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::cluster::may_be_replaced;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
@@ -33,6 +35,9 @@ pub fn refused(kind: ErrorKind, text: &'static str) -> io::Error {
 pub fn busy(text: &'static str) -> io::Error {
     refused(ErrorKind::ResourceBusy, text)
 }
+
+/// How often a file is opened again if it was replaced while it was being opened.
+const REOPENINGS: u32 = 20;
 
 /// Device and inode, which identify a file or folder whatever its name is.
 pub type Id = (u64, u64);
@@ -75,14 +80,22 @@ impl Folder {
         name: &[u8],
         options: &mut OpenOptions,
     ) -> io::Result<(File, Metadata)> {
-        let file = self.open_unfollowed(name, options).map_err(|error| match self.stat(name) {
-            // The errno for a link or a FIFO (ELOOP, ENXIO) says little; the type says more.
-            Ok(metadata) => check_regular(&metadata).err().unwrap_or(error),
-            Err(_) => error,
-        })?;
-        let metadata = file.metadata()?;
-        check_regular(&metadata)?;
-        Ok((file, metadata))
+        let mut left = REOPENINGS;
+        loop {
+            let opened = self.open_unfollowed(name, options);
+            let error = match opened.and_then(|file| Ok((file.metadata()?, file))) {
+                Ok((metadata, file)) => return check_regular(&metadata).map(|()| (file, metadata)),
+                Err(error) => error,
+            };
+            match self.stat(name) {
+                Ok(metadata) if metadata.is_file() && may_be_replaced(&error) && left > 0 => {
+                    left -= 1
+                }
+                // The errno for a link or a FIFO (ELOOP, ENXIO) says little; the type says more.
+                Ok(metadata) => return Err(check_regular(&metadata).err().unwrap_or(error)),
+                Err(_) => return Err(error),
+            }
+        }
     }
 
     /// Creates a file with these permission bits, less the umask. Fails if the name is taken.

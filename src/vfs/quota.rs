@@ -270,7 +270,7 @@ impl Usage {
     /// [`Usage::written`]. Fails with [`ErrorKind::ResourceBusy`] if another upload is writing it.
     pub fn write_in_place(&mut self, file: Id, stored: u64) -> io::Result<()> {
         if self.written.contains_key(&file) {
-            return Err(busy("another upload is writing to it; try again"));
+            return Err(is_written());
         }
         self.written.insert(file, stored);
         self.changes += 1;
@@ -286,6 +286,11 @@ impl Usage {
         self.written.remove(&file);
         self.changes += 1;
     }
+}
+
+/// The error for a file that another upload writes in place.
+pub fn is_written() -> io::Error {
+    busy("another upload is writing to it; try again")
 }
 
 /// Space that is reserved for an upload or a copy in progress, and released when dropped.

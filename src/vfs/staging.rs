@@ -10,25 +10,19 @@
 //! A temporary is live while its upload, copy or removal is in progress. If this server made it and
 //! it is not live, it is stale: a kill or a power failure left it, and any command that meets it
 //! may remove it. Two servers may have the same disk mounted in their accounts. So each server has
-//! a number, which it keeps in its working directory, and removes only what it made itself.
+//! a number, which it keeps in its working directory, and removes only what it made itself, or what
+//! another server of the same working directory made that does not run any more.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::config::RESERVED_PREFIX as PREFIX;
-use crate::file_size_limit;
 use crate::lock::lock;
-use crate::random::random;
 
 use super::folder::{Folder, refused};
-
-/// The file in the working directory that holds the server's number.
-const SERVER_FILE: &str = ".plainftpd-server";
-/// How many hexadecimal digits the number of a server or of a start has.
-const DIGITS: usize = 16;
+use super::server_file::{self, draw_number};
 
 /// Whether a name is reserved for the server, in upper or lower case, because a USB stick may not
 /// distinguish them.
@@ -61,6 +55,7 @@ pub enum Standing {
 pub struct Staging {
     /// Tells this server from all others.
     server: String,
+    workdir: Arc<Folder>,
     /// Tells this start of the server from all others.
     start: String,
     next: AtomicU64,
@@ -68,10 +63,10 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Draws the number of this start; the number of the server is kept in `workdir`.
-    pub fn new(workdir: &Folder) -> io::Result<Staging> {
-        let (server, start) = (server_number(workdir)?, draw_number()?);
-        Ok(Staging { server, start, next: AtomicU64::new(0), live: Mutex::default() })
+    /// Draws the number of this start. `server` is the id of the server in its file in `workdir`.
+    pub fn new(workdir: &Arc<Folder>, server: String) -> io::Result<Staging> {
+        let (workdir, start) = (Arc::clone(workdir), draw_number()?);
+        Ok(Staging { server, workdir, start, next: AtomicU64::new(0), live: Mutex::default() })
     }
 
     /// Makes the name of a temporary, which is live until the returned value is dropped.
@@ -91,7 +86,12 @@ impl Staging {
     pub fn standing(&self, name: &[u8]) -> Standing {
         let Some((server, start, number)) = parts(name) else { return Standing::Foreign };
         if server != self.server {
-            return Standing::Foreign;
+            // A start has another number each time, so what is stale stays so.
+            return match server_file::is_running(&self.workdir, server) {
+                None => Standing::Foreign,
+                Some(true) => Standing::Live(Use::Content),
+                Some(false) => Standing::Stale,
+            };
         }
         match lock(&self.live).get(&number) {
             Some(purpose) if start == self.start => Standing::Live(*purpose),
@@ -102,50 +102,18 @@ impl Staging {
     /// Ends a live temporary because its folder is being removed. A copy in progress then fails in
     /// place of getting its name with a part missing.
     pub fn revoke(&self, name: &[u8]) {
-        if let Some((_, _, number)) = parts(name) {
+        if let Some((server, start, number)) = parts(name)
+            && (server, start) == (&*self.server, &*self.start)
+        {
             lock(&self.live).remove(&number);
         }
     }
 }
 
-/// The random number that the server got at its first start in this working directory. If it cannot
-/// be stored, because the disk is read-only or full, the next start has another one, and what a
-/// kill leaves until then stays.
-fn server_number(workdir: &Folder) -> io::Result<String> {
-    if let Some(number) = kept_number(workdir) {
-        return Ok(number);
-    }
-    let number = draw_number()?;
-    let _ = keep_number(workdir, &number);
-    Ok(number)
-}
-
-fn kept_number(workdir: &Folder) -> Option<String> {
-    let (file, _) =
-        workdir.open_file(SERVER_FILE.as_bytes(), OpenOptions::new().read(true)).ok()?;
-    let mut text = String::new();
-    file.take(2 * DIGITS as u64).read_to_string(&mut text).ok()?;
-    let number = text.strip_suffix('\n')?;
-    let is_number = number.len() == DIGITS && number.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_number.then(|| number.to_string())
-}
-
-fn keep_number(workdir: &Folder, number: &str) -> io::Result<()> {
-    file_size_limit::check(DIGITS as u64 + 1)?;
-    let _ = workdir.remove_file(SERVER_FILE.as_bytes()); // a damaged one, or a link
-    let mut file = workdir.create_file(SERVER_FILE.as_bytes(), 0o600)?;
-    file.write_all(format!("{number}\n").as_bytes())?;
-    file.sync_all()
-}
-
-fn draw_number() -> io::Result<String> {
-    Ok(hex::encode(random::<{ DIGITS / 2 }>()?))
-}
-
 /// The server, the start and the number of a temporary's name.
 fn parts(name: &[u8]) -> Option<(&str, &str, u64)> {
-    let (server, rest) = str::from_utf8(name).ok()?.strip_prefix(PREFIX)?.split_once('-')?;
-    let (start, number) = rest.split_once('-')?;
+    let (rest, number) = str::from_utf8(name).ok()?.strip_prefix(PREFIX)?.rsplit_once('-')?;
+    let (server, start) = rest.rsplit_once('-')?; // the name of a node may have a dash
     Some((server, start, number.parse().ok()?))
 }
 
@@ -179,19 +147,23 @@ impl Drop for Temporary {
 
 #[cfg(test)]
 mod tests {
+    use super::super::server_file::ServerFile;
     use super::*;
-    use std::fs;
     use std::path::Path;
 
-    /// A start of the server whose working directory this is.
-    fn start(workdir: &Path) -> Arc<Staging> {
-        Arc::new(Staging::new(&Folder::open(workdir).unwrap()).unwrap())
+    /// A running server of this working directory.
+    fn start(workdir: &Path, node: Option<&str>) -> (ServerFile, Arc<Staging>) {
+        let folder = Arc::new(Folder::open(workdir).unwrap());
+        let mut server_file = ServerFile::open(&folder, node).unwrap();
+        server_file.lock().unwrap();
+        let staging = Staging::new(&folder, server_file.id()).unwrap();
+        (server_file, Arc::new(staging))
     }
 
     #[test]
     fn a_temporary_is_live_until_it_is_dropped_and_then_stale() {
         let workdir = tempfile::tempdir().unwrap();
-        let staging = start(workdir.path());
+        let (server_file, staging) = start(workdir.path(), None);
         let (file, folder) = (staging.take(Use::Content), staging.take(Use::Removal));
         assert!(is_reserved(file.name()) && file.name() != folder.name());
         assert_eq!(staging.standing(file.name()), Standing::Live(Use::Content));
@@ -201,46 +173,53 @@ mod tests {
         assert_eq!(staging.standing(&name), Standing::Stale);
         assert_eq!(staging.standing(&staging.stale_name()), Standing::Stale);
         // For another start of the same server all of them are.
-        assert_eq!(start(workdir.path()).standing(folder.name()), Standing::Stale);
+        drop(server_file);
+        assert_eq!(start(workdir.path(), None).1.standing(folder.name()), Standing::Stale);
     }
 
     #[test]
     fn what_another_server_made_is_not_judged() {
         let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let live = start(theirs.path()).take(Use::Content);
-        assert_eq!(start(ours.path()).standing(live.name()), Standing::Foreign);
+        for node in [None, Some("a")] {
+            let (_server_file, staging) = start(ours.path(), node);
+            for node in [None, Some("a"), Some("b")] {
+                let live = start(theirs.path(), node).1.take(Use::Content);
+                assert_eq!(staging.standing(live.name()), Standing::Foreign, "{node:?}");
+            }
+        }
     }
 
     #[test]
-    fn a_damaged_number_of_the_server_is_drawn_again_and_kept() {
+    fn what_another_node_made_is_live_while_the_node_runs_and_then_stale() {
         let workdir = tempfile::tempdir().unwrap();
-        let file = workdir.path().join(SERVER_FILE);
-        for damaged in ["", "0123456789abcdef", "0123456789abcdeg\n", "0123456789abcdef0\n", "-\n"]
-        {
-            fs::write(&file, damaged).unwrap();
-            let number = start(workdir.path()).server.clone();
-            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{number}\n"), "{damaged:?}");
-            assert_eq!(start(workdir.path()).server, number);
-        }
-        // Of a link of the owner's the link goes, and not what it names.
-        let elsewhere = workdir.path().join("elsewhere");
-        fs::write(&elsewhere, "0123456789abcdef\n").unwrap();
-        fs::remove_file(&file).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
-        assert_ne!(start(workdir.path()).server, "0123456789abcdef");
-        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "0123456789abcdef\n");
+        let (alone_file, alone) = start(workdir.path(), None);
+        let of_alone = alone.take(Use::Content);
+        drop(alone_file);
+        let (a_file, a) = start(workdir.path(), Some("a"));
+        let (b_file, b) = start(workdir.path(), Some("node-b"));
+        let (of_a, of_b) = (a.take(Use::Removal), b.take(Use::Content));
+        assert_eq!(a.standing(of_b.name()), Standing::Live(Use::Content));
+        assert_eq!(b.standing(of_a.name()), Standing::Live(Use::Content));
+        b.revoke(of_a.name());
+        assert!(of_b.check_live().is_ok(), "a node revoked its own temporary of the same number");
+        assert_eq!(a.standing(of_alone.name()), Standing::Stale);
+        drop(b_file);
+        assert_eq!(a.standing(of_b.name()), Standing::Stale);
+        drop(a_file);
+        let (_alone_file, alone) = start(workdir.path(), None);
+        assert_eq!(alone.standing(of_a.name()), Standing::Stale);
     }
 
     #[test]
     fn what_is_no_name_of_a_temporary_is_not_judged_and_what_is_not_reserved_is_not_meant() {
         let workdir = tempfile::tempdir().unwrap();
-        let staging = start(workdir.path());
+        let (_server_file, staging) = start(workdir.path(), None);
         let own = staging.server.clone();
         let upper = format!(".PLAINFTPD-{own}-0123-0");
         for name in [
             ".plainftpd-x",
             ".plainftpd-",
-            SERVER_FILE,
+            ".plainftpd-server",
             &format!(".plainftpd-{own}-0123"),
             &format!(".plainftpd-{own}-0123-x"),
             &format!(".plainftpd-{own}-0123-0-0"),

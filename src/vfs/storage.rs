@@ -15,6 +15,8 @@ pub struct UploadPolicy {
     pub sync: bool,
     /// A new file is kept if its upload breaks off.
     pub partial: bool,
+    /// Other servers change the same files.
+    pub is_shared: bool,
 }
 
 /// What uploads, copies and removals need beside the folder that they work in.

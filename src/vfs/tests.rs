@@ -14,7 +14,7 @@ mod confinement;
 mod homes;
 mod trees;
 
-const KEEPING: UploadPolicy = UploadPolicy { sync: false, partial: true };
+const KEEPING: UploadPolicy = UploadPolicy { sync: false, partial: true, is_shared: false };
 
 /// A working directory with the folder of `alice`, beside a secret that belongs to no account.
 struct House {
@@ -86,6 +86,7 @@ impl House {
 fn open_store(dir: &std::path::Path) -> io::Result<Workdir> {
     Workdir::open(
         &dir.join("workdir"),
+        None,
         KEEPING,
         Arc::new(Log::open(&dir.join("log.txt"), Rotation::default()).unwrap()),
     )

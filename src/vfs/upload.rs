@@ -4,17 +4,18 @@
 //! gives it the final name: readers see the old file or the new one, never half of it. Only APPE,
 //! `append` and REST+STOR write to the file in place.
 
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use crate::cluster;
 use crate::file_size_limit;
 use crate::text;
 
 use super::folder::{Folder, Id, busy, check_regular, id_of, refused};
 use super::location::{Existing, Location};
-use super::quota::{Removed, Reservation, blocks};
+use super::quota::{Removed, Reservation, blocks, is_written};
 use super::staging::{Temporary, Use};
 use super::storage::Storage;
 
@@ -137,7 +138,7 @@ impl Upload {
         // Under the lock from the opening on: a session that removes the file must know how much of
         // it is stored, and a former writer must have ended before its length is read.
         let mut usage = quota.lock_for(&folder)?;
-        let (file, metadata, created) = match folder.open_file(name, &mut options) {
+        let (file, _, created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 usage.check(blocks(0))?;
                 check_restart(start.least(), 0)?;
@@ -147,6 +148,13 @@ impl Upload {
             }
             opened => opened.map(|(file, metadata)| (file, metadata, false))?,
         };
+        if storage.policy.is_shared {
+            cluster::try_lock(&file, true).map_err(|error| match error {
+                TryLockError::WouldBlock => is_written(),
+                TryLockError::Error(error) => error,
+            })?;
+        }
+        let metadata = file.metadata()?;
         let (id, before) = (id_of(&metadata), metadata.len());
         check_restart(start.least(), before)?;
         usage.write_in_place(id, blocks(before))?;

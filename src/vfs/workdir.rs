@@ -1,7 +1,7 @@
 //! The working directory: the accounts' folders, and the lock that keeps a second server away.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -15,6 +15,7 @@ use crate::log::{Log, LogLine};
 use super::folder::{Folder, Id};
 use super::quota::{Quota, Sizes, blocks};
 use super::removal::{self, HiddenFolder};
+use super::server_file::ServerFile;
 use super::staging::Staging;
 use super::storage::{Storage, UploadPolicy};
 use super::walk::{self, Unreadable};
@@ -50,30 +51,38 @@ pub struct Workdir {
     homes: Mutex<HashMap<Vec<u8>, Known>>,
     /// The quota of files beside the accounts' folders, which has no limit.
     pub(super) quota_beside: Arc<Quota>,
-    /// The folder, opened so that it can be locked.
-    opened: File,
+    /// The file that this server locks.
+    server_file: ServerFile,
 }
 
 impl Workdir {
-    /// Opens `path`, and creates it if it is missing.
-    pub fn open(path: &Path, policy: UploadPolicy, log: Arc<Log>) -> io::Result<Workdir> {
+    /// Opens `path`, and creates it if it is missing. `node` is the name of this server, if others
+    /// share the working directory.
+    pub fn open(
+        path: &Path,
+        node: Option<&str>,
+        policy: UploadPolicy,
+        log: Arc<Log>,
+    ) -> io::Result<Workdir> {
         DirBuilder::new().recursive(true).mode(0o755).create(path)?;
-        let (folder, opened) = open_folder(path)?;
-        let staging = Arc::new(Staging::new(&folder)?);
+        let folder = Arc::new(Folder::open(path)?);
+        let server_file = ServerFile::open(&folder, node)?;
+        let staging = Arc::new(Staging::new(&folder, server_file.id())?);
         let storage = Arc::new(Storage { staging, policy, log });
         let (homes, quota_beside) = (Mutex::default(), Arc::default());
-        Ok(Workdir { folder, storage, homes, quota_beside, opened })
+        Ok(Workdir { folder, storage, homes, quota_beside, server_file })
     }
 
-    /// Fails with [`ErrorKind::WouldBlock`] if another server uses the working directory.
-    pub fn lock(self) -> io::Result<Workdir> {
-        self.opened.try_lock()?;
+    /// Fails with [`ErrorKind::WouldBlock`] if another server uses the working directory, unless
+    /// both are nodes of different names.
+    pub fn lock(mut self) -> io::Result<Workdir> {
+        self.server_file.lock()?;
         Ok(self)
     }
 
     /// Fails as [`Workdir::open`] and [`Workdir::lock`] would, and changes nothing.
-    pub fn check(path: &Path) -> io::Result<()> {
-        Ok(open_folder(path)?.1.try_lock()?)
+    pub fn check(path: &Path, node: Option<&str>) -> io::Result<()> {
+        ServerFile::check(&Folder::open(path)?, node)
     }
 
     /// Removes the stale temporaries of earlier starts. This may take long. It begins again if a
@@ -156,12 +165,15 @@ impl Workdir {
     }
 
     /// The folder of an account. All sessions that have the same folder open share one file
-    /// descriptor.
+    /// descriptor. If other servers change the same files, what is known of an account's usage is
+    /// forgotten when its last session here has ended.
     pub(super) fn open_home(&self, name: &[u8]) -> io::Result<Home> {
         let opened = Arc::new(self.folder.child(name)?);
         let id = opened.id()?;
         let mut homes = lock(&self.homes);
-        let known = homes.get(name).filter(|known| known.id == id);
+        let is_kept =
+            |known: &&Known| !self.storage.policy.is_shared || known.root.strong_count() > 0;
+        let known = homes.get(name).filter(|known| known.id == id).filter(is_kept);
         let root = known.and_then(|known| known.root.upgrade()).unwrap_or(Arc::clone(&opened));
         let quota =
             known.map_or_else(|| Arc::new(Quota::of(name)), |known| Arc::clone(&known.quota));
@@ -206,13 +218,6 @@ impl Workdir {
                 .inspect_err(|error| self.storage.warn_of_remains(error))
         })
     }
-}
-
-/// The folder at `path`, and the same one opened so that it can be locked.
-fn open_folder(path: &Path) -> io::Result<(Arc<Folder>, File)> {
-    let folder = Arc::new(Folder::open(path)?);
-    let opened = folder.open_for_sync()?;
-    Ok((folder, opened))
 }
 
 /// The folder of an account that is being created. If this is dropped without [`NewHome::keep`],

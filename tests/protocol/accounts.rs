@@ -130,13 +130,11 @@ fn a_lock_of_another_program_delays_changes_and_no_login() {
     bob.send_line("register bob password");
     carol.send_line("register carol password");
     alice.send_line("passwd password wonderland");
-    // The server waits for the lock when it has the file open.
-    let is_open = || {
-        let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
-        open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok())
-            .any(|path| path.ends_with("users"))
+    let waiting = || {
+        let who = String::from_utf8(shell(&server, "plainftpd who").stdout).unwrap();
+        who.lines().filter(|line| line.ends_with(" register") || line.ends_with(" passwd")).count()
     };
-    until("the server has the file open", is_open);
+    until("three changes wait for the lock", || waiting() == 3);
     server.connect().expect("login alice password", 230);
     server.connect().expect("login alice wrong", 530);
     let busy = "451 another program holds the lock of the accounts; try again.";

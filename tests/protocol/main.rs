@@ -13,6 +13,7 @@ mod interrupted;
 mod large_downloads;
 mod link_local;
 mod listings;
+mod nodes;
 mod owner;
 mod proxy;
 mod sessions;

@@ -33,7 +33,8 @@ pub use tree::{
     Tree, copied, is_below, is_within, lengths, moved, read_tree, read_tree_without, with, without,
 };
 
-/// Where the server keeps the number that tells its temporaries from those of other servers.
+/// Where the server keeps the number that tells its temporaries from those of other servers. The
+/// files of nodes begin with this.
 const SERVER_FILE: &str = ".plainftpd-server";
 /// Long enough for a busy machine; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -270,7 +271,7 @@ impl Server {
     pub fn homes(&self) -> Vec<String> {
         let entries = fs::read_dir(self.real("")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<_> = names.filter(|name| name != SERVER_FILE).collect();
+        let mut names: Vec<_> = names.filter(|name| !name.starts_with(SERVER_FILE)).collect();
         names.sort();
         names
     }
@@ -291,7 +292,7 @@ impl Server {
             for entry in entries.flatten() {
                 let path = entry.path();
                 let name = entry.file_name();
-                if name == SERVER_FILE {
+                if name.as_encoded_bytes().starts_with(SERVER_FILE.as_bytes()) {
                     continue;
                 }
                 if name.as_encoded_bytes().starts_with(b".plainftpd-") {

@@ -33,7 +33,7 @@ impl Folder {
     }
 
     fn users(&self) -> UsersFile {
-        UsersFile::open(&self.path(), Arc::new(self.log())).unwrap()
+        UsersFile::open(&self.path(), false, Arc::new(self.log())).unwrap()
     }
 
     fn log(&self) -> Log {

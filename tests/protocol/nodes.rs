@@ -1,0 +1,206 @@
+//! Several servers that share one folder. `tests/cluster/run` does this on a cluster file system.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::{Client, Server, Way, noise};
+
+fn node(dir: &Path, name: &str, flags: &[&str]) -> Server {
+    Server::in_folder(dir, &[&["--node", name], flags].concat())
+}
+
+/// Two nodes on one folder.
+struct Nodes {
+    dir: tempfile::TempDir,
+    a: Server,
+    b: Server,
+}
+
+impl Nodes {
+    fn start(flags: &[&str]) -> Nodes {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (node(dir.path(), "a", flags), node(dir.path(), "b", flags));
+        Nodes { dir, a, b }
+    }
+
+    /// An account with a session on each node.
+    fn registered(&self, name: &str) -> (Client, Client) {
+        (self.a.registered(name), self.b.logged_in(name))
+    }
+}
+
+/// Runs the program. Returns its exit code, and what it prints.
+fn run(dir: &Path, args: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
+    let Output { status, stdout, stderr } =
+        command.args(args.split(' ')).arg("--dir").arg(dir).output().unwrap();
+    (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
+}
+
+#[test]
+fn each_node_has_its_own_log_and_control_file_and_no_other_server_starts_beside_it() {
+    let Nodes { dir, a, mut b } = Nodes::start(&[]);
+    let (dir, files) = (dir.path(), "control.a control.b log.a.txt log.b.txt users workdir");
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names.join(" "), files);
+    let refused =
+        format!("plainftpd: {}: another plainftpd uses it\n", dir.join("workdir").display());
+    for args in ["--listen 127.0.0.1:0", "--listen 127.0.0.1:0 --node a"] {
+        assert_eq!(run(dir, args), (Some(1), refused.clone()), "{args}");
+    }
+    let alice = a.registered("alice");
+    let address = alice.stream().local_addr().unwrap();
+    assert_eq!(run(dir, "who --node a"), (Some(0), format!("1 alice {address} idle\n")));
+    assert_eq!(run(dir, "who --node b"), (Some(0), String::new()));
+    assert_eq!(run(dir, "stop --node b"), (Some(0), String::new()));
+    assert_eq!(b.exit_code(), Some(0));
+    assert_eq!(run(dir, "who --node a"), (Some(0), format!("1 alice {address} idle\n")));
+    assert!(fs::read_to_string(dir.join("log.a.txt")).unwrap().contains(" word=register "));
+    assert!(fs::read_to_string(dir.join("log.b.txt")).unwrap().ends_with(" event=stop\n"));
+    drop(a);
+    Server::in_folder(dir, &[]);
+}
+
+#[test]
+fn an_account_is_known_to_each_node_and_a_change_counts_at_the_next_login_at_another() {
+    let nodes = Nodes::start(&[]);
+    let (mut on_a, _) = nodes.registered("alice");
+    on_a.expect("passwd password wonderland", 200);
+    nodes.b.connect().expect("login alice password", 530);
+    nodes.b.connect().expect("login alice wonderland", 230);
+    nodes.b.connect().expect("register alice password", 553);
+    on_a.expect("unregister wonderland", 250);
+    nodes.b.connect().expect("login alice wonderland", 530);
+    nodes.b.registered("alice");
+}
+
+#[test]
+fn accounts_that_are_registered_and_changed_through_two_nodes_at_once_are_all_kept() {
+    let nodes = Nodes::start(&[]);
+    let count = 50;
+    std::thread::scope(|scope| {
+        for (server, name) in [(&nodes.a, "a"), (&nodes.b, "b")] {
+            scope.spawn(move || {
+                for number in 0..count {
+                    let mut client = server.registered(&format!("{name}{number}"));
+                    client.expect("passwd password wonderland", 200);
+                }
+            });
+        }
+    });
+    for (server, name) in [(&nodes.b, "a"), (&nodes.a, "b")] {
+        for number in 0..count {
+            server.connect().expect(&format!("login {name}{number} wonderland"), 230);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_one_node_replaces_is_the_old_or_the_new_one_through_the_other() {
+    let nodes = Nodes::start(&[]);
+    let (mut on_a, mut on_b) = nodes.registered("alice");
+    let contents = [noise(300_000, 1), noise(300_000, 2)];
+    on_a.put("f", &contents[0]);
+    let mut data = on_b.begin(Way::Epsv, "RETR f");
+    for content in contents.iter().cycle().skip(1).take(21) {
+        on_a.put("f", content);
+        assert!(nodes.b.logged_in("alice").get("f").unwrap() == *content);
+    }
+    let mut whole = Vec::new();
+    data.read_to_end(&mut whole).unwrap();
+    assert!(whole == contents[0], "a download goes on with the file that it began");
+    assert!(on_b.reply().starts_with("226 "));
+}
+
+#[test]
+fn a_file_is_written_in_place_through_one_node_at_a_time() {
+    let nodes = Nodes::start(&[]);
+    let (mut on_a, mut on_b) = nodes.registered("alice");
+    on_a.put("f", b"one ");
+    let mut data = on_a.begin(Way::Epsv, "APPE f");
+    data.write_all(b"two ").unwrap();
+    while on_a.ask("STAT") != "213 4 bytes so far." {}
+    let busy = "450 /f: another upload is writing to it; try again.";
+    assert_eq!(on_b.ask("append f three"), busy);
+    drop(data);
+    assert!(on_a.reply().starts_with("226 "));
+    on_b.expect("append f three", 150);
+    assert!(on_b.reply().starts_with("226 "));
+    assert_eq!(on_a.get("f").unwrap(), b"one two three\n");
+}
+
+#[test]
+fn temporaries_of_a_node_are_left_alone_while_it_runs_and_then_go() {
+    let mut nodes = Nodes::start(&[]);
+    let (mut on_a, mut on_b) = nodes.registered("alice");
+    on_a.expect("mkdir d", 257);
+    let mut data = on_b.begin(Way::Epsv, "STOR d/f");
+    data.write_all(b"half").unwrap();
+    while on_b.ask("STAT") != "213 4 bytes so far." {}
+    let busy = "450 /d: an upload into it is in progress; try again.";
+    assert_eq!(on_a.ask("rmdir d"), busy);
+    // A start sweeps, but not this.
+    nodes.a.kill();
+    nodes.a = node(nodes.dir.path(), "a", &[]);
+    nodes.a.wait_for_sweeper();
+    assert_eq!(nodes.a.temporaries().len(), 1);
+    assert_eq!(nodes.a.logged_in("alice").ask("rmdir d"), busy);
+    // A killed node leaves it to the others.
+    nodes.b.kill();
+    nodes.a.logged_in("alice").expect("rmdir d", 250);
+    assert!(!nodes.a.real("alice/d").exists());
+    // The start of another node, or of a server without a name, sweeps.
+    for name in ["a", ""] {
+        nodes.b = node(nodes.dir.path(), "b", &[]);
+        let mut on_b = nodes.b.logged_in("alice");
+        let mut data = on_b.begin(Way::Epsv, "STOR f");
+        data.write_all(b"half").unwrap();
+        while on_b.ask("STAT") != "213 4 bytes so far." {}
+        nodes.b.kill();
+        nodes.a.kill();
+        assert_eq!(nodes.a.temporaries().len(), 1);
+        nodes.a = match name {
+            "" => Server::in_folder(nodes.dir.path(), &[]),
+            name => node(nodes.dir.path(), name, &[]),
+        };
+        nodes.a.wait_until_swept();
+    }
+}
+
+#[test]
+fn through_two_nodes_an_account_stores_at_most_its_quota_twice() {
+    const MIB: usize = 1024 * 1024;
+    let nodes = Nodes::start(&["--quota", "4M"]);
+    let (mut on_a, mut on_b) = nodes.registered("alice");
+    on_a.put("a1", &noise(MIB, 1)); // the node b has counted nothing of this
+    let fill = |client: &mut Client, name: &str| {
+        (0..20)
+            .take_while(|n| client.put(&format!("{name}{n}"), &noise(MIB, 2)).starts_with("226 "))
+            .count()
+    };
+    // Each node lets in what it has counted room for: 3 MiB and 4 MiB.
+    assert_eq!((fill(&mut on_a, "x"), fill(&mut on_b, "y")), (3, 4));
+    let removed = "552 /z: the quota is used up";
+    // Files that the other node has stored give no more room than they took.
+    on_a.expect("rm y0", 250);
+    assert_eq!(fill(&mut on_a, "z"), 1);
+    assert_eq!(fill(&mut on_b, "v"), 0);
+    assert!(on_a.put("z", b"1").starts_with(removed));
+    let stored = |client: &mut Client| client.ask("free");
+    assert!(stored(&mut on_a).starts_with("211 8388608 of 4194304 "));
+    // When its last session on a node has ended, the node counts again.
+    for client in [on_a, on_b] {
+        let mut client = client;
+        client.expect("quit", 221);
+        client.rest();
+    }
+    for server in [&nodes.a, &nodes.b] {
+        assert!(server.logged_in("alice").put("z", b"1").starts_with(removed));
+    }
+}
