@@ -40,6 +40,7 @@ mod commands;
 mod shell;
 mod thread_pool;
 
+use std::error::Error;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,6 +57,7 @@ use server::{Door, Server, Slot};
 use session::Session;
 use streams::Stderr;
 use thread_pool::ThreadPool;
+use users::{PasswordHash, Refusal};
 
 /// The time before the next try if `accept` fails, for example because the process has no more file
 /// descriptors.
@@ -69,21 +71,24 @@ fn main() -> ExitCode {
     let output = match request {
         Request::Help => Ok(config::help() + shell::HELP),
         Request::Version => Ok(format!("plainftpd {}\n", env!("CARGO_PKG_VERSION"))),
-        Request::HashPassword(config) => hash_password(&config).map_err(shell::failed),
+        Request::HashPassword(config) => hash_password(&config),
         Request::Check(config, mistakes) => {
             let (text, is_fine) = check::run(*config, mistakes);
             print(&text);
             return ExitCode::from(u8::from(!is_fine));
         }
         Request::Shell(config, words, flags) => shell::run(&config, &words, &flags),
-        Request::Serve(config) => run(*config).map(|()| String::new()).map_err(shell::failed),
+        Request::Serve(config) => run(*config).map(|()| String::new()).map_err(Box::from),
     };
     match output {
         Ok(text) => {
             print(&text);
             ExitCode::SUCCESS
         }
-        Err((code, text)) => fail(code, &text),
+        Err(error) => {
+            let is_usage = matches!(error.downcast_ref(), Some(Refusal::Invalid(_)));
+            fail(if is_usage { 2 } else { 1 }, &error.to_string())
+        }
     }
 }
 
@@ -102,13 +107,12 @@ fn print(text: &str) {
 }
 
 /// `--hash-password`: reads a line from standard input and returns its hash.
-fn hash_password(config: &Config) -> Result<String, String> {
-    let password = shell::read_password().map_err(|error| error.to_string())?;
+fn hash_password(config: &Config) -> Result<String, Box<dyn Error>> {
+    let password = shell::read_password()?;
     if password.characters() < config.min_password {
-        return Err(users::Refusal::ShortPassword(config.min_password).to_string());
+        return Err(Refusal::ShortPassword(config.min_password).into());
     }
-    let hash = users::PasswordHash::new(&password, config.hash_iterations);
-    hash.map(|hash| format!("{hash}\n")).map_err(|error| error.to_string())
+    Ok(format!("{}\n", PasswordHash::new(&password, config.hash_iterations)?))
 }
 
 /// Opens everything, and then accepts clients until a request to stop. Fails if it cannot

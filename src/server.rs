@@ -13,7 +13,7 @@ use crate::control_file::ControlFile;
 use crate::data::PassivePorts;
 use crate::file_size_limit;
 use crate::log::{Log, LogLine};
-use crate::users::{QuotaSetting, Record, Users, constant_time_eq};
+use crate::users::{Index, QuotaSetting, Record, Users, constant_time_eq};
 use crate::vfs::{self, QuotaSource, UploadPolicy, Workdir};
 
 mod admission;
@@ -108,7 +108,7 @@ impl Server {
 
     /// Warnings about the settings for the owner of the server, one line each.
     pub fn warnings(&self) -> Vec<String> {
-        let has_open_account = self.users.has_open_account().unwrap_or(false);
+        let has_open_account = self.users.query(Index::has_open_account).unwrap_or(false);
         warnings(&self.config, &self.dir, has_open_account)
     }
 
@@ -133,7 +133,7 @@ impl Server {
 impl QuotaSource for Server {
     fn quota_of(&self, folder: &[u8]) -> io::Result<Option<u64>> {
         let unreadable = |_| io::Error::other("the accounts cannot be read");
-        let quotas = self.users.quotas_of(folder).map_err(unreadable)?;
+        let quotas = self.users.query(|users| users.quotas_of(folder)).map_err(unreadable)?;
         Ok(quotas.into_iter().filter_map(|quota| self.limit(quota)).min())
     }
 }

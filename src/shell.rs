@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead, ErrorKind, IsTerminal};
 use std::os::unix::process::CommandExt;
@@ -15,7 +16,7 @@ mod remote;
 
 use crate::config::{Config, STOP_WAIT};
 use crate::log::Log;
-use crate::users::{Password, QUOTA, ROLE, Refusal, Users};
+use crate::users::{Index, Password, QUOTA, ROLE, Refusal, Users};
 use crate::vfs::{UploadPolicy, Workdir};
 
 use remote::Remote;
@@ -41,62 +42,48 @@ Commands, also beside a running server; each takes the --dir or --config of the 
         stop the server; transfers may go on for SECONDS (10 by default)
 ";
 
-/// Why a command failed: its exit code, and the one line that it prints.
-type Failure = (u8, String);
-
-/// The failure of a command that was typed rightly.
-pub fn failed(why: impl ToString) -> Failure {
-    (1, why.to_string())
-}
-
-/// Runs a command. Returns what it prints.
+/// Runs a command. Returns what it prints. A command that was typed wrongly fails with
+/// [`Refusal::Invalid`].
 pub fn run(
     config: &Config,
     words: &[String],
     flags: &HashMap<String, String>,
-) -> Result<String, Failure> {
+) -> Result<String, Box<dyn Error>> {
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let flag = |name| flags.get(name).map(String::as_str);
-    let done = match words.as_slice() {
+    match words.as_slice() {
         ["user", "list"] => {
-            let lines = users(config)?.list().map_err(Refusal::Io).map_err(failed)?;
+            let lines = users(config)?.query(Index::list).map_err(Refusal::Io)?;
             return Ok(lines.into_iter().map(|line| line + "\n").collect());
         }
         ["user", "add", name] => {
             let (role, quota) = (flag("role").unwrap_or("user"), flag("quota").unwrap_or("-"));
-            users(config)?.add([name, role, quota], flag("folder"), ask_password)
+            users(config)?.add([name, role, quota], flag("folder"), ask_password)?;
         }
-        ["user", "passwd", name] => users(config)?.set_password(name, ask_password),
-        ["user", "role", name, role] => users(config)?.set(name, ROLE, role),
-        ["user", "quota", name, quota] => users(config)?.set(name, QUOTA, quota),
+        ["user", "passwd", name] => users(config)?.set_password(name, ask_password)?,
+        ["user", "role", name, role] => users(config)?.set(name, ROLE, role)?,
+        ["user", "quota", name, quota] => users(config)?.set(name, QUOTA, quota)?,
         ["user", "remove", name] if flag("with-files").is_some() => {
             return remove_with_files(config, name);
         }
-        ["user", "remove", name] => users(config)?.remove(name, |_| ()).map(drop),
-        ["who"] => return remote(config)?.ask("who").map_err(failed),
+        ["user", "remove", name] => drop(users(config)?.remove(name, |_| ())?),
+        ["who"] => return Ok(Remote::connect(config)?.ask("who")?),
         ["kick", session] if session.parse::<u64>().is_ok() => {
-            return remote(config)?.ask(&format!("kick {session}")).map_err(failed);
+            return Ok(Remote::connect(config)?.ask(&format!("kick {session}"))?);
         }
         ["stop"] => {
             let wait = flag("wait").map_or(Ok(STOP_WAIT.as_secs()), str::parse);
-            let wait = wait.map_err(|_| (2, "--wait needs a number of seconds".to_string()))?;
-            return remote(config)?.stop(config, wait).map(|()| String::new()).map_err(failed);
+            let wait = wait.map_err(|_| Refusal::Invalid("--wait needs a number of seconds"))?;
+            Remote::connect(config)?.stop(config, wait)?;
         }
-        _ => return Err((2, "not a command with its arguments; see --help".to_string())),
-    };
-    done.map(|()| String::new()).map_err(|refusal| match refusal {
-        Refusal::Invalid(why) => (2, why.to_string()),
-        refusal => failed(refusal),
-    })
-}
-
-fn remote(config: &Config) -> Result<Remote, Failure> {
-    Remote::connect(config).map_err(failed)
+        _ => Err(Refusal::Invalid("not a command with its arguments; see --help"))?,
+    }
+    Ok(String::new())
 }
 
 /// Hides the folder of the account before the name is free, and then removes it. Returns what is to
 /// be printed.
-fn remove_with_files(config: &Config, name: &str) -> Result<String, Failure> {
+fn remove_with_files(config: &Config, name: &str) -> Result<String, Box<dyn Error>> {
     let policy = UploadPolicy { sync: true, partial: true, is_shared: true };
     let path = config.dir.join("workdir");
     let workdir =
@@ -104,23 +91,23 @@ fn remove_with_files(config: &Config, name: &str) -> Result<String, Failure> {
             .and_then(|_| {
                 Workdir::open(&path, config.node.as_deref(), policy, Arc::new(Log::none()))
             })
-            .map_err(|error| failed(format!("workdir: {error}")))?;
-    let hidden = users(config)?.remove(name, |name| workdir.detach_home(name)).map_err(failed)?;
+            .map_err(|error| format!("workdir: {error}"))?;
+    let hidden = users(config)?.remove(name, |name| workdir.detach_home(name))?;
     match hidden.map(|hidden| hidden.and_then(|remove| remove())) {
         None => {
             Ok("its files stay, because its line names another folder or is malformed\n".into())
         }
         Some(Err(error)) if error.kind() != ErrorKind::NotFound => {
-            Err(failed(format!("the account is removed, but its files are left: {error}")))
+            Err(format!("the account is removed, but its files are left: {error}").into())
         }
         Some(_) => Ok(String::new()),
     }
 }
 
-fn users(config: &Config) -> Result<Users, Failure> {
+fn users(config: &Config) -> Result<Users, String> {
     let path = config.dir.join("users");
-    let users = Users::open(&path, config, Arc::new(Log::none()));
-    users.map_err(|error| failed(format!("{}: {error}", path.display())))
+    Users::open(&path, config, Arc::new(Log::none()))
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Asks on the terminal, without echo, and then runs the command again with the password on its

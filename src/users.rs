@@ -17,6 +17,7 @@
 //! 3. Under the account lock, the record is read again, because the account may have been removed
 //!    or changed while the password was hashed. Still under the lock, the caller opens the folder.
 
+use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -38,12 +39,12 @@ mod password_cache;
 mod throttle;
 
 pub use hash::{Password, PasswordHash, constant_time_eq};
+pub use index::Index;
 pub use record::{QUOTA, QuotaSetting, ROLE, Record, Role, is_valid_name};
 pub use throttle::network_of;
 
 use file::UsersFile;
 use hash_queue::HashQueue;
-use index::Index;
 use password_cache::PasswordCache;
 use throttle::Throttle;
 
@@ -79,6 +80,8 @@ impl From<io::Error> for Refusal {
         Refusal::Io(error)
     }
 }
+
+impl Error for Refusal {}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,25 +196,13 @@ impl Users {
             attempt.failed();
             return Err(Refusal::WrongPassword);
         };
-        if record.hash != PasswordHash::Any {
-            self.password_cache.insert(&record, password);
-        }
+        self.password_cache.insert(&record, password);
         Ok(record)
     }
 
-    /// Whether there is an account of this name, even if it cannot log in.
-    pub fn exists(&self, name: &[u8]) -> io::Result<bool> {
-        self.file.query(|index| index.has(index.meant_by(name)))
-    }
-
-    /// Whether an account accepts every password.
-    pub fn has_open_account(&self) -> io::Result<bool> {
-        self.file.query(Index::has_open_account)
-    }
-
-    /// See [`Index::quotas_of`]. The smallest quota counts.
-    pub fn quotas_of(&self, folder: &[u8]) -> io::Result<Vec<QuotaSetting>> {
-        self.file.query(|index| index.quotas_of(folder))
+    /// Calls `ask` with the accounts that the file has now.
+    pub fn query<T>(&self, ask: impl FnOnce(&Index) -> T) -> io::Result<T> {
+        self.file.query(ask)
     }
 
     /// Creates an account. `create_home` creates and opens its folder, or returns `None` if the
@@ -390,11 +381,6 @@ impl Users {
         check(record.clone())?;
         change.replace(&text, name, None)?;
         Ok(record.filter(|record| record.folder.is_none()).map(|record| then(&record.name)))
-    }
-
-    /// The accounts, one line each, and the lines that lock an account.
-    pub fn list(&self) -> io::Result<Vec<String>> {
-        self.file.list()
     }
 
     fn check_account(&self, name: &str, exists: bool) -> Result<(), Refusal> {

@@ -97,7 +97,7 @@ pub fn login(session: &mut Session, name: &[u8], password: &Password) -> Outcome
         server.users.log_in(name, password, peer, home)
     });
     let (record, home) = logged_in.map_err(|refused| {
-        if server.users.exists(name).unwrap_or(false) {
+        if server.users.query(|users| users.has(users.meant_by(name))).unwrap_or(false) {
             session.log_context.account = Some(String::from_utf8_lossy(name).into_owned());
         }
         login_refused(session, refused, was_logged_in)

@@ -2,7 +2,7 @@
 
 use crate::reply::Reply;
 use crate::session::{Outcome, Session};
-use crate::users::{Password, Refusal};
+use crate::users::{Index, Password, Refusal};
 
 use super::accounts::{no_accounts, own_name, refuse};
 use super::args::Args;
@@ -29,7 +29,8 @@ pub fn text(word: Vec<u8>) -> String {
 
 /// `users`.
 pub fn list(session: &mut Session) -> Outcome {
-    let lines = session.server.users.list().map_err(|error| no_accounts(session, &error))?;
+    let lines = session.server.users.query(Index::list);
+    let lines = lines.map_err(|error| no_accounts(session, &error))?;
     Ok(Reply::multi(211, "Accounts: name, role, quota, folder.", lines, "End."))
 }
 

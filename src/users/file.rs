@@ -160,11 +160,6 @@ impl UsersFile {
         }
     }
 
-    /// The accounts, one line each, and the lines that lock an account.
-    pub fn list(&self) -> io::Result<Vec<String>> {
-        index::list(&self.patiently(LOCK_WAIT, || fs::read(&self.path))?)
-    }
-
     /// Locks the file for a change. Fails with [`ErrorKind::TimedOut`] if another program, or
     /// another thread of this server, holds the lock for too long. `flock` excludes threads too,
     /// because each call opens the file for itself.

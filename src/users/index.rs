@@ -108,6 +108,14 @@ impl Index {
         }
     }
 
+    /// The accounts by name, one line each, and then the warnings about lines.
+    pub fn list(&self) -> Vec<String> {
+        let mut records: Vec<_> = self.records.iter().collect();
+        records.sort_unstable_by_key(|(name, _)| *name);
+        let records = records.into_iter().filter_map(|(_, record)| record.as_ref());
+        records.map(Record::summary).chain(self.locked.iter().cloned()).collect()
+    }
+
     /// Whether an account that may log in accepts every password.
     pub fn has_open_account(&self) -> bool {
         self.records.values().flatten().any(|record| record.hash == PasswordHash::Any)
@@ -154,14 +162,6 @@ fn why_unreadable(text: &[u8]) -> Option<&'static str> {
 pub fn is_complete(text: &[u8]) -> bool {
     let last = without_mark(text).rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     Record::user_name(last).is_none()
-}
-
-/// The accounts in the order of the file, and then the warnings about lines.
-pub fn list(text: &[u8]) -> io::Result<Vec<String>> {
-    let index = Index::parse(text)?;
-    let lines = without_mark(text).split(|byte| *byte == b'\n');
-    let records = lines.filter_map(|line| index.find(Record::user_name(line)?.as_bytes()));
-    Ok(records.map(Record::summary).chain(index.locked.iter().cloned()).collect())
 }
 
 /// The text with `record` in place of the line of `name`, or without that line.

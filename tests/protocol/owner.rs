@@ -68,8 +68,8 @@ fn the_owner_adds_changes_lists_and_removes_accounts_while_the_server_runs() {
         run(dir, "user list"),
         "alice            user     -             alice\n\
          bob              readonly 5242880       bob\n\
-         scanner          drop     -             alice/scans\n\
-         root             admin    -             /\n"
+         root             admin    -             /\n\
+         scanner          drop     -             alice/scans\n"
     );
     let mut bob = server.logged_in("bob");
     assert_eq!(bob.get("old.txt").unwrap(), b"mine");
@@ -399,10 +399,10 @@ fn an_administrator_cares_for_accounts_over_the_wire_and_nothing_else_may() {
     assert_eq!(
         root.ask("users"),
         "211-Accounts: name, role, quota, folder.\n \
-         root             admin    -             /\n \
          alice            user     -             alice\n \
          bob              readonly -             bob\n \
-         carol            user     -             carol\n\
+         carol            user     -             carol\n \
+         root             admin    -             /\n\
          211 End."
     );
     server.connect().expect("login bob secret-1", 230);
