@@ -25,15 +25,14 @@ const NEAR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1));
 pub fn run(mut config: Config, mistakes: Vec<String>) -> (String, bool) {
     let mut report = Report { errors: mistakes, ..Report::default() };
     report.explains.push(config::effective(&mut config));
-    let is_running = report.folder(&config).unwrap_or_else(|error| {
+    if let Err(error) = report.folder(&config) {
         report.errors.push(error);
-        false
-    });
-    report.listeners(&config, is_running);
+    }
+    report.listeners(&config);
     report.ports(&config);
     let limit = file_size_limit::limit().map_or("none".to_string(), |limit| limit.to_string());
     report.explains.push(format!("largest file (ulimit -f): {limit}"));
-    let Report { explains, errors, risks, notes } = report;
+    let Report { explains, errors, risks, notes, .. } = report;
     let mut text: String = explains.iter().map(|line| format!("{line}\n")).collect();
     for (kind, lines) in [("error", &errors), ("risk", &risks), ("note", &notes)] {
         lines.iter().for_each(|line| text.push_str(&format!("{kind}: {line}\n")));
@@ -52,18 +51,20 @@ struct Report {
     errors: Vec<String>,
     risks: Vec<String>,
     notes: Vec<String>,
+    /// Whether a server has the folder open.
+    is_running: bool,
 }
 
 impl Report {
-    /// Looks at what the server would open. Returns whether another server has it open.
-    fn folder(&mut self, config: &Config) -> Result<bool, String> {
+    /// Looks at what the server would open.
+    fn folder(&mut self, config: &Config) -> Result<(), String> {
         server::check_proc()?;
         let dir = server::folder(config)?;
         self.explains.push(server::contents(config, &dir));
         if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
             self.notes.push("this has the rights of root; the server may have fewer".to_string());
         }
-        let (mut has_open_account, mut is_running) = (false, false);
+        let mut has_open_account = false;
         let log = config.log_name();
         let names = ["workdir", "users", &log];
         for name in names.into_iter().take(if config.log_to_stdout { 2 } else { 3 }) {
@@ -82,11 +83,11 @@ impl Report {
             let is_locked = error.kind() == ErrorKind::WouldBlock;
             let list = if is_locked { &mut self.notes } else { &mut self.errors };
             list.push(server::why_not_opened(&path, &error));
-            is_running |= is_locked;
+            self.is_running |= is_locked;
         }
         self.risks.extend(server::warnings(config, &dir, has_open_account));
         self.rights(&dir);
-        Ok(is_running)
+        Ok(())
     }
 
     /// Looks for rights of others that are too many, and for rights of the server that are missing.
@@ -115,12 +116,12 @@ impl Report {
     }
 
     /// Opens each listener, and says who can connect to it and what PASV answers.
-    fn listeners(&mut self, config: &Config, is_running: bool) {
+    fn listeners(&mut self, config: &Config) {
         let mut opened = Vec::new();
         for address in &config.listen {
             match server::listen(*address) {
                 Ok(listener) => opened.push(listener),
-                Err(error) if is_running && error.kind() == ErrorKind::AddrInUse => {
+                Err(error) if self.is_running && error.kind() == ErrorKind::AddrInUse => {
                     self.notes.push(error.to_string());
                 }
                 Err(error) => self.errors.push(error.to_string()),
@@ -156,8 +157,8 @@ impl Report {
         for address in config.listen.iter().filter(|address| passive.contains(&address.port())) {
             self.risks.push(format!("the passive ports {first}-{last} include that of {address}"));
         }
-        if count < config.max_clients {
-            let clients = config.max_clients;
+        let clients = config.max_clients;
+        if count < clients {
             self.risks.push(format!("{count} passive ports are few for {clients} clients"));
         }
         let outer = config.listen.iter().filter(|it| !it.ip().to_canonical().is_loopback());

@@ -66,7 +66,7 @@ pub fn run(
         ["user", "remove", name] if flag("with-files").is_some() => {
             return remove_with_files(config, name);
         }
-        ["user", "remove", name] => drop(users(config)?.remove(name, |_| ())?),
+        ["user", "remove", name] => drop(users(config)?.remove(name, None, |_| ())?),
         ["who"] => return Ok(Remote::connect(config)?.ask("who")?),
         ["kick", session] if session.parse::<u64>().is_ok() => {
             return Ok(Remote::connect(config)?.ask(&format!("kick {session}"))?);
@@ -86,13 +86,11 @@ pub fn run(
 fn remove_with_files(config: &Config, name: &str) -> Result<String, Box<dyn Error>> {
     let policy = UploadPolicy { sync: true, partial: true, is_shared: true };
     let path = config.dir.join("workdir");
-    let workdir =
-        fs::metadata(&path) // the server makes it
-            .and_then(|_| {
-                Workdir::open(&path, config.node.as_deref(), policy, Arc::new(Log::none()))
-            })
-            .map_err(|error| format!("workdir: {error}"))?;
-    let hidden = users(config)?.remove(name, |name| workdir.detach_home(name))?;
+    let (node, log) = (config.node.as_deref(), Arc::new(Log::none()));
+    let workdir = fs::metadata(&path) // the server makes it
+        .and_then(|_| Workdir::open(&path, node, policy, log))
+        .map_err(|error| format!("workdir: {error}"))?;
+    let hidden = users(config)?.remove(name, None, |name| workdir.detach_home(name))?;
     match hidden.map(|hidden| hidden.and_then(|remove| remove())) {
         None => {
             Ok("its files stay, because its line names another folder or is malformed\n".into())

@@ -51,12 +51,10 @@ use throttle::Throttle;
 /// Why a login, or a change of an account, is refused.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The owner of the server lets no client register.
     Closed,
     /// Registering needs a code, and none was given.
     NoCode,
     WrongCode,
-    /// The name is too long, or has a character that no name may have.
     BadName,
     NameTaken,
     /// The owner of the server named an account that is not there, or whose line is malformed.
@@ -65,7 +63,6 @@ pub enum Refusal {
     Invalid(&'static str),
     /// The folder of this other account lies in the account's own.
     FolderInUse(String),
-    /// The password has fewer characters than this.
     ShortPassword(usize),
     /// The password is wrong, or there is no such account.
     WrongPassword,
@@ -292,8 +289,7 @@ impl Users {
         then: impl FnOnce(&str) -> T,
     ) -> Result<Option<T>, Refusal> {
         let verified = self.verify(name.as_bytes(), password, from)?;
-        let check = |now: Option<Record>| still_verified(now.ok_or(Refusal::NoAccount)?, &verified);
-        self.remove_if(name, |now| check(now).map(drop), then)
+        self.remove(name, Some(&verified), then)
     }
 
     /// Adds an account, as the owner of the server or an administrator does. A folder of that name,
@@ -352,22 +348,14 @@ impl Users {
     }
 
     /// Removes an account, also one that is locked, if no other account's folder lies in its own.
-    /// Returns the result of `then`, which hides the folder under the account lock, before the name
-    /// can be registered again. `then` is given the name as the file spells it. `None`: the files
-    /// stay, because they may be in a folder of another name: the account's line says so, or is
-    /// malformed.
+    /// If `verified` is given, the account must still be that one. Returns the result of `then`,
+    /// which hides the folder under the account lock, before the name can be registered again.
+    /// `then` is given the name as the file spells it. `None`: the files stay, because they may be
+    /// in a folder of another name: the account's line says so, or is malformed.
     pub fn remove<T>(
         &self,
         name: &str,
-        then: impl FnOnce(&str) -> T,
-    ) -> Result<Option<T>, Refusal> {
-        self.remove_if(name, |_| Ok(()), then)
-    }
-
-    fn remove_if<T>(
-        &self,
-        name: &str,
-        check: impl FnOnce(Option<Record>) -> Result<(), Refusal>,
+        verified: Option<&Record>,
         then: impl FnOnce(&str) -> T,
     ) -> Result<Option<T>, Refusal> {
         let mut change = self.file.change()?;
@@ -378,7 +366,9 @@ impl Users {
             return Err(Refusal::FolderInUse(guest));
         }
         let (text, record) = change.find(name)?;
-        check(record.clone())?;
+        if let Some(verified) = verified {
+            still_verified(record.clone().ok_or(Refusal::NoAccount)?, verified)?;
+        }
         change.replace(&text, name, None)?;
         Ok(record.filter(|record| record.folder.is_none()).map(|record| then(&record.name)))
     }

@@ -53,7 +53,7 @@ pub fn remove(session: &mut Session, name: &str) -> Outcome {
             Reply::new(550, "You are logged in to that account; another may remove it.").into()
         );
     }
-    let done = session.server.users.remove(name, |_| ()).map(drop);
+    let done = session.server.users.remove(name, None, |_| ()).map(drop);
     report(session, name, done, "removed; its files stay")
 }
 
