@@ -375,6 +375,8 @@ fn a_balancer_may_be_named_in_ipv6_form_and_the_owner_needs_no_line() {
         let mut client = Client::to(*address);
         client.send("PROXY TCP6 2001:db8::7 2001:db8::2 5000 21\r\n");
         assert_eq!(client.reply(), GREETING);
+        let lines = log_lines(&server, "event=connect");
+        assert!(lines.iter().all(|line| line.ends_with(" peer=[2001:db8::7]:5000")), "{lines:?}");
     }
     let mut who = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
     let output = who.arg("who").arg("--dir").arg(server.dir()).output().unwrap();
