@@ -3,10 +3,14 @@
 import os
 import pty
 import select
+import signal
 import sys
 
 pid, terminal = pty.fork()
 if pid == 0:
+    # A shell ignores them for what it starts in the background, and then Ctrl-C does nothing.
+    for number in signal.SIGHUP, signal.SIGINT, signal.SIGQUIT:
+        signal.signal(number, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])
 sources = [0, terminal]
 while True:

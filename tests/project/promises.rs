@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::files_below;
 
@@ -65,4 +65,20 @@ fn every_program_that_a_test_drives_is_installed_by_the_gate() {
         );
     }
     assert!(programs.len() > 15, "{programs:?}");
+}
+
+/// A server that hangs must make its test fail, so every wait of a test has a limit. A connection
+/// has its own where `support::connect` makes it.
+#[test]
+fn every_connection_of_a_test_has_its_timeouts() {
+    let mut files = Vec::new();
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["tests/protocol", "tests/security"]
+        .iter()
+        .for_each(|it| files_below(&top.join(it), &mut files));
+    let bare = |file: &&PathBuf| {
+        fs::read_to_string(file).is_ok_and(|code| code.contains("TcpStream::connect("))
+    };
+    let found: Vec<_> = files.iter().filter(bare).collect();
+    assert!(files.len() > 25 && found.is_empty(), "use support::connect in {found:?}");
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
 
 use crate::support::{
-    Client, Server, Way, copy_program, has_program, is_root, noise, own_address, sha256,
+    Client, Server, Way, connect, copy_program, has_program, is_root, noise, own_address, sha256,
 };
 
 fn text(bytes: Vec<u8>) -> String {
@@ -302,7 +302,7 @@ fn a_transfer_without_a_connection_is_425_and_names_the_hand_word() {
     assert_eq!(client.ask("RETR f"), format!("425 No data connection: {why}."));
     assert!(server.log().contains("code=425 ") && server.log().contains(&format!("why=\"{why}\"")));
     // The passive port is closed, and so is the port that the client named.
-    assert!(TcpStream::connect((client.server_ip(), port)).is_err());
+    assert!(connect((client.server_ip(), port)).is_err());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     client.expect(&format!("EPRT |1|127.0.0.1|{closed}|"), 200);
     let reply = client.ask("RETR f");

@@ -3,13 +3,13 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Client, Server, Way, has_program, noise, with_limit};
+use crate::support::{Client, Server, Way, has_program, listen, noise, with_limit};
 
 /// More than all buffers on the way hold, so that its download stands still if it is not read.
 const LARGE: u64 = 1024 * 1024 * 1024;
@@ -81,7 +81,7 @@ fn an_abor_stops_a_transfer_behind_thousands_of_lines_and_behind_every_synch() {
 fn an_abor_is_seen_while_the_server_connects() {
     let (server, mut client) = with_large_file();
     // A port that neither accepts nor refuses: as many wait there as may.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listen("127.0.0.1:0");
     let address = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
     while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
@@ -316,6 +316,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            eprintln!("the terminal shows {:?}", String::from_utf8_lossy(&self.shown));
             let _ = self.child.kill();
         }
         drop(self.child.stdin.take());

@@ -5,11 +5,11 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Peer, Server, Way, has_program, own_address};
+use crate::support::{Client, Peer, Server, Way, connect, has_program, listen, own_address};
 
 const GREETING: &str = "220 plainftpd ready. New here? Type: register NAME PASSWORD. \
                         Type help for the commands.";
@@ -280,7 +280,7 @@ fn guesses_of_one_client_delay_no_other_client_of_the_balancer() {
 
 /// Connects the balancer and then the client to a passive port; returns what each of them gets.
 fn fetched(client: &mut Client, to: SocketAddr, own: &str) -> [Vec<u8>; 2] {
-    let mut balancer = TcpStream::connect(to).unwrap();
+    let mut balancer = connect(to).unwrap();
     client.send_line("RETR f");
     let mut stolen = Vec::new();
     let _ = balancer.read_to_end(&mut stolen);
@@ -316,7 +316,7 @@ fn data_connections_are_those_of_the_client_and_not_of_the_balancer() {
     for line in ["PORT 127,0,0,1,200,0", "EPRT |1|127.0.0.1|51200|"] {
         client.expect(line, 504);
     }
-    let listener = TcpListener::bind("127.0.0.5:0").unwrap();
+    let listener = listen("127.0.0.5:0");
     let port = listener.local_addr().unwrap().port();
     client.expect(&format!("PORT 127,0,0,5,{},{}", port >> 8, port & 255), 200);
     client.expect("RETR f", 150);
@@ -401,7 +401,7 @@ fn balancer(program: &str, arguments: &[&str], configuration: &str, at: SocketAd
     command.args(arguments).arg(file.path()).stdout(Stdio::null()).stderr(Stdio::null());
     let running = Running(command.spawn().unwrap());
     let since = Instant::now();
-    while TcpStream::connect(at).is_err() {
+    while connect(at).is_err() {
         assert!(since.elapsed() < Duration::from_secs(60), "{program} does not listen");
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -180,6 +180,7 @@ fn the_owners_listener_serves_only_the_client_that_has_the_token() {
     for wrong in ["x", &other, &longer, &token[..1], &token[..63], &token[1..]] {
         let mut stream = connect(stream.peer_addr().unwrap()).unwrap();
         stream.write_all(format!("token \"{wrong}\"\r\nwho\r\n").as_bytes()).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut said = String::new();
         let _ = stream.read_to_string(&mut said);
         assert_eq!(said, "421 That is not the token in the file control.\r\n", "{wrong}");

@@ -11,12 +11,12 @@ mod names;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::support::{Client, Server, Way, snapshot};
+use crate::support::{Client, Server, Way, connect, listen, snapshot};
 
 /// These tests fail to log in on purpose, far more often than a server would let pass without a
 /// wait.

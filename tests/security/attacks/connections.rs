@@ -91,7 +91,7 @@ fn no_spelling_of_an_address_makes_the_server_connect_to_a_third_party() {
         }
         // Its own address is reached in the same spellings.
         for own in ["|1|127.0.0.1|", "|2|::ffff:127.0.0.1|", "|2|::ffff:7f00:1|"] {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let listener = listen("127.0.0.1:0");
             client.expect(&format!("EPRT {own}{}|", listener.local_addr().unwrap().port()), 200);
             client.expect("RETR f", 150);
             let mut content = String::new();
@@ -239,7 +239,7 @@ fn a_later_command_does_not_change_what_a_waiting_transfer_sends() {
         gone.send(format!("RETR f\r\n{farewell}"));
         drop(gone);
         server.wait_for_ended(before + 1);
-        let error = TcpStream::connect((server.address().ip(), port)).unwrap_err();
+        let error = connect((server.address().ip(), port)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{farewell}");
     }
 }
@@ -272,7 +272,7 @@ fn a_thief_gets_a_transfer_at_the_clients_own_address_only_and_the_client_learns
             assert_eq!(content, b"secret");
         }
         // The port is closed as soon as one has come, so that there are never two.
-        let late = TcpStream::connect((client.server_ip(), port)).unwrap_err();
+        let late = connect((client.server_ip(), port)).unwrap_err();
         assert_eq!(late.kind(), ErrorKind::ConnectionRefused);
         drop(thief);
         assert!(client.reply().starts_with("226 "));
