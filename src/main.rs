@@ -100,6 +100,9 @@ fn fail(code: u8, text: &str) -> ExitCode {
 /// Writes to standard output. Unlike `print!`, it does not panic if the reader of standard output
 /// is gone.
 fn print(text: &str) {
+    if text.is_empty() {
+        return; // a log line that waits for its reader may hold the lock of standard output
+    }
     let mut stdout = io::stdout().lock();
     let _ = file_size_limit::check_stream(1, text.len() as u64)
         .and_then(|()| stdout.write_all(text.as_bytes()))

@@ -289,6 +289,22 @@ fn a_stop_under_a_hundred_sessions_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_stop_returns_when_the_server_has_ended_and_not_before() {
+    let mut server = Server::with(&["--log", "-"]);
+    let mut client = server.registered("alice");
+    // More lines than the pipe takes, which nothing reads: without sessions, the server waits a
+    // second for its last lines.
+    client.send("touch f\r\n".repeat(2000));
+    client.half_close();
+    client.rest();
+    run(server.dir(), "stop");
+    let workdir = fs::File::open(server.real("")).unwrap();
+    assert!(workdir.try_lock().is_ok(), "the server still has its folder");
+    drop(workdir);
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+#[test]
 fn strangers_that_reconnect_all_the_time_keep_no_owner_out() {
     let mut server = Server::start();
     let address = owner(&server).0.peer_addr().unwrap();
