@@ -20,7 +20,7 @@ mod admission;
 mod sessions;
 
 pub use admission::{Admission, Slot};
-pub use sessions::{Door, Presence, Sessions, Watch};
+pub use sessions::{Door, Presence, Sessions};
 
 /// The most connections at once to the owner's listener.
 const OWNER_CLIENTS: usize = 16;

@@ -172,7 +172,7 @@ pub struct Session {
     pub slot: Slot,
     pub door: Door,
     /// The session's place in the list of sessions.
-    pub presence: Presence,
+    pub presence: Arc<Presence>,
     // Who and where
     login: Login,
     pub folder: VirtualPath,
@@ -219,7 +219,7 @@ impl Session {
         if is_proxied {
             peer = client_of(peer, &mut control, &mut slot, &server.log)?;
         }
-        let presence = server.sessions.add(slot.session, door, peer, &stream);
+        let presence = server.sessions.add(slot.session, door, peer, Arc::clone(&stream));
         Ok(Box::new(Session {
             control,
             peer,

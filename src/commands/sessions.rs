@@ -38,13 +38,12 @@ pub fn token(session: &mut Session, token: &[u8]) -> Outcome {
 
 /// `who`: a line per session.
 pub fn who(session: &mut Session) -> Outcome {
-    let mut lines = Vec::new();
-    for activity in session.server.sessions.list() {
+    let lines = session.server.sessions.list(|number, activity| {
         let account = activity.account.as_deref().unwrap_or("-");
-        let (word, path) = activity.command.unwrap_or(("idle", Vec::new()));
-        let line = format!("{} {account} {} {word} ", activity.session, activity.peer);
-        lines.push([line.as_bytes(), &path].concat().trim_ascii_end().to_vec());
-    }
+        let word = activity.word.unwrap_or("idle");
+        let line = format!("{number} {account} {} {word} ", activity.peer);
+        [line.as_bytes(), &activity.path].concat().trim_ascii_end().to_vec()
+    });
     Ok(Reply::multi(211, "Session, account, address, what it does:", lines, "End."))
 }
 
@@ -57,10 +56,10 @@ pub fn kick(session: &mut Session, number: u64) -> Outcome {
     match ended {
         None => Err(Reply::new(550, format!("There is no session {number}.")).into()),
         Some(true) => Ok(Reply::new(200, format!("Session {number} has ended."))),
-        Some(false) => Ok(Reply::new(
-            200,
-            format!("Session {number} is disconnected, and ends when its command does."),
-        )),
+        Some(false) => {
+            let text = "is disconnected, and ends when its command does.";
+            Ok(Reply::new(200, format!("Session {number} {text}")))
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The sessions in progress: who the clients are, what they do, and how the server ends a session.
 //!
 //! A session is ended by a mark that its own thread meets: before its next command, or, if it must
-//! end now, at the next tick of its transfer. A session that waits for a command is woken: the
+//! end now, at the next tick of its transfer. A session that waits for its client is woken: the
 //! server ends the reading half of its connection, so it can still say why it leaves.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::ops::RangeBounds;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::lock::lock;
@@ -20,31 +21,30 @@ const KEPT: usize = 64;
 /// The sessions in progress.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    entries: Mutex<Entries>,
+    all: Mutex<All>,
     /// A session has ended, or the server must stop.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Entries {
-    by_number: BTreeMap<u64, Arc<Entry>>,
+struct All {
+    by_number: BTreeMap<u64, Arc<Mutex<Activity>>>,
     /// By when the server must stop.
     stop_by: Option<Instant>,
-    /// The mark of the clients' sessions that begin from now on.
+    /// The mark of the sessions that begin from now on.
     mark: Option<Mark>,
 }
 
-impl Entries {
-    /// Marks all sessions of this door, also those that begin from now on.
-    fn mark(&mut self, door: Door, mark: Mark) {
-        if door == Door::Public {
-            self.mark = Some(mark);
+impl All {
+    /// Marks each session that the mark is for, also those that begin from now on.
+    fn mark(&mut self, mark: Mark) {
+        self.mark = Some(mark);
+        for activity in self.by_number.values() {
+            let mut activity = lock(activity);
+            if mark.is_for(activity.door) {
+                activity.mark(mark);
+            }
         }
-        self.at(door).for_each(|entry| entry.mark(mark));
-    }
-
-    fn at(&self, door: Door) -> impl Iterator<Item = &Arc<Entry>> {
-        self.by_number.values().filter(move |entry| entry.door == door)
     }
 }
 
@@ -65,33 +65,35 @@ struct Mark {
     now: bool,
 }
 
-#[derive(Debug)]
-struct Entry {
-    door: Door,
-    peer: SocketAddr,
-    stream: Arc<TcpStream>,
-    state: Mutex<State>,
+impl Mark {
+    /// The owner can look on until the last moment.
+    fn is_for(&self, door: Door) -> bool {
+        door == Door::Public || self.now
+    }
 }
 
-#[derive(Debug, Default)]
-struct State {
-    account: Option<String>,
+/// What a session does, and whether it must end.
+#[derive(Debug)]
+pub struct Activity {
+    door: Door,
+    pub peer: SocketAddr,
+    stream: Arc<TcpStream>,
+    /// The account that the client is logged in to.
+    pub account: Option<String>,
     /// The word of the command in progress; `None` if the session waits for one.
-    word: Option<&'static str>,
+    pub word: Option<&'static str>,
     /// The path of that command, if it has one.
-    path: Vec<u8>,
+    pub path: Vec<u8>,
     mark: Option<Mark>,
 }
 
-/// What a session does.
-#[derive(Debug)]
-pub struct Activity {
-    pub session: u64,
-    pub peer: SocketAddr,
-    /// The account that the client is logged in to.
-    pub account: Option<String>,
-    /// The word of the command in progress, and its path, which is empty if it has none.
-    pub command: Option<(&'static str, Vec<u8>)>,
+impl Activity {
+    fn mark(&mut self, mark: Mark) {
+        self.mark = Some(mark);
+        if mark.now || self.word.is_none() {
+            let _ = self.stream.shutdown(Shutdown::Read); // wakes the thread
+        }
+    }
 }
 
 impl Sessions {
@@ -101,54 +103,46 @@ impl Sessions {
         session: u64,
         door: Door,
         peer: SocketAddr,
-        stream: &Arc<TcpStream>,
-    ) -> Presence {
-        let mut entries = self.entries();
-        let mark = entries.mark.filter(|_| door == Door::Public);
-        let state = Mutex::new(State { mark, ..State::default() });
-        let entry = Arc::new(Entry { door, peer, stream: Arc::clone(stream), state });
-        entries.by_number.insert(session, Arc::clone(&entry));
-        Presence { sessions: Arc::clone(self), session, entry }
+        stream: Arc<TcpStream>,
+    ) -> Arc<Presence> {
+        let mut all = lock(&self.all);
+        let mark = all.mark.filter(|mark| mark.is_for(door));
+        let (account, word, path) = (None, None, Vec::new());
+        let activity = Activity { door, peer, stream, account, word, path, mark };
+        let activity = Arc::new(Mutex::new(activity));
+        all.by_number.insert(session, Arc::clone(&activity));
+        Arc::new(Presence { sessions: Arc::clone(self), session, activity })
     }
 
-    /// What each client's session does, by the number of the session.
-    pub fn list(&self) -> Vec<Activity> {
-        let of = |(session, entry): (&u64, &Arc<Entry>)| {
-            let state = lock(&entry.state);
-            let command = state.word.map(|word| (word, state.path.clone()));
-            Activity {
-                session: *session,
-                peer: entry.peer,
-                account: state.account.clone(),
-                command,
-            }
+    /// Describes each client's session, by its number.
+    pub fn list<T>(&self, describe: impl Fn(u64, &Activity) -> T) -> Vec<T> {
+        let all = lock(&self.all);
+        let describe = |(session, activity): (&u64, &Arc<Mutex<Activity>>)| {
+            let activity = lock(activity);
+            (activity.door == Door::Public).then(|| describe(*session, &activity))
         };
-        let entries = self.entries();
-        let clients = entries.by_number.iter().filter(|(_, entry)| entry.door == Door::Public);
-        clients.map(of).collect()
+        all.by_number.iter().filter_map(describe).collect()
     }
 
     /// Ends a client's session, also its transfer. The client gets `why`. Waits up to two seconds
     /// for the end, and returns whether it has come. `None` means that there is no such session.
     pub fn end(&self, session: u64, why: &'static str) -> Option<bool> {
-        let entry = self.entries().by_number.get(&session).cloned();
-        let entry = entry.filter(|entry| entry.door == Door::Public)?;
-        let is_gone = |entries: &Entries| !entries.by_number.contains_key(&session);
-        entry.mark(Mark { why, now: true });
-        let has_noticed = self.wait_until(NOTICE, is_gone);
-        if !has_noticed {
-            entry.close();
+        let activity = lock(&self.all).by_number.get(&session).cloned()?;
+        let mut activity = lock(&activity);
+        if activity.door == Door::Owner {
+            return None;
         }
-        Some(has_noticed || self.wait_until(NOTICE, is_gone))
+        activity.mark(Mark { why, now: true });
+        drop(activity);
+        Some(self.wait_for_end(session..=session))
     }
 
     /// Makes the server stop. Its clients' transfers may go on for `wait`. A later request may
     /// shorten that.
     pub fn request_stop(&self, wait: Duration) {
         let by = Instant::now() + wait;
-        let mut entries = self.entries();
-        entries.stop_by = Some(entries.stop_by.map_or(by, |earlier| earlier.min(by)));
-        drop(entries);
+        let mut all = lock(&self.all);
+        all.stop_by = Some(all.stop_by.map_or(by, |earlier| earlier.min(by)));
         self.changed.notify_all();
     }
 
@@ -157,54 +151,38 @@ impl Sessions {
     /// sessions of the owner end after those of the clients. Returns when all have ended, or two
     /// seconds after the time.
     pub fn run_until_stopped(&self, why: &'static str) {
-        let is_running = |entries: &mut Entries| entries.stop_by.is_none();
-        let mut entries = self
-            .changed
-            .wait_while(self.entries(), is_running)
-            .unwrap_or_else(PoisonError::into_inner);
-        entries.mark(Door::Public, Mark { why, now: false });
-        while let Some(left) =
-            entries.stop_by.and_then(|by| by.checked_duration_since(Instant::now()))
-        {
-            if left.is_zero() || entries.at(Door::Public).next().is_none() {
+        let is_running = |all: &mut All| all.stop_by.is_none();
+        let stopping = self.changed.wait_while(lock(&self.all), is_running);
+        let mut all = stopping.unwrap_or_else(PoisonError::into_inner);
+        all.mark(Mark { why, now: false });
+        let left = |all: &All| all.stop_by?.checked_duration_since(Instant::now());
+        while let Some(left) = left(&all) {
+            if all.by_number.values().all(|activity| lock(activity).door == Door::Owner) {
                 break;
             }
-            let waited = self.changed.wait_timeout(entries, left);
-            entries = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.changed.wait_timeout(all, left);
+            all = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        for door in [Door::Public, Door::Owner] {
-            entries.mark(door, Mark { why, now: true });
-        }
-        drop(entries);
-        let is_empty = |entries: &Entries| entries.by_number.is_empty();
-        if !self.wait_until(NOTICE, is_empty) {
-            self.entries().by_number.values().for_each(|entry| entry.close());
-            self.wait_until(NOTICE, is_empty);
-        }
+        all.mark(Mark { why, now: true });
+        drop(all);
+        self.wait_for_end(..);
     }
 
-    /// Waits until `is_done`, and returns whether it was so within `most`.
-    fn wait_until(&self, most: Duration, is_done: impl Fn(&Entries) -> bool) -> bool {
-        let waited = self.changed.wait_timeout_while(self.entries(), most, |all| !is_done(all));
-        is_done(&waited.unwrap_or_else(PoisonError::into_inner).0)
-    }
-
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        lock(&self.entries)
-    }
-}
-
-impl Entry {
-    fn mark(&self, mark: Mark) {
-        let mut state = lock(&self.state);
-        state.mark = Some(mark);
-        if state.word.is_none() {
-            let _ = self.stream.shutdown(Shutdown::Read); // wakes the thread
+    /// Waits until the sessions with these numbers have ended. Closes their connections if that
+    /// takes long. Returns whether they have ended within two seconds.
+    fn wait_for_end(&self, numbers: impl RangeBounds<u64> + Clone) -> bool {
+        let last = |all: &mut All| all.by_number.range(numbers.clone()).next().is_some();
+        for _ in 0..2 {
+            let waited = self.changed.wait_timeout_while(lock(&self.all), NOTICE, last);
+            let (all, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !waited.timed_out() {
+                return true;
+            }
+            for activity in all.by_number.range(numbers.clone()).map(|(_, activity)| activity) {
+                let _ = lock(activity).stream.shutdown(Shutdown::Both);
+            }
         }
-    }
-
-    fn close(&self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        false
     }
 }
 
@@ -213,69 +191,56 @@ impl Entry {
 pub struct Presence {
     sessions: Arc<Sessions>,
     session: u64,
-    entry: Arc<Entry>,
+    activity: Arc<Mutex<Activity>>,
 }
 
 impl Presence {
     /// Notes that a command begins. If the session must end, fails and says why.
     pub fn begin(&self, word: &'static str) -> Result<(), &'static str> {
-        let mut state = lock(&self.entry.state);
-        match state.mark {
-            Some(mark) => Err(mark.why),
-            None => {
-                state.word = Some(word);
-                Ok(())
-            }
+        let mut activity = lock(&self.activity);
+        if let Some(mark) = activity.mark {
+            return Err(mark.why);
         }
+        activity.word = Some(word);
+        Ok(())
     }
 
     /// Notes the path of the command in progress.
     pub fn set_path(&self, path: &[u8]) {
-        let mut state = lock(&self.entry.state);
-        state.path.clear();
-        state.path.extend_from_slice(path);
+        let mut activity = lock(&self.activity);
+        activity.path.clear();
+        activity.path.extend_from_slice(path);
     }
 
     /// Notes that the command has ended. If the session must end, returns why.
     pub fn finish(&self) -> Option<&'static str> {
-        let mut state = lock(&self.entry.state);
-        state.word = None;
+        let mut activity = lock(&self.activity);
+        activity.word = None;
         // An idle session keeps no long path.
-        state.path.clear();
-        state.path.shrink_to(KEPT);
-        state.mark.map(|mark| mark.why)
+        activity.path.clear();
+        activity.path.shrink_to(KEPT);
+        activity.mark.map(|mark| mark.why)
     }
 
     /// Notes the account that the client is logged in to.
     pub fn set_account(&self, account: Option<&str>) {
-        lock(&self.entry.state).account = account.map(str::to_string);
+        lock(&self.activity).account = account.map(str::to_string);
     }
 
     /// Why the session must end, if it must.
     pub fn why_ending(&self) -> Option<&'static str> {
-        lock(&self.entry.state).mark.map(|mark| mark.why)
+        lock(&self.activity).mark.map(|mark| mark.why)
     }
 
-    /// What a transfer asks in order to end in time.
-    pub fn watch(&self) -> Watch {
-        Watch(Arc::clone(&self.entry))
+    /// Why the command in progress must end, if it must.
+    pub fn why_now(&self) -> Option<&'static str> {
+        lock(&self.activity).mark.filter(|mark| mark.now).map(|mark| mark.why)
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.sessions.entries().by_number.remove(&self.session);
+        lock(&self.sessions.all).by_number.remove(&self.session);
         self.sessions.changed.notify_all();
-    }
-}
-
-/// Says whether a command in progress must end.
-#[derive(Debug)]
-pub struct Watch(Arc<Entry>);
-
-impl Watch {
-    /// Why the command must end now, if it must.
-    pub fn why_now(&self) -> Option<&'static str> {
-        lock(&self.0.state).mark.filter(|mark| mark.now).map(|mark| mark.why)
     }
 }

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::buffer;
@@ -13,7 +14,7 @@ use crate::config::{CONNECT_LIMIT, TICK};
 use crate::control::{CANCELLED, Control, InlineBody, LineKind};
 use crate::data::{Flow, NoData};
 use crate::reply::Reply;
-use crate::server::Watch;
+use crate::server::Presence;
 use crate::splice;
 use crate::text;
 use crate::transfer::{self, Ascii, End, LineEnds};
@@ -25,7 +26,7 @@ use super::{Failure, Session, is_worth_reading};
 /// Watches the control connection during a transfer: sees ABOR, answers STAT, and notices that the
 /// client has gone.
 struct ControlMonitor {
-    watch: Watch,
+    presence: Arc<Presence>,
     started: Instant,
     last_look: Instant,
     /// ABOR has come.
@@ -37,10 +38,11 @@ struct ControlMonitor {
 }
 
 impl ControlMonitor {
-    fn new(watch: Watch) -> ControlMonitor {
+    fn new(presence: &Arc<Presence>) -> ControlMonitor {
+        let presence = Arc::clone(presence);
         let now = Instant::now();
         let (aborted, lost, ended) = (false, None, None);
-        ControlMonitor { watch, started: now, last_look: now, aborted, lost, ended }
+        ControlMonitor { presence, started: now, last_look: now, aborted, lost, ended }
     }
 
     /// Whether the transfer must stop: ABOR has come, the control connection has failed, or the
@@ -70,7 +72,7 @@ impl ControlMonitor {
         let answered = looked
             .and_then(|()| (0..status_requests).try_for_each(|_| control.write_all(&status)))
             .and_then(|()| control.flush());
-        let ending = self.watch.why_now().map(io::Error::other);
+        let ending = self.presence.why_now().map(io::Error::other);
         self.lost = answered.err().or(ending);
         if control.has_ended() {
             self.ended.get_or_insert_with(Instant::now);
@@ -145,7 +147,7 @@ impl Session {
         self.control.flush().map_err(Failure::Lost)?;
         let files = self.login.files()?;
         let control = &mut self.control;
-        let mut monitor = ControlMonitor::new(self.presence.watch());
+        let mut monitor = ControlMonitor::new(&self.presence);
         let mut is_given_up = false;
         let done = work(files, &mut |moved| {
             let stopped = monitor.must_stop(control, moved);
@@ -168,7 +170,7 @@ impl Session {
         self.control.flush().map_err(Failure::Lost)?;
         let patience = self.server.config.stall_timeout.min(CONNECT_LIMIT);
         let setup = std::mem::take(&mut self.settings.data);
-        let mut monitor = ControlMonitor::new(self.presence.watch());
+        let mut monitor = ControlMonitor::new(&self.presence);
         let control = &mut self.control;
         let mut stop = || monitor.must_stop(control, 0) || control.has_ended();
         let why = match setup.open(self.peer, flow, patience, &mut stop) {
@@ -217,7 +219,7 @@ impl Session {
         if size.is_none_or(|size| size > SENT_WITHOUT_WAITING) {
             self.control.flush().map_err(Failure::Lost)?;
         }
-        let mut monitor = ControlMonitor::new(self.presence.watch());
+        let mut monitor = ControlMonitor::new(&self.presence);
         let stall = self.server.config.stall_timeout;
         let control = &mut self.control;
         let mut stop = |moved| monitor.must_stop(control, moved);
@@ -256,7 +258,7 @@ impl Session {
     ) -> Result<u64, Failure> {
         let mut stream = self.open_data(Flow::In, instead)?;
         self.say(invitation).and_then(|()| self.control.flush()).map_err(Failure::Lost)?;
-        let mut monitor = ControlMonitor::new(self.presence.watch());
+        let mut monitor = ControlMonitor::new(&self.presence);
         let stall = self.server.config.stall_timeout;
         let control = &mut self.control;
         let mut stop = |moved| monitor.must_stop(control, moved);
@@ -478,7 +480,7 @@ impl Session {
                 let reply = Reply::new(500, format!("{error}. Nothing was stored."));
                 self.refuse_content(reply.because(error.to_string()), left)
             }
-            ErrorKind::UnexpectedEof => {
+            ErrorKind::UnexpectedEof if self.presence.why_now().is_none() => {
                 let text = "The connection ended before the content did. Nothing was stored.";
                 Reply::new(426, text).into()
             }

@@ -127,12 +127,15 @@ fn a_kicked_session_gets_the_reason_and_its_transfer_ends_as_a_broken_one_does()
     let _data = down.begin(Way::Epsv, "RETR large");
     run(server.dir(), &format!("kick {}", session_of(&server, &down)));
     assert_eq!(down.rest(), KICKED);
-    // And content over the control connection.
-    let mut inline = server.logged_in("up");
-    inline.send("put by-hand 100\r\nabc");
-    assert!(inline.reply().starts_with("150 "));
-    run(server.dir(), &format!("kick {}", session_of(&server, &inline)));
-    assert!(!server.real("up/by-hand").exists());
+    // And content over the control connection, of a known length or up to a dot.
+    for line in ["put by-hand 100", "put by-hand"] {
+        let mut inline = server.logged_in("up");
+        inline.send(&format!("{line}\r\nabc\r\n"));
+        assert!(inline.reply().starts_with("150 "));
+        run(server.dir(), &format!("kick {}", session_of(&server, &inline)));
+        assert_eq!(inline.rest(), KICKED, "{line}");
+        assert!(!server.real("up/by-hand").exists());
+    }
     assert_eq!(run(server.dir(), "who").lines().count(), 1, "only the administrator is left");
     admin.expect(&format!("kick {}", session_of(&server, &admin)), 501);
     assert_eq!(admin.expect("kick 999", 550), "550 There is no session 999.");
