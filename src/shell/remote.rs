@@ -28,34 +28,31 @@ impl Remote {
         let since = Instant::now();
         loop {
             match Remote::log_in(config) {
-                Err(error) if is_refusal(&error) && since.elapsed() < PATIENCE => {
-                    thread::sleep(PAUSE);
-                }
-                tried => return tried.map_err(|error| explain(config, &error)),
+                Ok(Err(_)) if since.elapsed() < PATIENCE => thread::sleep(PAUSE),
+                Ok(tried) => return tried.map_err(|why| explain(config, &io::Error::other(why))),
+                Err(error) => return Err(explain(config, &error)),
             }
         }
     }
 
-    fn log_in(config: &Config) -> io::Result<Remote> {
+    /// The inner error is a refusal of the server.
+    fn log_in(config: &Config) -> io::Result<Result<Remote, String>> {
         let ControlFile { address, token } = ControlFile::read(&path(config))?;
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut remote = Remote { server: BufReader::new(stream) };
-        remote.send(&format!("token {token}"))?;
-        Ok(remote)
+        let logged_in = remote.send(&format!("token {token}"))?;
+        Ok(logged_in.map(|_| remote))
     }
 
     /// Sends a line. Returns the lines of the reply between the first and the last one. An error is
     /// the text of a reply that refuses.
     pub fn ask(&mut self, line: &str) -> Result<String, String> {
-        self.send(line).map_err(|error| match is_refusal(&error) {
-            true => error.to_string(),
-            false => format!("the server does not answer: {error}"),
-        })
+        self.send(line).unwrap_or_else(|error| Err(format!("the server does not answer: {error}")))
     }
 
-    /// Like [`Remote::ask`]. A refusal is an error of the kind [`ErrorKind::PermissionDenied`].
-    fn send(&mut self, line: &str) -> io::Result<String> {
+    /// Like [`Remote::ask`]. The outer error is that of the connection.
+    fn send(&mut self, line: &str) -> io::Result<Result<String, String>> {
         self.server.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
         let mut inner = String::new();
         loop {
@@ -68,11 +65,8 @@ impl Remote {
             match (text.strip_prefix(' '), text.split_at_checked(4)) {
                 (Some(line), _) => inner.push_str(&format!("{line}\n")),
                 (_, Some((code, _))) if code.starts_with('2') && code.ends_with('-') => {}
-                (_, Some((code, _))) if code.starts_with('2') => return Ok(inner),
-                (_, refusal) => {
-                    let why = refusal.map_or(text, |(_, why)| why).to_string();
-                    return Err(io::Error::new(ErrorKind::PermissionDenied, why));
-                }
+                (_, Some((code, _))) if code.starts_with('2') => return Ok(Ok(inner)),
+                (_, refusal) => return Ok(Err(refusal.map_or(text, |(_, why)| why).to_string())),
             }
         }
     }
@@ -106,11 +100,6 @@ impl Remote {
 
 fn path(config: &Config) -> PathBuf {
     config.dir.join(config.own_name("control"))
-}
-
-/// Whether the server has refused a word.
-fn is_refusal(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::PermissionDenied && error.raw_os_error().is_none()
 }
 
 /// Why there is no connection to the server of this folder, in one line.
