@@ -50,29 +50,30 @@ impl Log {
     /// A log in the file at `path`, which is created (mode 0640) if it is missing.
     pub fn open(path: &Path, rotation: Rotation) -> io::Result<Log> {
         let file = LogFile::open(path, rotation)?;
-        Ok(Log::to(Sink::File(file), None, Some(MessageQueue::stderr(STDERR_QUEUE)?)))
+        Ok(Log::to(Sink::File(file), Some(MessageQueue::stderr(STDERR_QUEUE)?)))
     }
 
     /// A log on standard output. Its lines wait until [`Log::begin`].
     pub fn on_stdout() -> io::Result<Log> {
-        let (queue, gate) = MessageQueue::stdout(STDOUT_QUEUE)?;
-        let stderr = MessageQueue::stderr(STDERR_QUEUE)?;
-        Ok(Log::to(Sink::Stdout(queue), Some(gate), Some(stderr)))
+        let (gate, queue) = MessageQueue::stdout(STDOUT_QUEUE)?;
+        Ok(Log::to(Sink::Stdout(Some(gate), queue), Some(MessageQueue::stderr(STDERR_QUEUE)?)))
     }
 
     /// Lets a log on standard output write, because what comes before it has been printed.
     pub fn begin(&self) {
-        lock(&self.appender).gate = None;
+        if let Sink::Stdout(gate, _) = &mut lock(&self.appender).sink {
+            *gate = None;
+        }
     }
 
     /// A log that keeps nothing. The commands of the shell use it: the file is the server's.
     pub fn none() -> Log {
-        Log::to(Sink::Nothing, None, None)
+        Log::to(Sink::Nothing, None)
     }
 
-    fn to(sink: Sink, gate: Option<Sender<Infallible>>, stderr: Option<MessageQueue>) -> Log {
+    fn to(sink: Sink, stderr: Option<MessageQueue>) -> Log {
         let complaints = LogRateLimit::default();
-        let appender = Mutex::new(Appender { gate, sink, lost: 0, complaints });
+        let appender = Mutex::new(Appender { sink, lost: 0, complaints });
         let unauthenticated = Mutex::new(unauthenticated_limit());
         Log { appender, unauthenticated, stderr: Mutex::new(stderr) }
     }
@@ -139,15 +140,14 @@ impl Log {
 #[derive(Debug)]
 enum Sink {
     File(LogFile),
-    Stdout(MessageQueue),
+    /// The gate is dropped before the queue, which waits for its last line.
+    Stdout(Option<Sender<Infallible>>, MessageQueue),
     Nothing,
 }
 
 /// The sink, and the number of lines that it could not take.
 #[derive(Debug)]
 struct Appender {
-    /// Standard output waits for it. Dropped before the sink, which waits for standard output.
-    gate: Option<Sender<Infallible>>,
     sink: Sink,
     /// Lines lost since the last one that was written.
     lost: u64,
@@ -169,8 +169,8 @@ impl Appender {
                 renewed = file.renew(bytes.len() as u64);
                 file.append(bytes)
             }
-            Sink::Stdout(queue) if queue.push(bytes) => Ok(()),
-            Sink::Stdout(_) => Err(io::Error::other("nothing reads standard output")),
+            Sink::Stdout(_, queue) if queue.push(bytes) => Ok(()),
+            Sink::Stdout(..) => Err(io::Error::other("nothing reads standard output")),
             Sink::Nothing => Ok(()),
         };
         let complaint = match done {

@@ -67,14 +67,14 @@ impl MessageQueue {
 
     /// The queue for standard output, to which nothing is written before the gate, the returned
     /// sender, is dropped.
-    pub fn stdout(length: usize) -> io::Result<(MessageQueue, Sender<Infallible>)> {
+    pub fn stdout(length: usize) -> io::Result<(Sender<Infallible>, MessageQueue)> {
         let (gate, opened) = channel();
         let queue = MessageQueue::start("stdout", length, move |bytes| {
             let _ = opened.recv();
             file_size_limit::check_stream(1, bytes.len() as u64)?;
             io::stdout().write_all(bytes).and_then(|()| io::stdout().flush())
         })?;
-        Ok((queue, gate))
+        Ok((gate, queue))
     }
 
     /// Starts the thread `name`, which writes by `write`.
