@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::config::TICK;
 use crate::lock::lock;
 use crate::tally::Tally;
+use crate::text;
 
 /// The data connection that is prepared for the next transfer.
 #[derive(Debug, Default)]
@@ -33,14 +34,16 @@ pub enum DataSetup {
 pub enum NoData {
     /// The client sent neither PASV nor PORT.
     Unset,
-    /// No connection came to this port.
-    NoConnection(u16),
-    /// The client could not be reached at this port.
-    Unreachable(u16, io::Error),
     /// The caller asked to stop.
     Stopped,
-    /// The server failed.
-    Failed(io::Error),
+    /// There is none for this reason, which the client may know.
+    Failed(String),
+}
+
+impl From<io::Error> for NoData {
+    fn from(error: io::Error) -> NoData {
+        NoData::Failed(format!("a failure of the server: {}", error.kind()))
+    }
 }
 
 /// The direction of content.
@@ -85,7 +88,14 @@ impl PassivePorts {
         local: SocketAddr,
         account: &str,
     ) -> Result<(DataSetup, u16), NoPort> {
-        let held = self.hold(account).ok_or(NoPort::HalfHeld)?;
+        let most = (self.range.as_ref().unwrap_or(&DYNAMIC_PORTS).len() / 2).max(1);
+        let mut of_all = lock(&self.held);
+        if of_all.count(account) >= most {
+            return Err(NoPort::HalfHeld);
+        }
+        of_all.add(account.to_string());
+        drop(of_all);
+        let held = HeldPort { ports: Arc::clone(self), account: account.to_string() };
         let listener = match &self.range {
             Some(ports) => listen_in(local, ports),
             // The system could choose a free port, but it skips those that old connections keep in
@@ -97,17 +107,6 @@ impl PassivePorts {
         let listener = listener.map_err(NoPort::Failed)?;
         let port = listener.local_addr().map_err(NoPort::Failed)?.port();
         Ok((DataSetup::Passive(listener, held), port))
-    }
-
-    fn hold(self: &Arc<PassivePorts>, account: &str) -> Option<HeldPort> {
-        let ports = self.range.as_ref().unwrap_or(&DYNAMIC_PORTS);
-        let most = (ports.len() / 2).max(1);
-        let mut held = lock(&self.held);
-        if held.count(account) >= most {
-            return None;
-        }
-        held.add(account.to_string());
-        Some(HeldPort { ports: Arc::clone(self), account: account.to_string() })
     }
 }
 
@@ -141,11 +140,10 @@ impl DataSetup {
             DataSetup::Active(address) => connect(address, patience, stop)?,
         };
         // After each such timeout the copy loop looks at the clock and for ABOR.
-        let timed = match flow {
-            Flow::Out => stream.set_write_timeout(Some(TICK)),
-            Flow::In => stream.set_read_timeout(Some(TICK)),
-        };
-        timed.map_err(NoData::Failed)?;
+        match flow {
+            Flow::Out => stream.set_write_timeout(Some(TICK))?,
+            Flow::In => stream.set_read_timeout(Some(TICK))?,
+        }
         Ok(stream)
     }
 }
@@ -170,7 +168,10 @@ fn connect(
         match TcpStream::connect_timeout(&address, limit.min(left)) {
             Ok(stream) => return Ok(stream),
             Err(error) if error.kind() != ErrorKind::TimedOut || since.elapsed() >= patience => {
-                return Err(NoData::Unreachable(address.port(), error));
+                let (port, why) = (address.port(), error.kind());
+                return Err(NoData::Failed(format!(
+                    "your port {port} could not be reached: {why}"
+                )));
             }
             Err(_) if stop() => return Err(NoData::Stopped),
             Err(_) => limit = LATER_ATTEMPT,
@@ -203,11 +204,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 /// Whether both addresses are of the same host. A link-local IPv6 address names a host only
 /// together with its interface (RFC 4007 §6).
 fn is_same_host(one: SocketAddr, other: SocketAddr) -> bool {
-    let host = |address| match canonical(address) {
-        SocketAddr::V4(address) => (IpAddr::V4(*address.ip()), 0),
-        SocketAddr::V6(address) => (IpAddr::V6(*address.ip()), address.scope_id()),
-    };
-    host(one) == host(other)
+    at_port(canonical(one), 0) == at_port(canonical(other), 0)
 }
 
 fn listen_in(local: SocketAddr, ports: &RangeInclusive<u16>) -> io::Result<TcpListener> {
@@ -232,24 +229,25 @@ fn accept(
     patience: Duration,
     stop: &mut dyn FnMut() -> bool,
 ) -> Result<TcpStream, NoData> {
-    let listener = with_timeout(listener).map_err(NoData::Failed)?;
+    let listener = with_timeout(listener)?;
     let since = Instant::now();
     loop {
         match listener.accept() {
             Ok((stream, from)) if is_same_host(from, peer) => return Ok(stream),
             Ok(_) => {} // from another host; dropped
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(NoData::Failed(error)),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                _ => return Err(error.into()),
+            },
         }
         if stop() {
             return Err(NoData::Stopped);
         }
         if since.elapsed() >= patience {
-            let port = listener.local_addr().map_or(0, |address| address.port());
-            return Err(NoData::NoConnection(port));
+            let (port, seconds) = (listener.local_addr()?.port(), patience.as_secs());
+            return Err(NoData::Failed(format!(
+                "no connection came to port {port} within {seconds} s; a firewall may block it"
+            )));
         }
     }
 }
@@ -291,11 +289,7 @@ pub fn parse_eprt(argument: &[u8]) -> Option<HostPort> {
 
 /// Parses digits only. `parse` alone would accept a sign.
 fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    let digits = digits.trim_ascii();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(digits).ok()?.parse().ok()
+    text::digits(digits.trim_ascii())?.parse().ok()
 }
 
 /// The address to connect to, if the client asks for its own one and for a port from 1024 up.
@@ -505,7 +499,8 @@ mod tests {
         let (setup, port) = listen("127.0.0.1");
         let opened =
             setup.open("127.0.0.1:9".parse().unwrap(), Flow::In, Duration::ZERO, &mut || false);
-        assert!(matches!(opened, Err(NoData::NoConnection(named)) if named == port), "{opened:?}");
+        let why = format!("no connection came to port {port} within 0 s; a firewall may block it");
+        assert!(matches!(&opened, Err(NoData::Failed(said)) if *said == why), "{opened:?}");
     }
 
     #[test]

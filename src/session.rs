@@ -172,7 +172,7 @@ pub struct Session {
     pub slot: Slot,
     pub door: Door,
     /// The session's place in the list of sessions.
-    pub presence: Arc<Presence>,
+    pub presence: Presence,
     // Who and where
     login: Login,
     pub folder: VirtualPath,

@@ -42,6 +42,12 @@ pub fn on_one_line(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(bytes.iter().map(|byte| if breaks(byte) { b'?' } else { *byte }).collect())
 }
 
+/// `word`, if it has only digits. (`parse` alone would accept a sign.)
+pub fn digits(word: &[u8]) -> Option<&str> {
+    let is_number = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    str::from_utf8(word).ok().filter(|_| is_number)
+}
+
 /// A number of bytes as text: `1 byte`, `2 bytes`.
 pub fn bytes(count: u64) -> String {
     format!("{count} byte{}", if count == 1 { "" } else { "s" })

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use crate::reply::Reply;
-use crate::text;
+use crate::text::{self, digits};
 use crate::time;
 
 /// How a command is used: its spelling, and the arguments that belong after it.
@@ -197,34 +197,22 @@ impl<'l> Args<'l> {
         Ok((mode.ok_or_else(|| self.usage())? & 0o777, rest.rest_of_line()?))
     }
 
-    /// Whether there is a complete path with text after it.
-    pub fn has_text_behind_path(&self) -> bool {
-        let behind = |path: &Split| self.bytes.get(path.end..).unwrap_or_default().trim_ascii();
-        split(self.bytes).first().is_some_and(|path| !behind(path).is_empty())
-    }
-
     /// A path and the text after it, for `write FILE TEXT`. The text begins after the blanks that
-    /// follow the path, and is kept as it was typed.
-    pub fn path_and_text(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Reply> {
-        let first = split(self.bytes).into_iter().next().filter(|path| !path.bytes.is_empty());
-        let path = first.ok_or_else(|| self.usage())?;
-        let behind = self.bytes.get(path.end..).unwrap_or_default();
-        let path = self.check(path)?;
-        let text = Some(behind.trim_ascii_start()).filter(|text| !text.is_empty());
-        let is_control = |text: &[u8]| {
-            text.split(|byte| *byte == b'\t').any(text::has_control) // a tab is fine in a text
+    /// follow the path, and is kept as it was typed. It follows a refused path, too, except one
+    /// with an open quote, because then it cannot be known where the path ends.
+    pub fn path_and_text(&self) -> (Result<Vec<u8>, Reply>, Option<Vec<u8>>) {
+        let first = split(self.bytes).into_iter().next().unwrap_or_default();
+        let text = self.bytes.get(first.end..).unwrap_or_default().trim_ascii_start();
+        let path = match self.check(first) {
+            Ok(path) if path.is_empty() => Err(self.usage()),
+            // A tab is fine in a text.
+            Ok(_) if text.split(|byte| *byte == b'\t').any(text::has_control) => {
+                Err(control_character())
+            }
+            checked => checked,
         };
-        match text {
-            Some(text) if is_control(text) => Err(control_character()),
-            text => Ok((path, text.map(<[u8]>::to_vec))),
-        }
+        (path, Some(text.to_vec()).filter(|text| !text.is_empty()))
     }
-}
-
-/// `word`, if it has only digits.
-fn digits(word: &[u8]) -> Option<&str> {
-    let is_number = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
-    str::from_utf8(word).ok().filter(|_| is_number)
 }
 
 /// Parses digits. A number that is too large becomes the largest one.
@@ -353,7 +341,7 @@ mod tests {
             [("'a\tb\x1b'", "a\tb\x1b"), ("\"\x01\\\"\u{9b}\"", "\x01\"\u{9b}"), ("a\\\tb", "a\tb")]
         {
             assert_eq!(args(line).single().unwrap(), name.as_bytes(), "{line:?}");
-            assert_eq!(args(line).path_and_text().unwrap().0, name.as_bytes(), "{line:?}");
+            assert_eq!(args(line).path_and_text().0.unwrap(), name.as_bytes(), "{line:?}");
         }
     }
 
@@ -373,12 +361,13 @@ mod tests {
             ("a.txt it's  \"mine\" ", "a.txt", Some("it's  \"mine\" ")),
             ("\"my file\"  x\ty", "my file", Some("x\ty")),
         ] {
-            let (found, rest) = args(line).path_and_text().unwrap();
+            let (found, rest) = args(line).path_and_text();
+            let found = found.unwrap();
             assert_eq!(found, path.as_bytes(), "{line}");
             assert_eq!(rest.as_deref(), text.map(str::as_bytes), "{line}");
         }
-        assert!(args("\"a").path_and_text().is_err());
-        assert!(args("  ").path_and_text().is_err());
-        assert!(args("a\x01 text").path_and_text().is_err());
+        assert!(args("\"a").path_and_text().0.is_err());
+        assert!(args("  ").path_and_text().0.is_err());
+        assert!(args("a\x01 text").path_and_text().0.is_err());
     }
 }

@@ -159,7 +159,7 @@ fn content_follows_a_malformed_line_too() {
         ("put a b", InlineBody::Unknown),
         ("write", InlineBody::UntilDot),
         ("append \"a", InlineBody::UntilDot),
-        ("write a\x01 text", InlineBody::Text(Vec::new())),
+        ("write a\x01 text", InlineBody::Text(b"text".to_vec())),
     ] {
         let request = line(malformed);
         assert!(request.command.is_err(), "{malformed}");

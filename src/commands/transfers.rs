@@ -52,15 +52,9 @@ pub fn parse_text(
     args: Args<'_>,
     command: fn(Vec<u8>, Channel) -> Command,
 ) -> (Parsed, InlineBody) {
-    match args.path_and_text() {
-        Ok((path, text)) => (
-            Ok(command(path, Channel::Inline)),
-            text.map_or(InlineBody::UntilDot, InlineBody::Text),
-        ),
-        // The text is on the line. (If a quote is open, this cannot be known.)
-        Err(reply) if args.has_text_behind_path() => (Err(reply), InlineBody::Text(Vec::new())),
-        Err(reply) => (Err(reply), InlineBody::UntilDot),
-    }
+    let (path, text) = args.path_and_text();
+    let body = text.map_or(InlineBody::UntilDot, InlineBody::Text);
+    (path.map(|path| command(path, Channel::Inline)), body)
 }
 
 /// RETR, `get`.

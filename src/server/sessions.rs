@@ -104,14 +104,14 @@ impl Sessions {
         door: Door,
         peer: SocketAddr,
         stream: Arc<TcpStream>,
-    ) -> Arc<Presence> {
+    ) -> Presence {
         let mut all = lock(&self.all);
         let mark = all.mark.filter(|mark| mark.is_for(door));
         let (account, word, path) = (None, None, Vec::new());
         let activity = Activity { door, peer, stream, account, word, path, mark };
         let activity = Arc::new(Mutex::new(activity));
         all.by_number.insert(session, Arc::clone(&activity));
-        Arc::new(Presence { sessions: Arc::clone(self), session, activity })
+        Presence { sessions: Arc::clone(self), session, activity }
     }
 
     /// Describes each client's session, by its number.

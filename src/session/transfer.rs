@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::buffer;
@@ -25,8 +24,9 @@ use super::{Failure, Session, is_worth_reading};
 
 /// Watches the control connection during a transfer: sees ABOR, answers STAT, and notices that the
 /// client has gone.
-struct ControlMonitor {
-    presence: Arc<Presence>,
+struct ControlMonitor<'s> {
+    control: &'s mut Control,
+    presence: &'s Presence,
     started: Instant,
     last_look: Instant,
     /// ABOR has come.
@@ -37,25 +37,24 @@ struct ControlMonitor {
     ended: Option<Instant>,
 }
 
-impl ControlMonitor {
-    fn new(presence: &Arc<Presence>) -> ControlMonitor {
-        let presence = Arc::clone(presence);
+impl<'s> ControlMonitor<'s> {
+    fn new(control: &'s mut Control, presence: &'s Presence) -> ControlMonitor<'s> {
         let now = Instant::now();
         let (aborted, lost, ended) = (false, None, None);
-        ControlMonitor { presence, started: now, last_look: now, aborted, lost, ended }
+        ControlMonitor { control, presence, started: now, last_look: now, aborted, lost, ended }
     }
 
     /// Whether the transfer must stop: ABOR has come, the control connection has failed, or the
     /// server ends the session. Called for every chunk, but looks only a few times per second. A
     /// STAT is answered with `moved`.
-    fn must_stop(&mut self, control: &mut Control, moved: u64) -> bool {
+    fn must_stop(&mut self, moved: u64) -> bool {
         if self.last_look.elapsed() < TICK / 2 {
             return false;
         }
         self.last_look = Instant::now();
         let mut status_requests = 0;
         // True takes the line. Other lines wait for the end. `is_next`: no line waits yet.
-        let looked = control.look(&mut |kind, is_next| match kind {
+        let looked = self.control.look(&mut |kind, is_next| match kind {
             // A second ABOR waits and gets a reply of its own.
             LineKind::Abort if !self.aborted => {
                 self.aborted = true;
@@ -70,11 +69,11 @@ impl ControlMonitor {
         });
         let status = Reply::new(213, format!("{} so far.", text::bytes(moved))).encode();
         let answered = looked
-            .and_then(|()| (0..status_requests).try_for_each(|_| control.write_all(&status)))
-            .and_then(|()| control.flush());
+            .and_then(|()| (0..status_requests).try_for_each(|_| self.control.write_all(&status)))
+            .and_then(|()| self.control.flush());
         let ending = self.presence.why_now().map(io::Error::other);
         self.lost = answered.err().or(ending);
-        if control.has_ended() {
+        if self.control.has_ended() {
             self.ended.get_or_insert_with(Instant::now);
         }
         self.aborted || self.lost.is_some()
@@ -83,14 +82,10 @@ impl ControlMonitor {
     /// Returns why a complete upload must not replace a file: ABOR has come, or the control
     /// connection has ended. If a client's program dies, its system ends both connections, and the
     /// data connection then looks as after complete content. Waits up to `patience` for input.
-    fn reason_not_to_replace(
-        &mut self,
-        control: &mut Control,
-        patience: Duration,
-    ) -> Option<&'static str> {
+    fn reason_not_to_replace(&mut self, patience: Duration) -> Option<&'static str> {
         let since = Instant::now();
         loop {
-            let looked = control.look(&mut |kind, _| {
+            let looked = self.control.look(&mut |kind, _| {
                 let is_first_abort = kind == LineKind::Abort && !self.aborted;
                 self.aborted |= is_first_abort;
                 is_first_abort
@@ -99,11 +94,11 @@ impl ControlMonitor {
             if self.aborted {
                 return Some("ABOR came before the file was replaced");
             }
-            if self.lost.is_some() || control.has_ended_without_quit() {
+            if self.lost.is_some() || self.control.has_ended_without_quit() {
                 return Some("the control connection ended before the file was replaced");
             }
             let left = patience.saturating_sub(since.elapsed());
-            if left.is_zero() || !control.wait_for_input(left) {
+            if left.is_zero() || !self.control.wait_for_input(left) {
                 return None;
             }
         }
@@ -118,6 +113,38 @@ impl ControlMonitor {
         const MOST: Duration = Duration::from_millis(250);
         let share = (self.started.elapsed() / 16).min(MOST);
         if share < LEAST { Duration::ZERO } else { share }
+    }
+
+    /// Gives a complete upload its name, unless it would replace a file and the client has sent
+    /// ABOR or disconnected. `why` is for the log.
+    fn commit(
+        mut self,
+        upload: Upload,
+        path: &VirtualPath,
+        why: &mut Option<String>,
+    ) -> Result<(), Failure> {
+        let patience = self.grace_period();
+        let mut reason = None;
+        if upload.replaces() && !patience.is_zero() {
+            reason = self.reason_not_to_replace(patience);
+        }
+        // `commit_if` asks only before it replaces a file, and with the quota locked: no waiting.
+        let is_stored = reason.is_none()
+            && upload
+                .commit_if(&mut || {
+                    reason = self.reason_not_to_replace(Duration::ZERO);
+                    reason.is_none()
+                })
+                .map_err(|error| Reply::failure(path.bytes(), &error))?;
+        if is_stored {
+            return Ok(());
+        }
+        *why = reason.map(str::to_string);
+        if self.aborted || self.lost.is_some() {
+            return Err(self.into_failure());
+        }
+        let text = ": the control connection ended before the content did; the old file stays.";
+        Err(Reply::about(426, "", path.bytes(), text).into())
     }
 
     /// The failure of a transfer that [`ControlMonitor::must_stop`] has stopped.
@@ -146,11 +173,10 @@ impl Session {
         let stall = self.server.config.stall_timeout;
         self.control.flush().map_err(Failure::Lost)?;
         let files = self.login.files()?;
-        let control = &mut self.control;
-        let mut monitor = ControlMonitor::new(&self.presence);
+        let mut monitor = ControlMonitor::new(&mut self.control, &self.presence);
         let mut is_given_up = false;
         let done = work(files, &mut |moved| {
-            let stopped = monitor.must_stop(control, moved);
+            let stopped = monitor.must_stop(moved);
             is_given_up = monitor.ended.is_some_and(|ended| ended.elapsed() >= stall);
             stopped || is_given_up
         });
@@ -170,9 +196,8 @@ impl Session {
         self.control.flush().map_err(Failure::Lost)?;
         let patience = self.server.config.stall_timeout.min(CONNECT_LIMIT);
         let setup = std::mem::take(&mut self.settings.data);
-        let mut monitor = ControlMonitor::new(&self.presence);
-        let control = &mut self.control;
-        let mut stop = || monitor.must_stop(control, 0) || control.has_ended();
+        let mut monitor = ControlMonitor::new(&mut self.control, &self.presence);
+        let mut stop = || monitor.must_stop(0) || monitor.control.has_ended();
         let why = match setup.open(self.peer, flow, patience, &mut stop) {
             Ok(stream) => return Ok(stream),
             Err(NoData::Unset) => {
@@ -185,14 +210,7 @@ impl Session {
                 return Err(monitor.into_failure());
             }
             Err(NoData::Stopped) => "the client has disconnected".to_string(),
-            Err(NoData::NoConnection(port)) => format!(
-                "no connection came to port {port} within {} s; a firewall may block it",
-                patience.as_secs()
-            ),
-            Err(NoData::Unreachable(port, error)) => {
-                format!("your port {port} could not be reached: {}", error.kind())
-            }
-            Err(NoData::Failed(error)) => format!("a failure of the server: {}", error.kind()),
+            Err(NoData::Failed(why)) => why,
         };
         let reply = Reply::new(425, format!("No data connection: {why}."));
         self.log_context.why = Some(why);
@@ -219,10 +237,9 @@ impl Session {
         if size.is_none_or(|size| size > SENT_WITHOUT_WAITING) {
             self.control.flush().map_err(Failure::Lost)?;
         }
-        let mut monitor = ControlMonitor::new(&self.presence);
+        let mut monitor = ControlMonitor::new(&mut self.control, &self.presence);
         let stall = self.server.config.stall_timeout;
-        let control = &mut self.control;
-        let mut stop = |moved| monitor.must_stop(control, moved);
+        let mut stop = |moved| monitor.must_stop(moved);
         let end = match source {
             Outgoing::File(file, size) if size >= splice::WORTHWHILE => {
                 splice::send_file(file, size, &stream, stall, &mut stop)
@@ -256,12 +273,13 @@ impl Session {
         invitation: &Reply,
         instead: &str,
     ) -> Result<u64, Failure> {
+        // A drop-box cannot resume an upload. For it a partial file would only occupy the name.
+        let may_resume = self.role() != Some(Role::Drop);
         let mut stream = self.open_data(Flow::In, instead)?;
         self.say(invitation).and_then(|()| self.control.flush()).map_err(Failure::Lost)?;
-        let mut monitor = ControlMonitor::new(&self.presence);
+        let mut monitor = ControlMonitor::new(&mut self.control, &self.presence);
         let stall = self.server.config.stall_timeout;
-        let control = &mut self.control;
-        let mut stop = |moved| monitor.must_stop(control, moved);
+        let mut stop = |moved| monitor.must_stop(moved);
         let mut pump = |source: &mut dyn Read| {
             transfer::pump(source, &mut upload, buffer::LARGE, stall, &mut stop)
         };
@@ -272,15 +290,13 @@ impl Session {
         };
         let failure = match end {
             End::Complete(received) => {
-                self.commit(upload, monitor, path)?;
+                monitor.commit(upload, path, &mut self.log_context.why)?;
                 self.count_received(received);
                 return Ok(received);
             }
             End::SinkFailed(error) => return Err(Reply::failure(path.bytes(), &error).into()),
             failure => failure,
         };
-        // A drop-box cannot resume an upload. For it a partial file would only occupy the name.
-        let may_resume = self.role() != Some(Role::Drop);
         let kept = if may_resume && upload.keep_partial() {
             " The part that arrived is kept; it can be resumed."
         } else {
@@ -291,38 +307,6 @@ impl Session {
             End::SourceFailed(error) => broken(&error, kept).into(),
             _ => self.stalled(kept).into(), // only a timeout is left
         })
-    }
-
-    /// Gives a complete upload its name, unless it would replace a file and the client has sent
-    /// ABOR or disconnected.
-    fn commit(
-        &mut self,
-        upload: Upload,
-        mut monitor: ControlMonitor,
-        path: &VirtualPath,
-    ) -> Result<(), Failure> {
-        let patience = monitor.grace_period();
-        let mut reason = None;
-        if upload.replaces() && !patience.is_zero() {
-            reason = monitor.reason_not_to_replace(&mut self.control, patience);
-        }
-        // `commit_if` asks only before it replaces a file, and with the quota locked: no waiting.
-        let is_stored = reason.is_none()
-            && upload
-                .commit_if(&mut || {
-                    reason = monitor.reason_not_to_replace(&mut self.control, Duration::ZERO);
-                    reason.is_none()
-                })
-                .map_err(|error| Reply::failure(path.bytes(), &error))?;
-        if is_stored {
-            return Ok(());
-        }
-        self.log_context.why = reason.map(str::to_string);
-        if monitor.aborted || monitor.lost.is_some() {
-            return Err(monitor.into_failure());
-        }
-        let text = ": the control connection ended before the content did; the old file stays.";
-        Err(Reply::about(426, "", path.bytes(), text).into())
     }
 
     fn count_sent(&mut self, bytes: u64) {

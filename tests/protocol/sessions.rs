@@ -130,7 +130,7 @@ fn a_kicked_session_gets_the_reason_and_its_transfer_ends_as_a_broken_one_does()
     // And content over the control connection, of a known length or up to a dot.
     for line in ["put by-hand 100", "put by-hand"] {
         let mut inline = server.logged_in("up");
-        inline.send(&format!("{line}\r\nabc\r\n"));
+        inline.send(format!("{line}\r\nabc\r\n"));
         assert!(inline.reply().starts_with("150 "));
         run(server.dir(), &format!("kick {}", session_of(&server, &inline)));
         assert_eq!(inline.rest(), KICKED, "{line}");
