@@ -66,15 +66,6 @@ pub struct PassivePorts {
     held: Mutex<Tally<String>>,
 }
 
-/// Why no port was opened.
-#[derive(Debug)]
-pub enum NoPort {
-    /// The account holds half of all ports.
-    HalfHeld,
-    /// The system could not open a port.
-    Failed(io::Error),
-}
-
 impl PassivePorts {
     /// The ports of `range`; without one, random ports from 49152 up.
     pub fn new(range: Option<RangeInclusive<u16>>) -> Arc<PassivePorts> {
@@ -82,16 +73,16 @@ impl PassivePorts {
     }
 
     /// Listens for a client of `account` on a random port of `local`, the server's address on the
-    /// control connection.
+    /// control connection. Returns `None` if the account holds half of all ports.
     pub fn listen(
         self: &Arc<PassivePorts>,
         local: SocketAddr,
         account: &str,
-    ) -> Result<(DataSetup, u16), NoPort> {
+    ) -> io::Result<Option<(DataSetup, u16)>> {
         let most = (self.range.as_ref().unwrap_or(&DYNAMIC_PORTS).len() / 2).max(1);
         let mut of_all = lock(&self.held);
         if of_all.count(account) >= most {
-            return Err(NoPort::HalfHeld);
+            return Ok(None);
         }
         of_all.add(account.to_string());
         drop(of_all);
@@ -104,9 +95,9 @@ impl PassivePorts {
                 listen_in(local, &DYNAMIC_PORTS).or_else(|_| TcpListener::bind(at_port(local, 0)))
             }
         };
-        let listener = listener.map_err(NoPort::Failed)?;
-        let port = listener.local_addr().map_err(NoPort::Failed)?.port();
-        Ok((DataSetup::Passive(listener, held), port))
+        let listener = listener?;
+        let port = listener.local_addr()?.port();
+        Ok(Some((DataSetup::Passive(listener, held), port)))
     }
 }
 
@@ -413,7 +404,8 @@ mod tests {
 
     /// A passive port of an account, on an address of this host.
     fn listen(local: &str) -> (DataSetup, u16) {
-        PassivePorts::new(None).listen(SocketAddr::new(local.parse().unwrap(), 0), "alice").unwrap()
+        let local = SocketAddr::new(local.parse().unwrap(), 0);
+        PassivePorts::new(None).listen(local, "alice").unwrap().unwrap()
     }
 
     #[test]
@@ -424,14 +416,14 @@ mod tests {
         {
             let ports = PassivePorts::new(Some(first..=last));
             let mut setups: Vec<_> =
-                (0..most).map(|_| ports.listen(local, "alice").unwrap()).collect();
-            assert!(matches!(ports.listen(local, "alice"), Err(NoPort::HalfHeld)), "{first}");
+                (0..most).map(|_| ports.listen(local, "alice").unwrap().unwrap()).collect();
+            assert!(matches!(ports.listen(local, "alice"), Ok(None)), "{first}");
             if first != last {
-                assert!(ports.listen(local, "bob").is_ok());
+                assert!(ports.listen(local, "bob").unwrap().is_some());
             }
             setups.pop();
-            setups.push(ports.listen(local, "alice").unwrap());
-            assert!(matches!(ports.listen(local, "alice"), Err(NoPort::HalfHeld)), "{first}");
+            setups.push(ports.listen(local, "alice").unwrap().unwrap());
+            assert!(matches!(ports.listen(local, "alice"), Ok(None)), "{first}");
             setups.clear();
             assert!(ports.held.lock().unwrap().total() == 0);
         }
@@ -508,13 +500,11 @@ mod tests {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let ports = PassivePorts::new(Some(free..=free));
         let local = "127.0.0.1:0".parse().unwrap();
-        let (setup, port) = ports.listen(local, "alice").unwrap();
+        let (setup, port) = ports.listen(local, "alice").unwrap().unwrap();
         assert_eq!(port, free);
         let taken = ports.listen(local, "bob");
-        assert!(
-            matches!(taken, Err(NoPort::Failed(error)) if error.kind() == ErrorKind::AddrInUse)
-        );
+        assert!(matches!(taken, Err(error) if error.kind() == ErrorKind::AddrInUse));
         drop(setup);
-        assert!(ports.listen(local, "bob").is_ok());
+        assert!(ports.listen(local, "bob").unwrap().is_some());
     }
 }

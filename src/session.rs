@@ -278,12 +278,12 @@ impl Session {
             LogShare::Unauthenticated => &mut budget.unauthenticated,
             LogShare::Refusal => &mut budget.refusals,
         };
-        let rest = left.checked_sub(1);
-        match rest {
-            Some(rest) => *left = rest,
-            None => budget.unlogged = budget.unlogged.saturating_add(1),
-        }
-        rest.is_some()
+        let Some(rest) = left.checked_sub(1) else {
+            budget.unlogged = budget.unlogged.saturating_add(1);
+            return false;
+        };
+        *left = rest;
+        true
     }
 
     /// Writes a line to the log, unless unauthenticated clients have used up their limit.
@@ -419,14 +419,10 @@ impl Session {
 
     /// Resolves an argument to a path, and keeps the path for the log.
     pub fn resolve(&mut self, argument: &[u8]) -> Result<VirtualPath, Failure> {
-        match self.folder.join(argument) {
-            Ok(path) => {
-                self.presence.set_path(path.bytes());
-                self.log_context.path = Some(path.clone());
-                Ok(path)
-            }
-            Err(error) => Err(Reply::failure(argument, &error).into()),
-        }
+        let path = self.folder.join(argument).map_err(|error| Reply::failure(argument, &error))?;
+        self.presence.set_path(path.bytes());
+        self.log_context.path = Some(path.clone());
+        Ok(path)
     }
 
     /// Decides about content that no command took. Returns a note for the reply. Ends the session
@@ -447,10 +443,7 @@ impl Session {
 
     /// Reads and throws away the content that no command took.
     pub fn discard_body(&mut self) -> io::Result<()> {
-        match self.body.take() {
-            Some(body) => self.control.discard(&body),
-            None => Ok(()),
-        }
+        self.body.take().map_or(Ok(()), |body| self.control.discard(&body))
     }
 }
 

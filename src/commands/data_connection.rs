@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::data::{self, DataSetup, HostPort, NoPort};
+use crate::data::{self, DataSetup, HostPort};
 use crate::reply::Reply;
 use crate::session::{Failure, Outcome, Session};
 
@@ -95,12 +95,12 @@ fn listen(session: &mut Session, local: SocketAddr) -> Result<u16, Failure> {
     let server = Arc::clone(&session.server);
     let account = session.account().map_or("", |account| &account.name);
     match server.passive_ports.listen(local, account) {
-        Ok((setup, port)) => {
+        Ok(Some((setup, port))) => {
             session.settings.data = setup;
             Ok(port)
         }
-        Err(NoPort::HalfHeld) => Err(Reply::new(425, HALF_HELD).into()),
-        Err(NoPort::Failed(error)) => {
+        Ok(None) => Err(Reply::new(425, HALF_HELD).into()),
+        Err(error) => {
             let why = format!("no passive port could be opened: {error}");
             session.log_context.why = Some(why);
             Err(Reply::new(425, "No port could be opened; try again, or use PORT.").into())

@@ -19,6 +19,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A connection to the owner's listener of the server.
 pub struct Remote {
     server: BufReader<TcpStream>,
+    control: ControlFile,
 }
 
 impl Remote {
@@ -37,11 +38,12 @@ impl Remote {
 
     /// The inner error is a refusal of the server.
     fn log_in(config: &Config) -> io::Result<Result<Remote, String>> {
-        let ControlFile { address, token } = ControlFile::read(&path(config))?;
-        let stream = TcpStream::connect(address)?;
+        let control = ControlFile::read(&path(config))?;
+        let stream = TcpStream::connect(control.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut remote = Remote { server: BufReader::new(stream) };
-        let logged_in = remote.send(&format!("token {token}"))?;
+        let line = format!("token {}", control.token);
+        let mut remote = Remote { server: BufReader::new(stream), control };
+        let logged_in = remote.send(&line)?;
         Ok(logged_in.map(|_| remote))
     }
 
@@ -75,18 +77,17 @@ impl Remote {
     pub fn stop(mut self, config: &Config, seconds: u64) -> Result<(), String> {
         let wait = Duration::from_secs(seconds).saturating_add(PATIENCE);
         let path = path(config);
-        let before = ControlFile::read(&path).ok();
         self.ask(&format!("stop {seconds}"))?;
         // The server says 421 and closes the connection, which may be reset as well.
         let _ = self.server.get_mut().set_read_timeout(Some(wait));
         let _ = self.server.read_to_end(&mut Vec::new());
-        drop(self); // the server waits a moment for that
+        let Remote { server, control } = self;
+        drop(server); // the server waits a moment for that
         let since = Instant::now();
         let workdir = config.dir.join("workdir");
         let has_ended = || {
-            let is_other = |now: ControlFile| before.as_ref().is_some_and(|before| now != *before);
             Workdir::check(&workdir, config.node.as_deref()).is_ok()
-                || ControlFile::read(&path).is_ok_and(is_other)
+                || ControlFile::read(&path).is_ok_and(|now| now != control)
         };
         while !has_ended() {
             if since.elapsed() >= wait {
