@@ -34,13 +34,8 @@ pub struct ServerFile {
     number: String,
     /// The name of the node, after a dot; empty for a server without a name.
     suffix: String,
-    locks: Locks,
-}
-
-/// The files that a server locks.
-#[derive(Debug)]
-struct Locks {
-    own: Option<File>,
+    /// `None` only for a check, if the file is missing.
+    file: Option<File>,
     /// The file that a node locks shared.
     shared: Option<File>,
 }
@@ -48,9 +43,24 @@ struct Locks {
 impl ServerFile {
     /// Opens the file in `workdir`, and creates it if it is missing.
     pub fn open(workdir: &Folder, node: Option<&str>) -> io::Result<ServerFile> {
-        let mut locks = Locks::open(workdir, node, true)?;
-        let number = locks.number().map_or_else(draw_number, Ok)?;
-        Ok(ServerFile { number, suffix: suffix(node), locks })
+        ServerFile::open_or_create(workdir, node, true)
+    }
+
+    /// Fails as [`ServerFile::lock`] would, and changes nothing.
+    pub fn check(workdir: &Folder, node: Option<&str>) -> io::Result<()> {
+        Ok(ServerFile::open_or_create(workdir, node, false)?.try_lock()?)
+    }
+
+    fn open_or_create(
+        workdir: &Folder,
+        node: Option<&str>,
+        create: bool,
+    ) -> io::Result<ServerFile> {
+        let suffix = node.map_or(String::new(), |node| format!(".{node}"));
+        let mut file = open(workdir, &suffix, create)?;
+        let shared = node.map(|_| open(workdir, "", create)).transpose()?.flatten();
+        let number = file.as_mut().and_then(read_number).map_or_else(draw_number, Ok)?;
+        Ok(ServerFile { number, suffix, file, shared })
     }
 
     /// Locks the file until this is dropped, and stores the number, which stays the same for all
@@ -59,21 +69,23 @@ impl ServerFile {
     /// [`ErrorKind::WouldBlock`] if another server holds the lock.
     pub fn lock(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + LOCK_WAIT;
-        while let Err(error) = self.locks.try_lock() {
+        while let Err(error) = self.try_lock() {
             if !matches!(error, TryLockError::WouldBlock) || Instant::now() >= deadline {
                 return Err(error.into());
             }
             thread::sleep(LOCK_PAUSE);
         }
-        if self.locks.number().as_ref() != Some(&self.number) {
-            let _ = self.locks.keep_number(&self.number);
+        if let Some(file) = self.file.as_mut()
+            && read_number(file).as_ref() != Some(&self.number)
+        {
+            let _ = write_number(file, &self.number);
         }
         Ok(())
     }
 
-    /// Fails as [`ServerFile::lock`] would, and changes nothing.
-    pub fn check(workdir: &Folder, node: Option<&str>) -> io::Result<()> {
-        Ok(Locks::open(workdir, node, false)?.try_lock()?)
+    fn try_lock(&self) -> Result<(), TryLockError> {
+        self.shared.as_ref().map_or(Ok(()), File::try_lock_shared)?;
+        self.file.as_ref().map_or(Ok(()), File::try_lock)
     }
 
     /// What tells this server from all others in the name of a temporary: `NUMBER` or
@@ -81,36 +93,6 @@ impl ServerFile {
     pub fn id(&self) -> String {
         format!("{}{}", self.number, self.suffix)
     }
-}
-
-impl Locks {
-    fn open(workdir: &Folder, node: Option<&str>, create: bool) -> io::Result<Locks> {
-        let own = open(workdir, &suffix(node), create)?;
-        let shared = node.map(|_| open(workdir, "", create)).transpose()?.flatten();
-        Ok(Locks { own, shared })
-    }
-
-    fn try_lock(&self) -> Result<(), TryLockError> {
-        self.shared.as_ref().map_or(Ok(()), File::try_lock_shared)?;
-        self.own.as_ref().map_or(Ok(()), File::try_lock)
-    }
-
-    fn number(&mut self) -> Option<String> {
-        read_number(self.own.as_mut()?)
-    }
-
-    fn keep_number(&mut self, number: &str) -> io::Result<()> {
-        let Some(file) = &mut self.own else { return Ok(()) };
-        file_size_limit::check(DIGITS as u64 + 1)?;
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(format!("{number}\n").as_bytes())?;
-        file.sync_all()
-    }
-}
-
-fn suffix(node: Option<&str>) -> String {
-    node.map_or(String::new(), |node| format!(".{node}"))
 }
 
 /// Whether another server with this id has used the working directory, and still runs. `None` if
@@ -137,13 +119,20 @@ fn open(workdir: &Folder, suffix: &str, create: bool) -> io::Result<Option<File>
         let _ = workdir.remove_file(&name); // the link goes, and not what it names
     }
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(create).mode(0o600);
-    match workdir.open_file(&name, &mut options) {
+    match workdir.open_file(&name, options.read(true).write(true).create(create).mode(0o600)) {
         Ok((file, _)) => Ok(Some(file)),
         Err(error) if error.kind() == ErrorKind::NotFound && !create => Ok(None),
         Err(_) if suffix.is_empty() => workdir.open_for_sync().map(Some),
         Err(error) => Err(error),
     }
+}
+
+fn write_number(file: &mut File, number: &str) -> io::Result<()> {
+    file_size_limit::check(DIGITS as u64 + 1)?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(format!("{number}\n").as_bytes())?;
+    file.sync_all()
 }
 
 fn read_number(file: &mut File) -> Option<String> {
