@@ -387,8 +387,8 @@ impl Vfs {
             return Err(refused(ErrorKind::InvalidInput, why));
         }
         // This drops the lock: a copy to another disk may take long, and locks it at its end.
-        let renamed = moves::rename(&source, &target, existing, usage);
         let storage = &self.workdir.storage;
+        let renamed = moves::rename(storage, &source, &target, existing, usage);
         if moves::crosses_devices(&renamed) {
             moves::move_across(storage, &source, &target, existing, stop)?;
         } else {

@@ -147,6 +147,13 @@ impl Folder {
     pub fn rename(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
         fs::rename(self.entry_path(name), to.entry_path(new))
     }
+
+    /// Renames a file. Fails with [`ErrorKind::AlreadyExists`] if the new name is taken, also if
+    /// another machine takes it at this moment.
+    pub fn rename_to_free(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
+        fs::hard_link(self.entry_path(name), to.entry_path(new))?;
+        self.remove_file(name)
+    }
 }
 
 /// Fails unless this is a regular file. The error says what it is instead.

@@ -18,6 +18,7 @@ use super::storage::Storage;
 /// Renames `source` to `target`, under the lock of their common quota. Fails with
 /// [`ErrorKind::CrossesDevices`] if they are on different disks.
 pub fn rename(
+    storage: &Storage,
     source: &Location<'_>,
     target: &Location<'_>,
     existing: Existing,
@@ -26,10 +27,11 @@ pub fn rename(
     let metadata = source.folder.stat(source.name)?;
     let before = target.folder.find(target.name)?;
     check_free(before.as_ref(), existing, &metadata)?;
-    let mut renamed = source.folder.rename(source.name, &target.folder, target.name);
+    let rename = storage.policy.rename(existing == Existing::Keep && metadata.is_file());
+    let mut renamed = rename(&source.folder, source.name, &target.folder, target.name);
     // The same folder may be mounted twice. A copy followed by a removal would lose the file.
     if crosses_devices(&renamed) && source.folder.id()? == target.folder.id()? {
-        renamed = source.folder.rename(source.name, &source.folder, target.name);
+        renamed = rename(&source.folder, source.name, &source.folder, target.name);
     }
     renamed.map_err(removal::of_mounted)?;
     match before {

@@ -19,6 +19,13 @@ pub struct UploadPolicy {
     pub is_shared: bool,
 }
 
+impl UploadPolicy {
+    /// The rename of a file to a name that is free, if `is_new`, as far as this server knows.
+    pub fn rename(self, is_new: bool) -> fn(&Folder, &[u8], &Folder, &[u8]) -> io::Result<()> {
+        if self.is_shared && is_new { Folder::rename_to_free } else { Folder::rename }
+    }
+}
+
 /// What uploads, copies and removals need beside the folder that they work in.
 #[derive(Debug)]
 pub struct Storage {

@@ -239,7 +239,8 @@ impl Upload {
                 if let Some(now) = before.as_ref().map(mode_of).filter(|now| Some(*now) != *mode) {
                     set_mode(&self.file, now)?;
                 }
-                self.folder.rename(temporary.name(), &self.folder, &self.name)?;
+                let rename = self.storage.policy.rename(*existing == Existing::Keep);
+                rename(&self.folder, temporary.name(), &self.folder, &self.name)?;
                 if let Some(before) = before {
                     usage.removed(Removed::Leaf(&before));
                 }

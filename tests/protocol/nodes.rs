@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use crate::support::{Client, Server, Way, noise};
+use crate::support::{Client, Delayed, Server, Way, has_program, noise, until};
 
 fn node(dir: &Path, name: &str, flags: &[&str]) -> Server {
     Server::in_folder(dir, &[&["--node", name], flags].concat())
@@ -136,6 +137,48 @@ fn a_file_is_written_in_place_through_one_node_at_a_time() {
 }
 
 #[test]
+fn a_name_that_another_node_takes_at_the_last_moment_stays_with_it() {
+    if !has_program("strace") {
+        return;
+    }
+    let calls = "rename,renameat,renameat2,link,linkat";
+    for command in ["STOR f", "mv g f"] {
+        let nodes = Nodes::start(&[]);
+        let mut on_b = nodes.b.registered("alice");
+        on_b.put("g", b"a");
+        nodes.b.add_account("box:drop:none:HASH:alice");
+        let mut on_a = nodes.a.logged_in(if command == "STOR f" { "box" } else { "alice" });
+        let trace = format!("trace={calls}");
+        let delay = format!("inject={calls}:delay_enter=1000000");
+        let _slowed = Delayed::last_thread(&nodes.a, &["-e", &trace, "-e", &delay]);
+        if command == "STOR f" {
+            on_a.begin(Way::Epsv, command).write_all(b"a").unwrap();
+        } else {
+            on_a.send_line(command);
+        }
+        // The thread stands still for a second, after it has seen that the name is free.
+        let has_stopped = || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", nodes.a.pid())).unwrap();
+            let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
+            stats.flatten().any(|stat| stat.contains(") t "))
+        };
+        until("a rename begins", || {
+            (0..10).all(|_| {
+                std::thread::sleep(Duration::from_millis(1));
+                has_stopped()
+            })
+        });
+        assert!(on_b.put("f", b"b").starts_with("226 "));
+        assert_eq!(on_a.reply(), "550 /f: exists already.", "{command}");
+        assert_eq!(
+            (on_b.get("f").unwrap(), on_b.get("g").unwrap()),
+            (b"b".to_vec(), b"a".to_vec())
+        );
+        assert!(nodes.a.temporaries().is_empty());
+    }
+}
+
+#[test]
 fn temporaries_of_a_node_are_left_alone_while_it_runs_and_then_go() {
     let mut nodes = Nodes::start(&[]);
     let (mut on_a, mut on_b) = nodes.registered("alice");
@@ -194,13 +237,19 @@ fn through_two_nodes_an_account_stores_at_most_its_quota_twice() {
     assert!(on_a.put("z", b"1").starts_with(removed));
     let stored = |client: &mut Client| client.ask("free");
     assert!(stored(&mut on_a).starts_with("211 8388608 of 4194304 "));
-    // When its last session on a node has ended, the node counts again.
-    for client in [on_a, on_b] {
-        let mut client = client;
+    // When its last session on a node has ended, the next one there counts again.
+    let leave = |mut client: Client| {
         client.expect("quit", 221);
         client.rest();
+    };
+    leave(on_b);
+    for name in ["x0", "x1", "x2", "a1", "z0"] {
+        on_a.expect(&format!("rm {name}"), 250);
     }
-    for server in [&nodes.a, &nodes.b] {
-        assert!(server.logged_in("alice").put("z", b"1").starts_with(removed));
+    leave(on_a);
+    for server in [&nodes.b, &nodes.a] {
+        let mut client = server.logged_in("alice");
+        assert_eq!(fill(&mut client, "w"), 1, "3 MiB are left of the quota");
+        client.expect("rm w0", 250);
     }
 }
