@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::support::{Client, Delayed, Server, Way, has_program, noise, until};
+use crate::support::{Client, Delayed, Server, Way, has_program, noise, output, until};
 
 fn node(dir: &Path, name: &str, flags: &[&str]) -> Server {
     Server::in_folder(dir, &[&["--node", name], flags].concat())
@@ -36,7 +36,7 @@ impl Nodes {
 fn run(dir: &Path, args: &str) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plainftpd"));
     let Output { status, stdout, stderr } =
-        command.args(args.split(' ')).arg("--dir").arg(dir).output().unwrap();
+        output(command.args(args.split(' ')).arg("--dir").arg(dir));
     (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
 }
 
