@@ -157,12 +157,18 @@ impl Users {
     ) -> Result<(Record, T), Refusal> {
         let verified = self.verify(name, password, from)?;
         let _lock = lock(&self.account_lock);
-        let record = self.file.query(|index| {
-            let record = index.find(index.meant_by(name)).filter(|record| **record == verified);
-            record.map(|record| index.spelled(record.clone()))
-        })?;
-        let record = record.ok_or(Refusal::WrongPassword)?;
+        let look = || {
+            let record = self.file.query(|index| {
+                let record = index.find(index.meant_by(name)).filter(|record| **record == verified);
+                record.map(|record| index.spelled(record.clone()))
+            })?;
+            record.ok_or(Refusal::WrongPassword)
+        };
+        let record = look()?;
         let done = then(&record);
+        if self.file.is_shared {
+            look()?; // another server may have removed it, and given its name and folder away
+        }
         Ok((record, done))
     }
 

@@ -70,7 +70,7 @@ pub struct UsersFile {
     /// The path from the configuration, which may be a link.
     path: PathBuf,
     /// Other machines may change the file.
-    is_shared: bool,
+    pub(super) is_shared: bool,
     log: Arc<Log>,
     cache: Mutex<Cache>,
 }
@@ -112,7 +112,8 @@ impl UsersFile {
         if !path.exists() {
             file_size_limit::check(HEADER.len() as u64)?;
         }
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        // Another server may append an account before the header is written.
+        match OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
             Ok(mut file) => {
                 // If root runs the command before the first start, the server must read the file.
                 let folder = fs::metadata(path.parent().unwrap_or(Path::new(".")))?;
@@ -235,8 +236,9 @@ pub struct Change<'f> {
     /// The path of the file itself, with all links followed.
     path: PathBuf,
     locked: File,
-    /// Set when the file was replaced: how many bytes of the old file the new one was made from.
-    replaced: Option<u64>,
+    /// Set when the file was replaced: how many bytes of the old file the new one was made from,
+    /// and the new one, which is locked, too.
+    replaced: Option<(u64, File)>,
 }
 
 impl Change<'_> {
@@ -269,21 +271,20 @@ impl Change<'_> {
     pub fn replace(&mut self, text: &[u8], name: &str, record: Option<&Record>) -> io::Result<()> {
         let text_now = index::with_line_replaced(text, name, record);
         let temporary = temporary_of(&self.path);
-        let renamed =
-            self.write_new(&temporary, &text_now).and_then(|()| fs::rename(&temporary, &self.path));
-        if let Err(error) = renamed {
-            let _ = fs::remove_file(&temporary);
-            return Err(error);
-        }
-        self.replaced = Some(text.len() as u64);
+        let renamed = self
+            .write_new(&temporary, &text_now)
+            .and_then(|new| fs::rename(&temporary, &self.path).map(|()| new))
+            .inspect_err(|_| drop(fs::remove_file(&temporary)));
+        self.replaced = Some((text.len() as u64, renamed?));
         lock(&self.users.cache).stamp = None;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()
     }
 
-    /// Writes a new version to the temporary file, with the mode of the present file, and with its
-    /// owner and group if the server has the right to set them.
-    fn write_new(&self, temporary: &Path, text: &[u8]) -> io::Result<()> {
+    /// Writes a new version to the temporary file and locks it, because what belongs to the change
+    /// may follow when it has its name: an account's folder goes after its line. It gets the mode
+    /// of the present file, and its owner and group if the server has the right to set them.
+    fn write_new(&self, temporary: &Path, text: &[u8]) -> io::Result<File> {
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -297,7 +298,8 @@ impl Change<'_> {
         file.set_permissions(old.permissions())?;
         file_size_limit::check(text.len() as u64)?;
         file.write_all(text)?;
-        file.sync_all()
+        file.try_lock()?;
+        file.sync_all().map(|()| file)
     }
 
     fn open_to_append(&self) -> io::Result<File> {
@@ -320,7 +322,7 @@ impl Change<'_> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        let Some(from) = self.replaced else { return };
+        let Some((from, _new)) = self.replaced.take() else { return };
         thread::sleep(APPEND_GRACE);
         if let Err(error) = self.carry_over(from) {
             self.users.log.warn(&format!(

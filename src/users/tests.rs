@@ -507,3 +507,34 @@ fn the_lock_of_the_file_is_taken_before_the_account_lock() {
         });
     }
 }
+
+#[test]
+fn another_server_cannot_change_the_accounts_before_a_removed_ones_folder_is_hidden() {
+    let folder = Folder::new();
+    fs::write(folder.path(), line("carol", "singing")).unwrap();
+    let users = folder.users();
+    let is_locked = |_: &str| {
+        let file = fs::File::open(folder.path()).unwrap();
+        matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
+    };
+    let removed = users.unregister("carol", &password("singing"), HERE, is_locked).unwrap();
+    assert_eq!(removed, Some(true));
+    assert!(!is_locked(""));
+}
+
+#[test]
+fn a_login_fails_if_another_server_gives_the_name_away_while_the_folder_is_opened() {
+    let folder = Folder::new();
+    let node = |name: &str| {
+        folder.users_with(Config { node: Some(name.to_string()), ..Config::default() })
+    };
+    let (ours, theirs) = (node("a"), node("b"));
+    register(&theirs, "carol", "singing").unwrap();
+    let give_away = |record: &Record| {
+        theirs.remove(&record.name, None, |_| ()).unwrap();
+        register(&theirs, "carol", "humming").unwrap();
+    };
+    let refused = ours.log_in(b"carol", &password("singing"), HERE, give_away).unwrap_err();
+    assert!(matches!(refused, Refusal::WrongPassword), "{refused:?}");
+    assert_eq!(logs_in(&ours, "carol", "humming").as_deref(), Some("carol"));
+}

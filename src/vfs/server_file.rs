@@ -10,7 +10,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -120,8 +120,22 @@ fn open(workdir: &Folder, suffix: &str, create: bool) -> io::Result<Option<File>
     }
     let mut options = OpenOptions::new();
     match workdir.open_file(&name, options.read(true).write(true).create(create).mode(0o600)) {
-        Ok((file, _)) => Ok(Some(file)),
+        Ok((file, facts)) => {
+            // If root runs a command before the first start, the server must be able to open it.
+            if create && facts.len() == 0 && facts.nlink() == 1 {
+                let folder = workdir.metadata()?;
+                let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
+            }
+            Ok(Some(file))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound && !create => Ok(None),
+        // Another server may have locked it, which a lock of the working directory would not show.
+        Err(error)
+            if error.kind() == ErrorKind::PermissionDenied && workdir.stat(&name).is_ok() =>
+        {
+            let text = format!("{NAME}{suffix} in it cannot be opened: {error}");
+            Err(io::Error::new(error.kind(), text))
+        }
         Err(_) if suffix.is_empty() => workdir.open_for_sync().map(Some),
         Err(error) => Err(error),
     }
@@ -219,5 +233,17 @@ mod tests {
         std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
         assert_ne!(number(), "0123456789abcdef");
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "0123456789abcdef\n");
+    }
+
+    #[test]
+    fn the_file_belongs_to_the_owner_of_the_working_directory() {
+        let workdir = tempfile::tempdir().unwrap();
+        // As if root had made the folder for the server. Others may not give it away.
+        let _ = std::os::unix::fs::chown(workdir.path(), Some(65534), Some(65534));
+        drop(start(workdir.path(), Some("a")).unwrap());
+        let owner = |path: &Path| fs::metadata(path).map(|it| (it.uid(), it.gid())).unwrap();
+        for entry in fs::read_dir(workdir.path()).unwrap() {
+            assert_eq!(owner(&entry.unwrap().path()), owner(workdir.path()));
+        }
     }
 }

@@ -171,8 +171,11 @@ impl Workdir {
         let opened = Arc::new(self.folder.child(name)?);
         let id = opened.id()?;
         let mut homes = lock(&self.homes);
-        let is_kept =
-            |known: &&Known| !self.storage.policy.is_shared || known.root.strong_count() > 0;
+        let is_used = |known: &Known| {
+            // An administrator's upload or removal holds the quota without the folder.
+            known.root.strong_count() > 0 || Arc::strong_count(&known.quota) > 1
+        };
+        let is_kept = |known: &&Known| !self.storage.policy.is_shared || is_used(known);
         let known = homes.get(name).filter(|known| known.id == id).filter(is_kept);
         let root = known.and_then(|known| known.root.upgrade()).unwrap_or(Arc::clone(&opened));
         let quota =

@@ -1,10 +1,13 @@
 //! Flags, their mistakes, and a start that fails.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
 
-use crate::support::{Client, Server, output};
+use crate::support::{Client, Server, finished, has_program, is_root, output, until};
 
 /// Exit code, standard output, standard error.
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
@@ -85,6 +88,46 @@ fn a_second_server_on_the_same_folder_is_refused() {
     let (code, _, error) = run(&["--dir", dir, "--listen", "127.0.0.1:0"]);
     assert_eq!(code, Some(1));
     assert_eq!(error, format!("plainftpd: {dir}/workdir: another plainftpd uses it\n"));
+}
+
+#[test]
+fn a_server_that_may_not_open_the_locked_file_of_another_one_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    drop(Server::without_rights(path, &[])); // the file and the program are there now
+    let file = path.join("workdir/.plainftpd-server");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    let mut command = Command::new(path.join("plainftpd"));
+    if is_root() {
+        std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
+        command.uid(65534).gid(65534);
+    }
+    let dir = path.to_str().unwrap();
+    let Output { status, stderr, .. } =
+        output(command.args(["--dir", dir, "--listen", "127.0.0.1:0"]));
+    let why = format!("plainftpd: {dir}/workdir: .plainftpd-server in it cannot be opened: ");
+    let error = String::from_utf8(stderr).unwrap();
+    assert!(error.starts_with(&why) && status.code() == Some(1), "{error}");
+}
+
+#[test]
+fn an_account_that_is_added_while_another_process_makes_the_users_file_is_kept() {
+    if !has_program("strace") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let users = dir.path().join("users");
+    // It stands still for a second after it has made the empty file.
+    let delay = ["-qq", "-e", "trace=fchown", "-e", "inject=fchown:delay_enter=1000000"];
+    let mut command = Command::new("strace");
+    let program = env!("CARGO_BIN_EXE_plainftpd");
+    command.args(delay).args([program, "user", "list", "--dir"]).arg(dir.path());
+    let first = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    until("the file is there", || users.exists());
+    let line = "alice:readonly:none:any\n";
+    fs::OpenOptions::new().append(true).open(&users).unwrap().write_all(line.as_bytes()).unwrap();
+    assert!(finished(first).stdout.starts_with(b"alice "));
+    assert!(fs::read_to_string(&users).unwrap().starts_with(line));
 }
 
 #[test]

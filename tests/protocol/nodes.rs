@@ -253,3 +253,24 @@ fn through_two_nodes_an_account_stores_at_most_its_quota_twice() {
         client.expect("rm w0", 250);
     }
 }
+
+#[test]
+fn what_an_administrator_is_still_sending_counts_for_the_account_at_once() {
+    const MIB: usize = 1024 * 1024;
+    let nodes = Nodes::start(&["--quota", "4M"]);
+    let mut bob = nodes.a.registered("bob");
+    bob.expect("mkdir d", 257);
+    bob.expect("quit", 221);
+    bob.rest();
+    nodes.a.add_account("root:admin:none:HASH");
+    let mut first = nodes.a.logged_in("root");
+    let mut data = first.begin(Way::Epsv, "STOR bob/d/1");
+    data.write_all(&noise(3 * MIB, 1)).unwrap();
+    first.wait_for_bytes(3 * MIB);
+    let full = "the quota is used up";
+    let mut second = nodes.a.logged_in("root");
+    assert!(second.put("bob/d/2", &noise(3 * MIB, 2)).contains(full));
+    assert!(nodes.a.logged_in("bob").put("3", &noise(3 * MIB, 3)).contains(full));
+    drop(data);
+    assert!(first.reply().starts_with("226 "));
+}
