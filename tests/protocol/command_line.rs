@@ -96,7 +96,7 @@ fn a_server_that_may_not_open_the_locked_file_of_another_one_does_not_start() {
     let path = dir.path();
     drop(Server::without_rights(path, &[])); // the file and the program are there now
     let file = path.join("workdir/.plainftpd-server");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let mut command = Command::new(path.join("plainftpd"));
     if is_root() {
         std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
