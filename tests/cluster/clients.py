@@ -10,6 +10,8 @@ PATIENCE = 30
 # The address that all clients have, so that a node can tell them from the balancer.
 CLIENT = "10.77.0.9"
 PASSWORD = "wonderland"
+# Linux has this option since version 4.2, Python a name for it since 3.12.
+IP_BIND_ADDRESS_NO_PORT = 24
 
 
 class Refused(Exception):
@@ -96,7 +98,18 @@ class Session:
 
 
 def connect(address, port):
-    return socket.create_connection((address, port), PATIENCE, (CLIENT, 0))
+    connection = socket.socket()
+    connection.settimeout(PATIENCE)
+    # The port is chosen when the other end is known, so that two connections may have the same one.
+    # Otherwise the figures run out of ports.
+    connection.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    connection.bind((CLIENT, 0))
+    try:
+        connection.connect((address, port))
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def content_of(name, size=64 << 10):

@@ -81,6 +81,8 @@ class Machines:
         Path("/run/gluster").mkdir()
         Path("/var/log/glusterfs").mkdir()
         command("ip", "link", "set", "lo", "up")
+        # A port can be used again at once. One machine has all connections of the test.
+        Path("/proc/sys/net/ipv4/tcp_tw_reuse").write_text("1")
         for address in (*NODES.values(), BALANCER, CLIENT):
             command("ip", "address", "add", f"{address}/32", "dev", "lo")
         self.start_volume()
