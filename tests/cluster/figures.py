@@ -171,10 +171,11 @@ def many_sessions(machines):
 
     took = seconds(log_in_all)
     each = [(node.memory() - memory) / (SESSIONS / 2) for node, memory in zip(nodes, before)]
-    print(f"\n{SESSIONS:,} sessions, logged in by {CLIENTS} threads: {SESSIONS / took:,.0f} logins/s; memory per "
-          f"session: {each[0]:.1f} and {each[1]:.1f} KiB in the nodes, "
-          f"{machines.memory_of_balancer() / SESSIONS:.1f} KiB in HAProxy; a login beside them: "
-          f"{1000 * seconds(lambda: Session(BALANCER, 'user0').close()):.1f} ms", flush=True)
+    beside = 1000 * seconds(lambda: Session(BALANCER, "user0").close())
+    print(f"\n{SESSIONS:,} sessions, logged in by {CLIENTS} threads: {SESSIONS / took:,.0f} logins/s; "
+          f"memory per session: {each[0]:.1f} and {each[1]:.1f} KiB in the nodes, "
+          f"{machines.memory_of_balancer() / SESSIONS:.1f} KiB in HAProxy; "
+          f"a login beside them: {beside:.1f} ms", flush=True)
     for session in sessions:
         session.close()
     machines.stop_balancer()
