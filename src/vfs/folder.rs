@@ -148,11 +148,16 @@ impl Folder {
         fs::rename(self.entry_path(name), to.entry_path(new))
     }
 
-    /// Renames a file. Fails with [`ErrorKind::AlreadyExists`] if the new name is taken, also if
-    /// another machine takes it at this moment.
+    /// Renames a file whose name only this server uses. Fails with [`ErrorKind::AlreadyExists`] if
+    /// the new name is taken, also if another machine takes it at this moment.
     pub fn rename_to_free(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
-        fs::hard_link(self.entry_path(name), to.entry_path(new))?;
+        self.link(name, to, new)?;
         self.remove_file(name)
+    }
+
+    /// Gives a file a second name. Fails like [`Folder::rename_to_free`].
+    pub fn link(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
+        fs::hard_link(self.entry_path(name), to.entry_path(new))
     }
 }
 

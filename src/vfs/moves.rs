@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, MutexGuard};
 
 use super::copy::Copy;
-use super::folder::{busy, id_of};
+use super::folder::{Folder, busy, id_of};
 use super::location::{Existing, Location, check_free};
 use super::quota::{Removed, Reservation, Usage};
 use super::removal::{self, HiddenFolder, is_mounted, text_of};
@@ -27,11 +27,15 @@ pub fn rename(
     let metadata = source.folder.stat(source.name)?;
     let before = target.folder.find(target.name)?;
     check_free(before.as_ref(), existing, &metadata)?;
-    let rename = storage.policy.rename(existing == Existing::Keep && metadata.is_file());
-    let mut renamed = rename(&source.folder, source.name, &target.folder, target.name);
+    let is_link = storage.policy.is_shared && existing == Existing::Keep && metadata.is_file();
+    let rename = |to: &Folder| match is_link {
+        true => rename_to_free(storage, source, to, target.name),
+        false => source.folder.rename(source.name, to, target.name),
+    };
+    let mut renamed = rename(&target.folder);
     // The same folder may be mounted twice. A copy followed by a removal would lose the file.
     if crosses_devices(&renamed) && source.folder.id()? == target.folder.id()? {
-        renamed = rename(&source.folder, source.name, &source.folder, target.name);
+        renamed = rename(&source.folder);
     }
     renamed.map_err(removal::of_mounted)?;
     match before {
@@ -40,6 +44,18 @@ pub fn rename(
         _ => usage.renamed(),
     }
     Ok(())
+}
+
+/// Renames a file to a name that is free, also if another node takes the new name, or stores a new
+/// file at the old one, at this moment.
+fn rename_to_free(
+    storage: &Storage,
+    source: &Location<'_>,
+    to: &Folder,
+    new: &[u8],
+) -> io::Result<()> {
+    source.folder.link(source.name, to, new)?;
+    storage.remove_file(&source.folder, source.name, id_of(&to.stat(new)?))
 }
 
 /// Whether a rename failed because the names are on different disks.
@@ -73,7 +89,7 @@ pub fn move_across(
         if metadata.is_dir() {
             HiddenFolder::new(storage, &source.folder, source.name).map(Some)
         } else {
-            source.folder.remove_file(source.name).map(|()| None)
+            storage.remove_file(&source.folder, source.name, id_of(&metadata)).map(|()| None)
         }
     });
     if left.is_err() && before.is_none() && copy.give_name_back(target.name).is_ok() {

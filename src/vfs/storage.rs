@@ -1,12 +1,12 @@
 //! What all changes on the disk share: the names of temporaries, the owner's choices, and the log.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use crate::log::Log;
 
-use super::folder::Folder;
-use super::staging::Staging;
+use super::folder::{Folder, Id, id_of};
+use super::staging::{Staging, Use};
 
 /// How files are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,23 @@ pub struct Storage {
 }
 
 impl Storage {
+    /// Removes a file or link that had this id a moment ago. If another node has stored a file under
+    /// the name since then, that one stays.
+    pub fn remove_file(&self, folder: &Folder, name: &[u8], id: Id) -> io::Result<()> {
+        if !self.policy.is_shared {
+            return folder.remove_file(name); // the quota is locked
+        }
+        let hidden = self.staging.take(Use::Content);
+        folder.rename(name, folder, hidden.name())?;
+        if id_of(&folder.stat(hidden.name())?) != id {
+            folder.link(hidden.name(), folder, name).or_else(|error| match error.kind() {
+                ErrorKind::AlreadyExists => Ok(()), // a newer one
+                _ => Err(error),
+            })?;
+        }
+        folder.remove_file(hidden.name())
+    }
+
     /// Syncs the names in a folder to the disk, if the owner wants that.
     pub fn sync_dir(&self, folder: &Folder) -> io::Result<()> {
         if self.policy.sync { folder.open_for_sync()?.sync_all() } else { Ok(()) }

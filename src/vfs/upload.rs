@@ -318,7 +318,7 @@ impl Drop for Upload {
                 if *created
                     && let Ok(metadata) = self.folder.stat(&self.name)
                     && is_ours(&metadata)
-                    && self.folder.remove_file(&self.name).is_ok()
+                    && self.storage.remove_file(&self.folder, &self.name, *id).is_ok()
                 {
                     usage.removed(Removed::Leaf(&metadata));
                 }

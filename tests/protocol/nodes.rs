@@ -136,6 +136,21 @@ fn a_file_is_written_in_place_through_one_node_at_a_time() {
     assert_eq!(on_a.get("f").unwrap(), b"one two three\n");
 }
 
+/// Waits until a thread of the server is held up by [`Delayed`].
+fn wait_until_it_stands_still(server: &Server) {
+    let has_stopped = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
+        stats.flatten().any(|stat| stat.contains(") t "))
+    };
+    until("a rename begins", || {
+        (0..10).all(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            has_stopped()
+        })
+    });
+}
+
 #[test]
 fn a_name_that_another_node_takes_at_the_last_moment_stays_with_it() {
     if !has_program("strace") {
@@ -156,24 +171,42 @@ fn a_name_that_another_node_takes_at_the_last_moment_stays_with_it() {
         } else {
             on_a.send_line(command);
         }
-        // The thread stands still for a second, after it has seen that the name is free.
-        let has_stopped = || {
-            let tasks = fs::read_dir(format!("/proc/{}/task", nodes.a.pid())).unwrap();
-            let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
-            stats.flatten().any(|stat| stat.contains(") t "))
-        };
-        until("a rename begins", || {
-            (0..10).all(|_| {
-                std::thread::sleep(Duration::from_millis(1));
-                has_stopped()
-            })
-        });
+        // After it has seen that the name is free.
+        wait_until_it_stands_still(&nodes.a);
         assert!(on_b.put("f", b"b").starts_with("226 "));
         assert_eq!(on_a.reply(), "550 /f: exists already.", "{command}");
         assert_eq!(
             (on_b.get("f").unwrap(), on_b.get("g").unwrap()),
             (b"b".to_vec(), b"a".to_vec())
         );
+        assert!(nodes.a.temporaries().is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_another_node_stores_while_its_name_is_given_up_stays() {
+    if !has_program("strace") {
+        return;
+    }
+    let calls = "rename,renameat,renameat2,unlink,unlinkat";
+    for command in ["mv f g", "APPE f"] {
+        let nodes = Nodes::start(&[]);
+        let mut on_b = nodes.b.registered("alice");
+        let mut on_a = nodes.a.logged_in("alice");
+        let data = (command == "APPE f").then(|| on_a.begin(Way::Epsv, command));
+        if data.is_none() {
+            on_b.put("f", b"a");
+        }
+        let trace = format!("trace={calls}");
+        let delay = format!("inject={calls}:delay_enter=1000000");
+        let _slowed = Delayed::last_thread(&nodes.a, &["-e", &trace, "-e", &delay]);
+        on_a.send_line(if data.is_some() { "ABOR" } else { command });
+        // It gives up the name after one more call.
+        wait_until_it_stands_still(&nodes.a);
+        assert!(on_b.put("f", b"b").starts_with("226 "));
+        let codes: &[&str] = if data.is_some() { &["426 ", "226 "] } else { &["250 "] };
+        codes.iter().for_each(|code| assert!(on_a.reply().starts_with(code)));
+        assert_eq!(on_b.get("f"), Ok(b"b".to_vec()), "{command}");
         assert!(nodes.a.temporaries().is_empty());
     }
 }
