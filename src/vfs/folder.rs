@@ -155,7 +155,7 @@ impl Folder {
         self.remove_file(name)
     }
 
-    /// Gives a file a second name. Fails like [`Folder::rename_to_free`].
+    /// Gives a second name to a file. Fails like [`Folder::rename_to_free`].
     pub fn link(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
         fs::hard_link(self.entry_path(name), to.entry_path(new))
     }

@@ -38,8 +38,8 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Removes a file or link that had this id a moment ago. If another node has stored a file under
-    /// the name since then, that one stays.
+    /// Removes a file or link that had this id a moment ago. If another node has stored a file
+    /// under its name since then, that one stays.
     pub fn remove_file(&self, folder: &Folder, name: &[u8], id: Id) -> io::Result<()> {
         if !self.policy.is_shared {
             return folder.remove_file(name); // the quota is locked
