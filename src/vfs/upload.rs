@@ -142,7 +142,11 @@ impl Upload {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 usage.check(blocks(0))?;
                 check_restart(start.least(), 0)?;
-                let (file, metadata) = folder.open_file(name, options.create_new(true))?;
+                let created = folder.open_file(name, options.create_new(true));
+                let (file, metadata) = created.map_err(|error| match error.kind() {
+                    ErrorKind::AlreadyExists => is_written(), // another server was faster
+                    _ => error,
+                })?;
                 usage.added(blocks(0)); // it is there, whatever becomes of what is written to it
                 (file, metadata, true)
             }

@@ -152,6 +152,21 @@ fn wait_until_it_stands_still(server: &Server) {
 }
 
 #[test]
+fn a_file_that_another_node_creates_at_the_last_moment_is_busy() {
+    if !has_program("strace") {
+        return;
+    }
+    let nodes = Nodes::start(&[]);
+    let mut on_a = nodes.a.registered("alice");
+    // The second call is the one that creates the file.
+    let options = ["-e", "trace=openat", "-e", "inject=openat:error=EEXIST:when=2"];
+    let _refused = Delayed::last_thread(&nodes.a, &options);
+    let _data = on_a.data(Way::Epsv);
+    let busy = "450 /f: another upload is writing to it; try again.";
+    assert_eq!(on_a.ask("APPE f"), busy);
+}
+
+#[test]
 fn a_name_that_another_node_takes_at_the_last_moment_stays_with_it() {
     if !has_program("strace") {
         return;
