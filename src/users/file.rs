@@ -178,12 +178,13 @@ impl UsersFile {
     /// Fails with [`ErrorKind::WouldBlock`] if the file is locked or was just replaced.
     fn try_change(&self) -> io::Result<Change<'_>> {
         let path = fs::canonicalize(&self.path)?;
+        // For writing, because NFS gives no exclusive lock otherwise.
         let locked = match OpenOptions::new().read(true).write(true).open(&path) {
             // A file that is read-only can still be replaced.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(&path)?,
             opened => opened?,
         };
-        cluster::try_lock(&locked, self.is_shared)?;
+        locked.try_lock()?;
         // The file may have been replaced between the opening and the lock.
         if id_of(&locked.metadata()?) != id_of(&fs::metadata(&self.path)?) {
             return Err(ErrorKind::WouldBlock.into());

@@ -9,7 +9,6 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use crate::cluster;
 use crate::file_size_limit;
 use crate::text;
 
@@ -153,7 +152,7 @@ impl Upload {
             opened => opened.map(|(file, metadata)| (file, metadata, false))?,
         };
         if storage.policy.is_shared {
-            cluster::try_lock(&file, true).map_err(|error| match error {
+            file.try_lock().map_err(|error| match error {
                 TryLockError::WouldBlock => is_written(),
                 TryLockError::Error(error) => error,
             })?;
