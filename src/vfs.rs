@@ -452,7 +452,7 @@ impl Vfs {
         if target.folder.find(target.name)?.is_some() {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        copy.take_name(target.name)?;
+        copy.take_name(target.name, Existing::Keep)?;
         copy.keep(&mut usage);
         drop(usage);
         self.workdir.storage.sync_dir(&target.folder)

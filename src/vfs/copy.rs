@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 
 use super::folder::{Folder, Id, busy, check_regular, id_of};
-use super::location::{Location, into_itself};
+use super::location::{Existing, Location, into_itself};
 use super::quota::{Reservation, Usage, blocks};
 use super::removal::{self, in_it};
 use super::staging::{Staging, Standing, Temporary, Use, is_reserved};
@@ -73,9 +73,11 @@ impl Copy {
     }
 
     /// Gives the copy its final name. [`Copy::keep`] or [`Copy::give_name_back`] must follow.
-    pub fn take_name(&self, name: &[u8]) -> io::Result<()> {
+    pub fn take_name(&self, name: &[u8], existing: Existing) -> io::Result<()> {
         self.temporary.check_live()?;
-        self.folder.rename(self.temporary.name(), &self.folder, name)
+        let is_new = existing == Existing::Keep && !self.is_folder;
+        let rename = self.storage.policy.rename(is_new);
+        rename(&self.folder, self.temporary.name(), &self.folder, name)
     }
 
     /// Undoes [`Copy::take_name`].

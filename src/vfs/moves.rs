@@ -84,7 +84,7 @@ pub fn move_across(
     }
     let before = target.folder.find(target.name)?;
     check_free(before.as_ref(), existing, &metadata)?;
-    copy.take_name(target.name)?;
+    copy.take_name(target.name, existing)?;
     let left = storage.sync_dir(&target.folder).and_then(|()| {
         if metadata.is_dir() {
             HiddenFolder::new(storage, &source.folder, source.name).map(Some)

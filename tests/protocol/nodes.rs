@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::support::{Client, Delayed, Server, Way, has_program, noise, output, until};
+use crate::support::{Client, Delayed, Mount, Server, Way, has_program, noise, output, until};
 
 fn node(dir: &Path, name: &str, flags: &[&str]) -> Server {
     Server::in_folder(dir, &[&["--node", name], flags].concat())
@@ -196,6 +196,30 @@ fn a_name_that_another_node_takes_at_the_last_moment_stays_with_it() {
         );
         assert!(nodes.a.temporaries().is_empty());
     }
+}
+
+#[test]
+fn a_move_to_another_disk_takes_no_name_that_another_node_has_just_taken() {
+    if !has_program("strace") {
+        return;
+    }
+    let nodes = Nodes::start(&[]);
+    let (mut on_b, mut on_a) = (nodes.b.registered("alice"), nodes.a.logged_in("alice"));
+    on_b.put("f", b"a");
+    on_b.expect("mkdir disk", 257);
+    let disk = nodes.a.real("alice/disk");
+    let Some(_disk) = Mount::tmpfs(&disk, "size=4m") else { return };
+    let calls = "rename,renameat,renameat2,link,linkat";
+    let trace = format!("trace={calls}");
+    let delay = format!("inject={calls}:delay_enter=1000000");
+    let _slowed = Delayed::last_thread(&nodes.a, &["-e", &trace, "-e", &delay]);
+    on_a.send_line("mv f disk/f");
+    until("the copy is there", || fs::read_dir(&disk).unwrap().count() == 1);
+    wait_until_it_stands_still(&nodes.a);
+    assert!(on_b.put("disk/f", b"b").starts_with("226 "));
+    assert_eq!(on_a.reply(), "550 /disk/f: exists already.");
+    assert_eq!((on_b.get("disk/f"), on_b.get("f")), (Ok(b"b".to_vec()), Ok(b"a".to_vec())));
+    assert!(nodes.a.temporaries().is_empty());
 }
 
 #[test]
