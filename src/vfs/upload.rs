@@ -254,6 +254,9 @@ impl Upload {
                     return Err(busy(why));
                 }
                 usage.written(*id);
+                if self.storage.policy.is_shared {
+                    let _ = self.file.unlock(); // GlusterFS ends it only a moment after the close
+                }
             }
         }
         self.is_committed = true;

@@ -205,6 +205,9 @@ def writing_in_place_is_exclusive_across_nodes(checks):
         checks.starts("it is accepted when the first one has ended",
                       second.store("APPE log", b"four"), "226")
         checks.equal("the file holds all of both", first.fetch("RETR log"), b"one two three four")
+        turns = [session.store("APPE turns", b"x")[:3] for session in (first, second) * 50]
+        checks.equal("100 appends through both nodes in turn are accepted, each after a 226",
+                     dict(collections.Counter(turns)), {"226": 100})
     wrong = []
 
     def append(address):
