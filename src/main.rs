@@ -160,6 +160,10 @@ fn run(mut config: Config) -> Result<(), String> {
     if let Err(error) = spawn("sweep", move || sweeper.workdir.sweep()) {
         server.log.warn(&error);
     }
+    if server.config.node.is_some() {
+        let workdir = Arc::clone(&server.workdir);
+        spawn("lock", move || workdir.keep_locked())?;
+    }
     if server.config.stop_with_stdin {
         let server = Arc::clone(&server);
         spawn("stdin", move || {

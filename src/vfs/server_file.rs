@@ -83,7 +83,8 @@ impl ServerFile {
         Ok(())
     }
 
-    fn try_lock(&self) -> Result<(), TryLockError> {
+    /// Takes the locks, or takes them again. Fails if another server has taken one.
+    pub fn try_lock(&self) -> Result<(), TryLockError> {
         self.shared.as_ref().map_or(Ok(()), File::try_lock_shared)?;
         self.file.as_ref().map_or(Ok(()), File::try_lock)
     }

@@ -24,6 +24,9 @@ use super::walk::{self, Unreadable};
 const SWEEPS: u32 = 100;
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 
+/// The time between two times that the locks are taken again.
+const LOCK_AGAIN: Duration = Duration::from_secs(5);
+
 /// The open folder of an account, and its quota.
 #[derive(Debug)]
 pub(super) struct Home {
@@ -83,6 +86,20 @@ impl Workdir {
     /// Fails as [`Workdir::open`] and [`Workdir::lock`] would, and changes nothing.
     pub fn check(path: &Path, node: Option<&str>) -> io::Result<()> {
         ServerFile::check(&Folder::open(path)?, node)
+    }
+
+    /// Takes the locks again and again, because a cluster file system may forget them. GlusterFS
+    /// did so when its bricks were restarted one after the other.
+    pub fn keep_locked(&self) {
+        let mut has_warned = false;
+        loop {
+            thread::sleep(LOCK_AGAIN);
+            if let Err(error) = self.server_file.try_lock()
+                && !std::mem::replace(&mut has_warned, true)
+            {
+                self.storage.log.warn(&format!("the lock of this node is lost: {error}"));
+            }
+        }
     }
 
     /// Removes the stale temporaries of earlier starts. This may take long. It begins again if a

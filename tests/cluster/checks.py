@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import threading
+import time
 import traceback
 
 import clients
@@ -444,6 +445,29 @@ def a_brick_is_killed_under_load(checks):
     machines.start_bricks()
 
 
+def bricks_are_restarted_one_after_the_other(checks):
+    machines = checks.machines
+    with Session(A, "alice") as session:
+        data = session.begin("STOR live", b"half")
+        for number in range(2):
+            machines.kill_brick(number)
+            machines.start_bricks()
+            wait_until(machines.is_healed, "GlusterFS brings the brick up to date", 60)
+            time.sleep(7)  # a node locks its file again every five seconds
+        for who in (["--node", "a"], []):
+            words = [machines.program, "--listen", f"{B}:2121", *who]
+            said = clients.run([*words, "--dir", str(checks.b.dir)])
+            what = "a second node a" if who else "a server without --node"
+            checks.true(f"both bricks were restarted: {what} is refused",
+                        "another plainftpd uses it" in said, said, "… another plainftpd uses it")
+        checks.b.kill()
+        checks.b.start()
+        time.sleep(3)  # it sweeps
+        data.close()
+        checks.starts("and the start of another node leaves an upload alone",
+                      session.reply(), "226")
+
+
 STEPS = [
     both_nodes_start_and_no_other_server_does,
     logins_by_either_node,
@@ -455,4 +479,5 @@ STEPS = [
     a_node_is_killed_under_load,
     a_machine_dies_under_load,
     a_brick_is_killed_under_load,
+    bricks_are_restarted_one_after_the_other,
 ]
