@@ -10,7 +10,7 @@ import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-from clients import PASSWORD, Session
+from clients import PASSWORD, Session, curl
 from machines import BALANCER, NODES, Local
 
 CLIENTS = 8
@@ -56,7 +56,7 @@ def measure_set_up(machines, nodes, address):
         if sync == "on":
             figures["logins", "/s"] = rate(log_in, address)
         figures[f"4 KiB STOR, {CLIENTS} clients, sync = {sync}", "files/s"] = rate(store, address)
-        up, down = large_file(address)
+        up, down = large_file(machines, address)
         figures[f"one upload of 256 MiB, sync = {sync}", "MiB/s"] = up
         if sync == "on":
             figures["one download of 256 MiB", "MiB/s"] = down
@@ -93,15 +93,22 @@ def log_in(address, client, deadline):
     return count
 
 
-def large_file(address):
-    """MiB/s up and down, medians of three."""
-    content, size = bytes(LARGE), LARGE / (1 << 20)
+def large_file(machines, address):
+    """MiB/s up and down by curl, medians of three."""
+    path, size = machines.folder / "large", LARGE / (1 << 20)
+    path.write_bytes(os.urandom(1 << 20) * int(size))
+    url = f"ftp://user0:{PASSWORD}@{address}/large"
     up, down = [], []
-    with Session(address, "user0") as session:
-        for _ in range(3):
-            up.append(size / seconds(lambda: session.store("STOR large", content)))
-            down.append(size / seconds(lambda: session.fetch("RETR large")))
+    for _ in range(3):
+        up.append(size / seconds(lambda: fine(curl("-T", str(path), url))))
+        down.append(size / seconds(lambda: fine(curl("-o", "/dev/null", url))))
+    path.unlink()
     return statistics.median(up), statistics.median(down)
+
+
+def fine(problem):
+    if problem:
+        raise RuntimeError(problem)
 
 
 def seconds(work):
