@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 # How long a reply may take on a busy machine. Only a check that fails waits for it.
-PATIENCE = 30
+PATIENCE = 120
 # The address that all clients have, so that a node can tell them from the balancer.
 CLIENT = "10.77.0.9"
 PASSWORD = "wonderland"
@@ -131,5 +131,5 @@ def lftp(address, account, script):
 
 def run(command):
     """Runs a program; the result is "" or what went wrong."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
     return "" if done.returncode == 0 else f"exit code {done.returncode}: {done.stderr.strip()}"

@@ -48,7 +48,7 @@ def wait_until(condition, what, patience=PATIENCE):
 
 def command(*words):
     """Runs a program, and returns what it prints. Fails if the program does."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=2 * PATIENCE)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(words)}: {done.stdout.strip()} {done.stderr.strip()}")
     return done.stdout
@@ -195,7 +195,7 @@ class Node:
     def shell(self, *words, **options):
         """Runs a command of the owner, such as `who`."""
         return subprocess.run([self.machines.program, *words, "--config", self.config],
-                              capture_output=True, text=True, timeout=60, **options)
+                              capture_output=True, text=True, timeout=PATIENCE, **options)
 
     def memory(self):
         return memory_of(self.process)
