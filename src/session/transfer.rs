@@ -95,6 +95,9 @@ impl<'s> ControlMonitor<'s> {
                 return Some("ABOR came before the file was replaced");
             }
             if self.lost.is_some() || self.control.has_ended_without_quit() {
+                // A session that must end now is woken by such an end. Its client gets the reason.
+                let ending = self.presence.why_now().map(io::Error::other);
+                self.lost = self.lost.take().or(ending);
                 return Some("the control connection ended before the file was replaced");
             }
             let left = patience.saturating_sub(since.elapsed());

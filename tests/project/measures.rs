@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{files_below, top};
 
 /// Lines of `src/` without unit tests, comments and blank lines included.
-const LINES: usize = 14_460;
+const LINES: usize = 14_470;
 /// The longest file of `src/`, without its unit tests, comments and blank lines included.
 const LONGEST_FILE: usize = 520;
 const LONGEST_FUNCTION: usize = 60;

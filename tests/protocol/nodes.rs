@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use crate::support::{Client, Delayed, Mount, Server, Way, has_program, noise, output, until};
 
@@ -136,21 +135,6 @@ fn a_file_is_written_in_place_through_one_node_at_a_time() {
     assert_eq!(on_a.get("f").unwrap(), b"one two three\n");
 }
 
-/// Waits until a thread of the server is held up by [`Delayed`].
-fn wait_until_it_stands_still(server: &Server) {
-    let has_stopped = || {
-        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
-        stats.flatten().any(|stat| stat.contains(") t "))
-    };
-    until("a rename begins", || {
-        (0..10).all(|_| {
-            std::thread::sleep(Duration::from_millis(1));
-            has_stopped()
-        })
-    });
-}
-
 #[test]
 fn a_file_that_another_node_creates_at_the_last_moment_is_busy() {
     if !has_program("strace") {
@@ -187,7 +171,7 @@ fn a_name_that_another_node_takes_at_the_last_moment_stays_with_it() {
             on_a.send_line(command);
         }
         // After it has seen that the name is free.
-        wait_until_it_stands_still(&nodes.a);
+        nodes.a.wait_until_it_stands_still();
         assert!(on_b.put("f", b"b").starts_with("226 "));
         assert_eq!(on_a.reply(), "550 /f: exists already.", "{command}");
         assert_eq!(
@@ -215,7 +199,7 @@ fn a_move_to_another_disk_takes_no_name_that_another_node_has_just_taken() {
     let _slowed = Delayed::last_thread(&nodes.a, &["-e", &trace, "-e", &delay]);
     on_a.send_line("mv f disk/f");
     until("the copy is there", || fs::read_dir(&disk).unwrap().count() == 1);
-    wait_until_it_stands_still(&nodes.a);
+    nodes.a.wait_until_it_stands_still();
     assert!(on_b.put("disk/f", b"b").starts_with("226 "));
     assert_eq!(on_a.reply(), "550 /disk/f: exists already.");
     assert_eq!((on_b.get("disk/f"), on_b.get("f")), (Ok(b"b".to_vec()), Ok(b"a".to_vec())));
@@ -241,7 +225,7 @@ fn a_file_that_another_node_stores_while_its_name_is_given_up_stays() {
         let _slowed = Delayed::last_thread(&nodes.a, &["-e", &trace, "-e", &delay]);
         on_a.send_line(if data.is_some() { "ABOR" } else { command });
         // It gives up the name after one more call.
-        wait_until_it_stands_still(&nodes.a);
+        nodes.a.wait_until_it_stands_still();
         assert!(on_b.put("f", b"b").starts_with("226 "));
         let codes: &[&str] = if data.is_some() { &["426 ", "226 "] } else { &["250 "] };
         codes.iter().for_each(|code| assert!(on_a.reply().starts_with(code)));

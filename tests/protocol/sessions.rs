@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Client, Server, Way, connect, finished, noise, until};
+use crate::support::{
+    self, Client, Delayed, Server, Way, connect, finished, has_program, noise, until,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_plainftpd");
 const KICKED: &str = "421 An administrator has ended this session.\r\n";
@@ -345,6 +347,24 @@ fn upload(client: &mut Client, line: &str, content: &[u8]) -> TcpStream {
 /// A file of more bytes than all buffers on the way hold.
 fn large_file(server: &Server, name: &str) {
     fs::File::create(server.real(name)).unwrap().set_len(1 << 30).unwrap();
+}
+
+#[test]
+fn a_kick_between_the_content_and_the_new_name_says_its_reason() {
+    if !has_program("strace") {
+        return;
+    }
+    let server = Server::start();
+    let mut client = server.registered("alice");
+    client.put("f", b"old");
+    // The new file gets the permissions of the old one just before it takes the name.
+    let options = ["-e", "trace=fchmod", "-e", "inject=fchmod:delay_enter=500000"];
+    let _slowed = Delayed::last_thread(&server, &options);
+    drop(upload(&mut client, "STOR f", b"new"));
+    server.wait_until_it_stands_still();
+    run(server.dir(), "kick 1");
+    assert_eq!(client.rest(), KICKED);
+    assert_eq!(fs::read(server.real("alice/f")).unwrap(), b"old");
 }
 
 #[test]

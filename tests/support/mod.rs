@@ -317,6 +317,17 @@ impl Server {
         until("the sessions end", || self.log().matches(" event=end ").count() >= count);
     }
 
+    /// Waits until a thread is held up by [`Delayed`].
+    pub fn wait_until_it_stands_still(&self) {
+        let stands = || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            let stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
+            std::thread::sleep(Duration::from_millis(1));
+            stats.flatten().any(|stat| stat.contains(") t "))
+        };
+        until("a thread stands still", || (0..10).all(|_| stands()));
+    }
+
     /// SIGTERM, as the system sends it when it shuts down.
     pub fn terminate(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
