@@ -43,8 +43,9 @@ const COARSE_UNIT: i64 = 10_000_000;
 const READ_AGAIN: u32 = 3;
 /// The time before the file is read again.
 const READ_PAUSE: Duration = Duration::from_millis(20);
-/// The time for another program that has opened the old file to write its line there.
-const APPEND_GRACE: Duration = Duration::from_millis(10);
+/// The time for another program that has opened the old file to write its line there. On a busy
+/// machine with a slow disk, 10 ms were once too short for one line of 3,000.
+const APPEND_GRACE: Duration = Duration::from_millis(30);
 
 pub(super) const HEADER: &str = "\
 # The accounts of plainftpd, one line per account: NAME:ROLE:QUOTA:HASH or

@@ -527,7 +527,9 @@ fn kill_during_an_upload(program: &str, signal: &str) {
         "set net:limit-rate 400000; set ftp:ssl-allow no; open -u alice,password {ip} -p {port}; \
          put local -o victim"
     );
-    let mut command = Command::new(program);
+    // What a script starts in the background ignores SIGINT, and so would the program.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", program]);
     match program {
         "curl" => command.args(["-sS", "--limit-rate", "400k", "-T", "local", &url]),
         _ => command.args(["-c", &commands]),
