@@ -89,25 +89,28 @@ impl Default for Rotation {
     }
 }
 
-/// The settings of the owner of the server, which [`settings`] explains one by one. Here are the
-/// reasons, and what `None` means.
+/// The settings of the owner of the server. [`Config::default`] has the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The addresses to listen on; empty only with `listen_stdin`.
     pub listen: Vec<SocketAddr>,
     /// Whether standard input is a listening socket, which a supervisor has opened.
     pub listen_stdin: bool,
+    /// Whether the server stops when standard input ends.
     pub stop_with_stdin: bool,
     /// Whether the log goes to standard output and not to `log.txt`.
     pub log_to_stdout: bool,
     pub rotation: Rotation,
+    /// The folder that holds `users`, the log and `workdir/`.
     pub dir: PathBuf,
     /// The name of this server among several that share `dir`.
     pub node: Option<String>,
+    /// Which clients may register.
     pub registration: Registration,
     /// The PBKDF2 iterations of new password hashes. OWASP recommends 600,000 for HMAC-SHA256
     /// (Password Storage Cheat Sheet, 2023).
     pub hash_iterations: usize,
+    /// The fewest characters of a new password.
     pub min_password: usize,
     /// The most clients at once. The thread of a client costs about 16 KiB, so a small machine can
     /// serve this many.
@@ -115,15 +118,21 @@ pub struct Config {
     /// How long a client may be silent between two commands. RFC 1123 §4.1.3.2 asks for at least
     /// five minutes.
     pub idle_timeout: Duration,
+    /// How long a client may take to log in.
     pub login_timeout: Duration,
+    /// A session ends after this many failed logins in a row. After this many from one address,
+    /// each further attempt waits longer.
     pub max_failures: usize,
     /// The most clients from one address, where an IPv6 network of 64 bits counts as one. `None`
     /// means half of `max_clients`, and no limit for loopback, because all clients that use a
     /// tunnel come from there.
     pub max_per_address: Option<usize>,
-    /// `None` means no limit.
+    /// The most bytes that an account may store, if the users file sets no other limit. `None`
+    /// means no limit.
     pub quota: Option<u64>,
+    /// Whether a file and its folder are synced to the disk before an upload is acknowledged.
     pub sync: bool,
+    /// Whether an interrupted upload under a new name keeps what has been received.
     pub keep_partial: bool,
     /// How long a transfer may make no progress: the client takes not one byte, or sends none. A
     /// slow transfer that makes progress is never ended.
@@ -198,6 +207,7 @@ const SHELL_FLAGS: [(&str, &str); 5] = [
 /// What the command line asks the program to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
+    /// Start the server.
     Serve(Box<Config>),
     /// Say what the server would do, and what is wrong: first these mistakes in the settings.
     Check(Box<Config>, Vec<String>),
@@ -205,7 +215,9 @@ pub enum Request {
     HashPassword(Box<Config>),
     /// Run a command of the shell: its words, and the flags that only such commands have.
     Shell(Box<Config>, Vec<String>, HashMap<String, String>),
+    /// Print the flags.
     Help,
+    /// Print the version.
     Version,
 }
 
@@ -301,8 +313,7 @@ fn read_file(path: &str, mistakes: &mut Vec<String>) -> Vec<Given> {
 
 /// Applies the settings of one source, the file or the flags, over those of the source before it.
 /// `listen` and `proxy-from` may be repeated within a source, and replace the addresses of the
-/// source before it.
-/// Adds what cannot be applied to `mistakes`.
+/// source before it. Adds what cannot be applied to `mistakes`.
 fn apply(config: &mut Config, given: &[Given], mistakes: &mut Vec<String>) {
     if given.iter().any(|(_, name, _)| name == "listen") {
         config.listen.clear();

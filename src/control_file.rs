@@ -1,4 +1,4 @@
-//! The file `control`, by which the owner of the server reaches it from the shell.
+//! The file `control`, or `control.NODE`, by which the owner reaches the server from the shell.
 //!
 //! It holds the address of a listener on loopback and a token. Both are new at each start. The file
 //! has mode 0600, so who may read it may control the server (as with the cookie of Tor's control
@@ -8,8 +8,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::config::Config;
 use crate::file_size_limit;
 use crate::random::random;
 
@@ -23,6 +24,11 @@ pub struct ControlFile {
 }
 
 impl ControlFile {
+    /// The path of the file of a server with these settings, whose folder is `dir`.
+    pub fn path(dir: &Path, config: &Config) -> PathBuf {
+        dir.join(config.own_name("control"))
+    }
+
     /// Draws a token, and writes the file at `path` in place of an older one.
     pub fn create(path: &Path, address: SocketAddr) -> io::Result<ControlFile> {
         let token = hex::encode(random::<32>()?);

@@ -144,19 +144,26 @@ fn run(mut config: Config) -> Result<(), String> {
     for warning in server.warnings() {
         server.log.warn(&warning);
     }
-    // The threads that serve no client start before those that do.
+    // The owner can stop the server as soon as it has clients.
     let mut doors = Vec::new();
     match owner {
         Ok(listener) => doors.push((listener, Door::Owner)),
         Err(error) => server.log.warn(&format!(
-            "the shell commands who, kick and stop cannot be used, because there is no file \
-             control: {error}"
+            "the shell commands who, kick and stop cannot be used, because there is no control \
+             file: {error}"
         )),
     }
     doors.extend(listeners.into_iter().map(|(_, listener)| (listener, Door::Public)));
     print(&format!("{text}{}\n", server::contents(&server.config, &server.dir)));
     server.log.begin();
-    let sweeper = Arc::clone(&server);
+    start_threads(&server, doors)?;
+    server.run_until_stopped();
+    Ok(())
+}
+
+/// Starts all threads of the server. `doors` has its listeners.
+fn start_threads(server: &Arc<Server>, doors: Vec<(TcpListener, Door)>) -> Result<(), String> {
+    let sweeper = Arc::clone(server);
     if let Err(error) = spawn("sweep", move || sweeper.workdir.sweep()) {
         server.log.warn(&error);
     }
@@ -165,22 +172,22 @@ fn run(mut config: Config) -> Result<(), String> {
         spawn("lock", move || workdir.keep_locked())?;
     }
     if server.config.stop_with_stdin {
-        let server = Arc::clone(&server);
+        let server = Arc::clone(server);
         spawn("stdin", move || {
             while io::stdin().read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
             server.sessions.request_stop(STOP_WAIT);
         })?;
     }
+    // The threads that serve clients start last.
     let clients = ThreadPool::new(serve);
     for (listener, door) in doors {
-        let (server, clients) = (Arc::clone(&server), Arc::clone(&clients));
+        let (server, clients) = (Arc::clone(server), Arc::clone(&clients));
         let name = match door {
             Door::Public => "accept",
             Door::Owner => "owner",
         };
         spawn(name, move || accept(&server, &clients, &listener, door))?;
     }
-    server.run_until_stopped();
     Ok(())
 }
 

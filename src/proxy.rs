@@ -24,7 +24,7 @@ pub fn parse(line: &[u8], balancer: SocketAddr) -> Option<SocketAddr> {
     };
     // `parse` alone would accept a sign and leading zeros.
     let port = |text: &str| text.parse::<u16>().ok().filter(|port| port.to_string() == text);
-    let (_, _) = (ip(to)?, port(to_port)?);
+    ip(to).zip(port(to_port))?;
     let client = canonical(SocketAddr::new(ip(from)?, port(from_port)?));
     match client.ip() {
         // To connect to such an address would mean this machine, or many machines.

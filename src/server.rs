@@ -59,8 +59,8 @@ impl Server {
         };
         let log = Arc::new(log.map_err(failed(&config.log_name()))?);
         check_proc()?;
-        let (node, is_shared) = (config.node.as_deref(), config.node.is_some());
-        let policy = UploadPolicy { sync: config.sync, partial: config.keep_partial, is_shared };
+        let node = config.node.as_deref();
+        let policy = UploadPolicy { sync: config.sync, partial: config.keep_partial };
         let workdir = Workdir::open(&dir.join("workdir"), node, policy, Arc::clone(&log))
             .and_then(Workdir::lock)
             .map_err(failed("workdir"))?;
@@ -84,12 +84,9 @@ impl Server {
 
     /// Writes the control file: the owner's listener has this address.
     pub fn create_control_file(&self, address: SocketAddr) -> io::Result<()> {
-        let ControlFile { token, .. } = ControlFile::create(&self.control_path(), address)?;
+        let path = ControlFile::path(&self.dir, &self.config);
+        let ControlFile { token, .. } = ControlFile::create(&path, address)?;
         self.token.set(token).map_err(|_| io::Error::other("it is written already"))
-    }
-
-    fn control_path(&self) -> PathBuf {
-        self.dir.join(self.config.own_name("control"))
     }
 
     /// Whether this is the owner's token.
@@ -100,8 +97,8 @@ impl Server {
     /// Waits until the server is to stop, and ends all sessions.
     pub fn run_until_stopped(&self) {
         self.sessions.run_until_stopped("The server stops; come back later.");
-        if let Err(error) = fs::remove_file(self.control_path()) {
-            self.log.warn(&format!("cannot remove the file control: {error}"));
+        if let Err(error) = fs::remove_file(ControlFile::path(&self.dir, &self.config)) {
+            self.log.warn(&format!("cannot remove the control file: {error}"));
         }
         self.log.finish(LogLine::new("stop"));
     }

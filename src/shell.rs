@@ -84,7 +84,7 @@ pub fn run(
 /// Hides the folder of the account before the name is free, and then removes it. Returns what is to
 /// be printed.
 fn remove_with_files(config: &Config, name: &str) -> Result<String, Box<dyn Error>> {
-    let policy = UploadPolicy { sync: true, partial: true, is_shared: true };
+    let policy = UploadPolicy { sync: true, partial: true };
     let path = config.dir.join("workdir");
     let (node, log) = (config.node.as_deref(), Arc::new(Log::none()));
     let workdir = fs::metadata(&path) // the server makes it

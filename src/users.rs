@@ -51,10 +51,12 @@ use throttle::Throttle;
 /// Why a login, or a change of an account, is refused.
 #[derive(Debug)]
 pub enum Refusal {
+    /// The owner of the server lets no client register.
     Closed,
     /// Registering needs a code, and none was given.
     NoCode,
     WrongCode,
+    /// The name is too long, or has a character that no name may have.
     BadName,
     NameTaken,
     /// The owner of the server named an account that is not there, or whose line is malformed.
@@ -63,6 +65,7 @@ pub enum Refusal {
     Invalid(&'static str),
     /// The folder of this other account lies in the account's own.
     FolderInUse(String),
+    /// The password has fewer characters than this.
     ShortPassword(usize),
     /// The password is wrong, or there is no such account.
     WrongPassword,

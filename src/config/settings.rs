@@ -14,7 +14,9 @@ use super::{Config, MOST_ITERATIONS, Registration};
 pub struct Setting {
     /// The name of the flag, without its dashes.
     pub name: &'static str,
+    /// What it sets, for `--help`.
     pub help: &'static str,
+    /// How its value is read and shown.
     pub value: Value,
 }
 

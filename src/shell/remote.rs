@@ -2,7 +2,6 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,7 +37,7 @@ impl Remote {
 
     /// The inner error is a refusal of the server.
     fn log_in(config: &Config) -> io::Result<Result<Remote, String>> {
-        let control = ControlFile::read(&path(config))?;
+        let control = ControlFile::read(&ControlFile::path(&config.dir, config))?;
         let stream = TcpStream::connect(control.address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let line = format!("token {}", control.token);
@@ -76,7 +75,7 @@ impl Remote {
     /// Stops the server, whose transfers may go on for `seconds`. Returns when it has ended.
     pub fn stop(mut self, config: &Config, seconds: u64) -> Result<(), String> {
         let wait = Duration::from_secs(seconds).saturating_add(PATIENCE);
-        let path = path(config);
+        let path = ControlFile::path(&config.dir, config);
         self.ask(&format!("stop {seconds}"))?;
         // The server says 421 and closes the connection, which may be reset as well.
         let _ = self.server.get_mut().set_read_timeout(Some(wait));
@@ -99,13 +98,9 @@ impl Remote {
     }
 }
 
-fn path(config: &Config) -> PathBuf {
-    config.dir.join(config.own_name("control"))
-}
-
 /// Why there is no connection to the server of this folder, in one line.
 fn explain(config: &Config, error: &io::Error) -> String {
-    let file = path(config);
+    let file = ControlFile::path(&config.dir, config);
     match error.kind() {
         ErrorKind::NotFound => format!("no server runs here: there is no {}", file.display()),
         ErrorKind::ConnectionRefused => "no server runs here; the last one was killed".to_string(),

@@ -76,7 +76,7 @@ impl Copy {
     pub fn take_name(&self, name: &[u8], existing: Existing) -> io::Result<()> {
         self.temporary.check_live()?;
         let is_new = existing == Existing::Keep && !self.is_folder;
-        let rename = self.storage.policy.rename(is_new);
+        let rename = self.storage.rename(is_new);
         rename(&self.folder, self.temporary.name(), &self.folder, name)
     }
 

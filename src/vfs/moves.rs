@@ -27,7 +27,7 @@ pub fn rename(
     let metadata = source.folder.stat(source.name)?;
     let before = target.folder.find(target.name)?;
     check_free(before.as_ref(), existing, &metadata)?;
-    let is_link = storage.policy.is_shared && existing == Existing::Keep && metadata.is_file();
+    let is_link = storage.is_shared && existing == Existing::Keep && metadata.is_file();
     let rename = |to: &Folder| match is_link {
         true => rename_to_free(storage, source, to, target.name),
         false => source.folder.rename(source.name, to, target.name),

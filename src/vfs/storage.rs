@@ -15,15 +15,6 @@ pub struct UploadPolicy {
     pub sync: bool,
     /// A new file is kept if its upload breaks off.
     pub partial: bool,
-    /// Other servers change the same files.
-    pub is_shared: bool,
-}
-
-impl UploadPolicy {
-    /// The rename of a file to a name that is free, if `is_new`, as far as this server knows.
-    pub fn rename(self, is_new: bool) -> fn(&Folder, &[u8], &Folder, &[u8]) -> io::Result<()> {
-        if self.is_shared && is_new { Folder::rename_to_free } else { Folder::rename }
-    }
 }
 
 /// What uploads, copies and removals need beside the folder that they work in.
@@ -33,15 +24,23 @@ pub struct Storage {
     pub staging: Arc<Staging>,
     /// How files are kept.
     pub policy: UploadPolicy,
+    /// Other servers change the same files.
+    pub is_shared: bool,
     /// Warnings for the owner of the server go here.
     pub log: Arc<Log>,
 }
 
 impl Storage {
+    /// The rename of a temporary file to a name that is free, if `is_new`, as far as this server
+    /// knows.
+    pub fn rename(&self, is_new: bool) -> fn(&Folder, &[u8], &Folder, &[u8]) -> io::Result<()> {
+        if self.is_shared && is_new { Folder::rename_to_free } else { Folder::rename }
+    }
+
     /// Removes a file or link that had this id a moment ago. If another node has stored a file
     /// under its name since then, that one stays.
     pub fn remove_file(&self, folder: &Folder, name: &[u8], id: Id) -> io::Result<()> {
-        if !self.policy.is_shared {
+        if !self.is_shared {
             return folder.remove_file(name); // the quota is locked
         }
         let hidden = self.staging.take(Use::Content);

@@ -14,7 +14,7 @@ mod confinement;
 mod homes;
 mod trees;
 
-const KEEPING: UploadPolicy = UploadPolicy { sync: false, partial: true, is_shared: false };
+const KEEPING: UploadPolicy = UploadPolicy { sync: false, partial: true };
 
 /// A working directory with the folder of `alice`, beside a secret that belongs to no account.
 struct House {

@@ -137,7 +137,7 @@ impl Upload {
         // Under the lock from the opening on: a session that removes the file must know how much of
         // it is stored, and a former writer must have ended before its length is read.
         let mut usage = quota.lock_for(&folder)?;
-        let (file, _, created) = match folder.open_file(name, &mut options) {
+        let (file, mut metadata, created) = match folder.open_file(name, &mut options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 usage.check(blocks(0))?;
                 check_restart(start.least(), 0)?;
@@ -151,13 +151,13 @@ impl Upload {
             }
             opened => opened.map(|(file, metadata)| (file, metadata, false))?,
         };
-        if storage.policy.is_shared {
+        if storage.is_shared {
             file.try_lock().map_err(|error| match error {
                 TryLockError::WouldBlock => is_written(),
                 TryLockError::Error(error) => error,
             })?;
+            metadata = file.metadata()?; // another server may have written until now
         }
-        let metadata = file.metadata()?;
         let (id, before) = (id_of(&metadata), metadata.len());
         check_restart(start.least(), before)?;
         usage.write_in_place(id, blocks(before))?;
@@ -242,7 +242,7 @@ impl Upload {
                 if let Some(now) = before.as_ref().map(mode_of).filter(|now| Some(*now) != *mode) {
                     set_mode(&self.file, now)?;
                 }
-                let rename = self.storage.policy.rename(*existing == Existing::Keep);
+                let rename = self.storage.rename(*existing == Existing::Keep);
                 rename(&self.folder, temporary.name(), &self.folder, &self.name)?;
                 if let Some(before) = before {
                     usage.removed(Removed::Leaf(&before));
@@ -254,7 +254,7 @@ impl Upload {
                     return Err(busy(why));
                 }
                 usage.written(*id);
-                if self.storage.policy.is_shared {
+                if self.storage.is_shared {
                     let _ = self.file.unlock(); // GlusterFS ends it only a moment after the close
                 }
             }

@@ -71,7 +71,7 @@ impl Workdir {
         let folder = Arc::new(Folder::open(path)?);
         let server_file = ServerFile::open(&folder, node)?;
         let staging = Arc::new(Staging::new(&folder, server_file.id())?);
-        let storage = Arc::new(Storage { staging, policy, log });
+        let storage = Arc::new(Storage { staging, policy, is_shared: node.is_some(), log });
         let (homes, quota_beside) = (Mutex::default(), Arc::default());
         Ok(Workdir { folder, storage, homes, quota_beside, server_file })
     }
@@ -192,7 +192,7 @@ impl Workdir {
             // An administrator's upload or removal holds the quota without the folder.
             known.root.strong_count() > 0 || Arc::strong_count(&known.quota) > 1
         };
-        let is_kept = |known: &&Known| !self.storage.policy.is_shared || is_used(known);
+        let is_kept = |known: &&Known| !self.storage.is_shared || is_used(known);
         let known = homes.get(name).filter(|known| known.id == id).filter(is_kept);
         let root = known.and_then(|known| known.root.upgrade()).unwrap_or(Arc::clone(&opened));
         let quota =

@@ -462,7 +462,7 @@ def bricks_are_restarted_one_after_the_other(checks):
                         "another plainftpd uses it" in said, said, "… another plainftpd uses it")
         checks.b.kill()
         checks.b.start()
-        time.sleep(3)  # it sweeps
+        checks.b.wait_for_sweeper()
         data.close()
         checks.starts("and the start of another node leaves an upload alone",
                       session.reply(), "226")

@@ -188,6 +188,12 @@ class Node:
         if "listening on" not in line:
             raise RuntimeError(f"node {self.name}: {Path(errors.name).read_text()}")
 
+    def wait_for_sweeper(self):
+        """Waits until the thread that removes what earlier starts left has ended."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        names = lambda: {path.read_text().strip() for path in tasks.glob("*/comm")}
+        wait_until(lambda: "sweep" not in names(), "the sweep")
+
     def kill(self):
         self.process.kill()
         self.process.wait()

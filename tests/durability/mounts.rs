@@ -511,7 +511,7 @@ fn two_servers_that_share_a_disk_leave_the_temporary_files_of_the_other() {
     alice.expect("mkdir disk/d", 257);
     let mut data = alice.begin(Way::Epsv, "STOR disk/d/f");
     data.write_all(b"half").unwrap();
-    while alice.ask("STAT") != "213 4 bytes so far." {}
+    alice.wait_for_bytes(4);
     let refusal = "550 /disk/d: it holds a hidden file that this server did not make.";
     assert_eq!(bob.ask("rmdir disk/d"), refusal);
     // The sweep at the start goes through the shared disk, too.

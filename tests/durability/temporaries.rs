@@ -163,7 +163,7 @@ fn begin_upload(server: &Server, name: &str, length: usize) -> (Client, TcpStrea
     client.expect("login alice password", 230);
     let mut data = client.begin(Way::Epsv, &format!("STOR {name}"));
     data.write_all(&vec![7; length]).unwrap();
-    while client.ask("STAT") != format!("213 {length} bytes so far.") {}
+    client.wait_for_bytes(length);
     (client, data)
 }
 

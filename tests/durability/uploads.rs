@@ -122,7 +122,7 @@ fn what_replaces_a_file_is_never_more_open_than_the_file_itself() {
     client.expect("SITE CHMOD 600 key", 200);
     let mut data = client.begin(Way::Epsv, "STOR key");
     data.write_all(b"secret").unwrap();
-    while client.ask("STAT") != "213 6 bytes so far." {}
+    client.wait_for_bytes(6);
     let mut modes = Vec::new();
     let mut waiting = vec![server.real("")];
     while let Some(folder) = waiting.pop() {

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use super::{files_below, top};
 
 /// Lines of `src/` without unit tests, comments and blank lines included.
-const LINES: usize = 14_470;
+const LINES: usize = 14_490;
 /// The longest file of `src/`, without its unit tests, comments and blank lines included.
 const LONGEST_FILE: usize = 520;
 const LONGEST_FUNCTION: usize = 60;
-/// Longer functions, each with its own limit. `run` is the dispatcher: one line per command.
-const LONGER_FUNCTIONS: [(&str, usize); 1] = [("run", 80)];
+/// Longer functions, each with its file and its own limit. This one is the dispatcher: one line per
+/// command.
+const LONGER_FUNCTIONS: [(&str, &str, usize); 1] = [("src/commands.rs", "run", 80)];
 /// The most binaries of tests. Each is linked by itself, and they run one after another.
 const BINARIES: usize = 8;
 /// The longest file of `docs/`.
@@ -136,9 +137,10 @@ fn no_function_is_longer_than_a_screen_but_for_the_dispatcher() {
         let text: &'static str = text.leak();
         for (name, length) in functions(&without_tests(text)) {
             count += 1;
-            let own = LONGER_FUNCTIONS.iter().find(|(longer, _)| *longer == name);
-            let limit = own.map_or(LONGEST_FUNCTION, |(_, limit)| *limit);
             let place = shown(file);
+            let is_it = |own: &&(&str, &str, usize)| (own.0, own.1) == (place.as_str(), name);
+            let own = LONGER_FUNCTIONS.iter().find(is_it);
+            let limit = own.map_or(LONGEST_FUNCTION, |(_, _, limit)| *limit);
             assert!(length <= limit, "{place}: {name} has {length} lines; the limit is {limit}");
             if own.is_none() && length > longest.1 {
                 longest = (name, length, place);
@@ -147,8 +149,8 @@ fn no_function_is_longer_than_a_screen_but_for_the_dispatcher() {
     }
     let (name, length, place) = longest;
     println!("longest function of {count}: {name}, {length} lines of {LONGEST_FUNCTION}, {place}");
-    for (name, limit) in LONGER_FUNCTIONS {
-        println!("longer by exception: {name}, up to {limit} lines");
+    for (place, name, limit) in LONGER_FUNCTIONS {
+        println!("longer by exception: {place}, {name}, up to {limit} lines");
     }
     assert!(count > 300, "the functions were not found: {count}");
 }

@@ -119,6 +119,17 @@ fn a_small_file_by_put_over_another_costs_its_permissions_too() {
 }
 
 #[test]
+fn a_line_that_is_appended_costs_eight() {
+    calls(
+        |client| {
+            client.send("append small x\r\n");
+            assert!(client.reply().starts_with("150 ") && client.reply().starts_with("226 "));
+        },
+        "recvfrom openat statx write statx close write sendto",
+    );
+}
+
+#[test]
 fn a_small_download_costs_twenty() {
     calls(
         |client| assert_eq!(client.download(Way::Epsv, "RETR small"), CONTENT),

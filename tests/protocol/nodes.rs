@@ -125,7 +125,7 @@ fn a_file_is_written_in_place_through_one_node_at_a_time() {
     on_a.put("f", b"one ");
     let mut data = on_a.begin(Way::Epsv, "APPE f");
     data.write_all(b"two ").unwrap();
-    while on_a.ask("STAT") != "213 4 bytes so far." {}
+    on_a.wait_for_bytes(4);
     let busy = "450 /f: another upload is writing to it; try again.";
     assert_eq!(on_b.ask("append f three"), busy);
     drop(data);
@@ -241,7 +241,7 @@ fn temporaries_of_a_node_are_left_alone_while_it_runs_and_then_go() {
     on_a.expect("mkdir d", 257);
     let mut data = on_b.begin(Way::Epsv, "STOR d/f");
     data.write_all(b"half").unwrap();
-    while on_b.ask("STAT") != "213 4 bytes so far." {}
+    on_b.wait_for_bytes(4);
     let busy = "450 /d: an upload into it is in progress; try again.";
     assert_eq!(on_a.ask("rmdir d"), busy);
     // A start sweeps, but not this.
@@ -260,7 +260,7 @@ fn temporaries_of_a_node_are_left_alone_while_it_runs_and_then_go() {
         let mut on_b = nodes.b.logged_in("alice");
         let mut data = on_b.begin(Way::Epsv, "STOR f");
         data.write_all(b"half").unwrap();
-        while on_b.ask("STAT") != "213 4 bytes so far." {}
+        on_b.wait_for_bytes(4);
         nodes.b.kill();
         nodes.a.kill();
         assert_eq!(nodes.a.temporaries().len(), 1);
